@@ -1,0 +1,146 @@
+//! Every deadline and every bound of the core, with its unit and its reason.
+//!
+//! Everything that waits has a deadline and everything that holds has a bound; both stand here, so
+//! that one page tells what the core can cost and how long it can keep anybody waiting.
+
+use std::time::Duration;
+
+// --- Publishing (SPEC 1.3) ---------------------------------------------------------------------
+
+/// How long an EVENT waits for a relay's answer. NDK gives up at 2.5 s, nostr-tools at 4.4 s.
+pub const OK_DEADLINE: Duration = Duration::from_secs(2);
+/// EVENTs sent to relays and not answered yet, in all. What comes on top waits unsent.
+pub const MAX_UNANSWERED_EVENTS: usize = 1_000;
+/// EVENTs waiting unsent for one of those places, in all. Past it: refused at once.
+pub const MAX_WAITING_EVENTS: usize = 10_000;
+/// Bytes of the EVENTs waiting unsent, in all.
+pub const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Events answered `true` that are remembered, so that publishing one again is never answered
+/// `false`.
+pub const MAX_EARLIER_EVENTS: usize = 10_000;
+
+// --- Subscriptions (SPEC 3.1, 3.2, 3.7) ----------------------------------------------------------
+
+/// Longest subscription id, in characters (NIP-01).
+pub const MAX_SUBSCRIPTION_ID: usize = 64;
+/// After the first relay's EOSE, this long without a stored event ends the wait for the others.
+pub const EOSE_QUIET: Duration = Duration::from_millis(1_500);
+/// A relay that has sent nothing for a REQ is not waited for any longer.
+pub const EOSE_SILENT: Duration = Duration::from_secs(4);
+/// A relay that still streams stored events is waited for this long.
+pub const EOSE_STREAMING: Duration = Duration::from_secs(30);
+/// How far before the loss of a relay a repeated REQ reaches back, in seconds.
+pub const REPLAY_MARGIN: u64 = 15 * 60;
+/// The same where gift wraps (kind 1059) can match: NIP-59 sets them back up to two days.
+pub const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
+/// Ephemeral events before the EOSE of a repeated REQ are replays and dropped, but a relay that
+/// never sends that EOSE must not silence them for ever.
+pub const REPLAY_WINDOW: Duration = Duration::from_secs(30);
+
+// --- What was delivered (SPEC 3.3, 6) ------------------------------------------------------------
+
+/// Full ids remembered by one subscription; older ones are folded into keyed fingerprints.
+pub const SEEN_EXACT: usize = 65_536;
+/// Fingerprints per generation, in multiples of the full ids; two generations are kept. So one
+/// subscription remembers over a million events.
+pub const SEEN_FOLDS: usize = 8;
+/// Ids and fingerprints of all subscriptions together (some 100 MiB). Past it, each keeps no more
+/// than an even share …
+pub const SEEN_ALL: usize = 4 << 20;
+/// … but this many full ids at least.
+pub const SEEN_EXACT_LEAST: usize = 256;
+/// Events dated further in the future than this are remembered apart (seconds).
+pub const SEEN_FUTURE: u64 = 60 * 60;
+/// How many of those one subscription takes.
+pub const SEEN_FUTURE_MAX: usize = 1_024;
+/// Verified events kept for the copies that other subscriptions will be sent, in all.
+pub const RECENT_EVENTS: usize = 8_192;
+/// The same in bytes.
+pub const RECENT_BYTES: usize = 8 << 20;
+
+// --- Verification --------------------------------------------------------------------------------
+
+/// Events in the hands of each verifying thread. Small, so that a newcomer waits at most about
+/// 32 × 53 µs behind a flood; large enough to keep the thread busy while verdicts travel.
+pub const VERIFY_DEPTH: usize = 32;
+/// Bytes of unverified events one source (a relay or a client) may have in the core.
+pub const SOURCE_BUDGET: usize = 2 << 20;
+/// What each of those counts at least, which bounds their number to 512.
+pub const SOURCE_EVENT_COST: usize = 4 << 10;
+
+// --- Relays (SPEC 4.1, 4.2) ----------------------------------------------------------------------
+
+/// TCP, TLS and WebSocket handshake together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two pings.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Pings in a row without a sign of life after which a relay counts as dead.
+pub const MISSED_PINGS: u32 = 2;
+/// A write to a relay that makes no progress for this long means the connection is dead.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time given to the closing handshake.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+/// Full-jitter backoff: the first attempt waits up to this long …
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// … doubling up to this.
+pub const BACKOFF_MOST: Duration = Duration::from_secs(60);
+/// A connection that lived this long resets the backoff.
+pub const BACKOFF_RESET: Duration = Duration::from_secs(30);
+/// Errors and notices kept per relay.
+pub const RELAY_LOG: usize = 50;
+/// Characters kept of one of them.
+pub const RELAY_LOG_TEXT: usize = 500;
+/// Largest message taken from a relay, in bytes.
+pub const MAX_RELAY_MESSAGE: usize = 1 << 20;
+/// Bytes that may wait in a relay connection's write buffer (tungstenite's own part of it is
+/// 128 KiB; one message must fit on top).
+pub const MAX_WRITE_BUFFER: usize = 2 << 20;
+/// Frames of one relay handed to the router at once.
+pub const RELAY_BATCH: usize = 64;
+/// Messages handed to a relay connection and not yet written.
+pub const RELAY_WINDOW: usize = 64;
+/// Messages waiting for a relay that does not read, besides the REQs of living subscriptions.
+/// Past it the connection is cut and starts afresh.
+pub const RELAY_BACKLOG: usize = 16_384;
+/// Frames a relay may send that nobody can use (forged, malformed, matching nothing): a burst …
+pub const JUNK_BURST: u32 = 2_000;
+/// … and per second. Past it the relay is cut off and waits for its backoff.
+pub const JUNK_PER_SECOND: u32 = 50;
+
+// --- Clients (SPEC 5.1, 5.2) ---------------------------------------------------------------------
+
+/// Default limit of one client message in bytes. NIP-47 needs 64 KiB.
+pub const MAX_MESSAGE_LENGTH: usize = 512 << 10;
+/// Default limit of subscriptions per client.
+pub const MAX_SUBSCRIPTIONS: usize = 256;
+/// Default limit of filters per REQ.
+pub const MAX_FILTERS: usize = 100;
+/// Default limit of clients in all.
+pub const MAX_CLIENTS: usize = 2_000;
+/// Default limit of messages per second and client, on average over `RATE_WINDOW`.
+pub const MAX_MESSAGES_PER_SECOND: usize = 5_000;
+/// Seconds' worth of messages a client may send in one burst.
+pub const RATE_WINDOW: u32 = 10;
+/// Messages waiting for a client; one that lets more pile up is cut off (code 1013).
+pub const MAILBOX_MESSAGES: usize = 32_768;
+/// The same in bytes.
+pub const MAILBOX_BYTES: usize = 16 << 20;
+/// Bytes waiting for all clients together; past it, whoever has more than its share is cut off.
+pub const MAILBOX_BYTES_ALL: usize = 256 << 20;
+/// That share.
+pub const MAILBOX_BYTES_SHARE: usize = 1 << 20;
+/// Messages of a client not yet looked at, after which its reader is asked to wait.
+pub const INBOX_MESSAGES: usize = 256;
+/// The same in bytes.
+pub const INBOX_BYTES: usize = 1 << 20;
+
+// --- The router's own queues ---------------------------------------------------------------------
+
+/// Batches and messages on their way to the router.
+pub const ROUTER_QUEUE: usize = 256;
+/// Commands on their way to the router (clients come and go, relays are added).
+pub const CONTROL_QUEUE: usize = 4_096;
+/// Inputs handled before the results are handed out.
+pub const ROUTER_BATCH: usize = 256;
+/// Time `stop` gives the core to say goodbye.
+pub const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);

@@ -1,0 +1,300 @@
+//! The running core: threads, tasks and queues around the state machine of [`crate::hub`].
+//!
+//! One [`Core`] has one tokio runtime, one router task, one task per relay and per client, and the
+//! verifying threads. [`Core::stop`], or dropping it, ends all of them.
+
+mod client;
+mod router;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::constants::{ROUTER_QUEUE, STOP_TIMEOUT};
+use crate::hub::{ClientId, Input, Limits, LinkId, RelayId};
+use crate::mailbox::{Bell, Mailbox};
+use crate::relay::{Dial, Line, Network, Relay, Switches, url};
+use crate::stats::{HubStats, RelayStats};
+
+pub use client::ClientHandle;
+
+/// What the router's queue takes.
+#[derive(Debug)]
+pub enum Arrival {
+    /// Something for the state machine.
+    Input(Input),
+    /// [`Input::LinkUp`], and how to reach the connection.
+    LinkUp(RelayId, LinkId, Line),
+    /// [`Input::ClientJoined`], and how to reach the client.
+    Joined(ClientId, Mailbox),
+    /// A bug, for the test that one does not take the process down.
+    #[cfg(test)]
+    Bug,
+}
+
+/// Why the core does not do what it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CoreError {
+    /// It has been stopped.
+    #[error("nostrclient's core has been stopped")]
+    Stopped,
+    /// No more clients are taken.
+    #[error("nostrclient serves {0} clients already")]
+    TooManyClients(usize),
+    /// The url of a relay is wrong. A sentence for a person.
+    #[error("{0}")]
+    Url(String),
+    /// A limit is zero.
+    #[error("a limit must be greater than zero")]
+    Limit,
+    /// The system refuses a thread or a file descriptor.
+    #[error("nostrclient's core cannot start: {0}")]
+    System(String),
+}
+
+/// A configured relay, as the owner sees it.
+#[derive(Debug, Clone)]
+pub struct RelayView {
+    /// Normalised.
+    pub url: String,
+    /// What goes to it.
+    pub switches: Switches,
+    /// Its numbers.
+    pub stats: Arc<RelayStats>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: RelayId,
+    stats: Arc<RelayStats>,
+    /// Its end tells the relay's task to stop.
+    switches: watch::Sender<Switches>,
+    hurry: Arc<Notify>,
+}
+
+/// What the tasks share with the handle. Nothing here is on the way of a message.
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    bell: Arc<Bell>,
+    stats: Arc<HubStats>,
+    /// The relays by url. The owner's wish; the router has the state.
+    relays: Mutex<BTreeMap<String, Entry>>,
+    /// The queue of the router that runs now. Replaced if a router had to be started anew.
+    router: Mutex<mpsc::Sender<Arrival>>,
+    connected: AtomicUsize,
+    numbers: AtomicU64,
+}
+
+impl Shared {
+    fn new(limits: Limits) -> std::io::Result<(Arc<Self>, mpsc::Receiver<Arrival>)> {
+        let (router, queue) = mpsc::channel(ROUTER_QUEUE);
+        let shared = Self {
+            limits,
+            bell: Arc::new(Bell::new()?),
+            stats: Arc::default(),
+            relays: Mutex::default(),
+            router: Mutex::new(router),
+            connected: AtomicUsize::new(0),
+            numbers: AtomicU64::new(1),
+        };
+        Ok((Arc::new(shared), queue))
+    }
+
+    /// Has a relay kept connected by a task of the runtime. False: it was there already.
+    fn add_relay<D: Dial>(
+        &self,
+        url: String,
+        switches: Switches,
+        runtime: &Handle,
+        dial: &Arc<D>,
+    ) -> bool {
+        let mut relays = lock(&self.relays);
+        if let Some(entry) = relays.get(&url) {
+            entry.switches.send_replace(switches);
+            return false;
+        }
+        let entry = Entry {
+            id: self.numbers.fetch_add(1, SeqCst),
+            stats: Arc::default(),
+            switches: watch::Sender::new(switches),
+            hurry: Arc::default(),
+        };
+        runtime.spawn(entry.task(&url, lock(&self.router).clone(), dial));
+        relays.insert(url, entry);
+        true
+    }
+}
+
+/// The handle to a running core. All methods return at once, but `stop`.
+#[derive(Debug)]
+pub struct Core {
+    shared: Arc<Shared>,
+    /// Its end tells the router to stop.
+    running: Mutex<Option<(Runtime, watch::Sender<()>)>>,
+}
+
+impl Core {
+    /// Starts a core without relays and clients.
+    ///
+    /// # Errors
+    /// [`CoreError::Limit`] or [`CoreError::System`].
+    pub fn start(limits: Limits) -> Result<Self, CoreError> {
+        let Limits {
+            max_message_length,
+            max_subscriptions,
+            max_filters,
+            max_clients,
+            max_messages_per_second,
+        } = limits;
+        let all =
+            [max_message_length, max_subscriptions, max_filters, max_clients, max_messages_per_second];
+        if all.contains(&0) {
+            return Err(CoreError::Limit);
+        }
+        let system = |error: std::io::Error| CoreError::System(error.to_string());
+        let (shared, queue) = Shared::new(limits).map_err(system)?;
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads.min(4))
+            .thread_name("nostrclient")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(system)?;
+        let (running, stop) = watch::channel(());
+        let dial = Arc::new(Network);
+        runtime.spawn(router::supervise(Arc::clone(&shared), queue, stop, threads, dial));
+        Ok(Self { shared, running: Mutex::new(Some((runtime, running))) })
+    }
+
+    /// Readable when [`Core::ready`] has something to tell.
+    pub fn wake_fd(&self) -> RawFd {
+        self.shared.bell.fd()
+    }
+
+    /// The clients that have messages waiting, may be fed again or were closed since the last call.
+    pub fn ready(&self) -> Vec<ClientId> {
+        self.shared.bell.answer()
+    }
+
+    /// The limits it was started with.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Admits a client.
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`] or [`CoreError::TooManyClients`].
+    pub fn connect(&self) -> Result<ClientHandle, CoreError> {
+        let running = lock(&self.running);
+        let (runtime, _) = running.as_ref().ok_or(CoreError::Stopped)?;
+        client::connect(&self.shared, runtime.handle())
+    }
+
+    /// Connects to a relay and keeps it connected. False: it is there already, and only its switches
+    /// are set.
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`] or [`CoreError::Url`].
+    pub fn add_relay(&self, text: &str, switches: Switches) -> Result<bool, CoreError> {
+        let url = url::normalize(text).map_err(CoreError::Url)?;
+        let running = lock(&self.running);
+        let (runtime, _) = running.as_ref().ok_or(CoreError::Stopped)?;
+        Ok(self.shared.add_relay(url, switches, runtime.handle(), &Arc::new(Network)))
+    }
+
+    /// Forgets a relay. False: there was none.
+    ///
+    /// # Errors
+    /// [`CoreError::Url`].
+    pub fn remove_relay(&self, text: &str) -> Result<bool, CoreError> {
+        let url = url::normalize(text).map_err(CoreError::Url)?;
+        Ok(lock(&self.shared.relays).remove(&url).is_some())
+    }
+
+    /// Has relays that wait for their next attempt try now: one, or all.
+    ///
+    /// # Errors
+    /// [`CoreError::Url`].
+    pub fn reconnect(&self, text: Option<&str>) -> Result<(), CoreError> {
+        let one = text.map(url::normalize).transpose().map_err(CoreError::Url)?;
+        for (url, entry) in &*lock(&self.shared.relays) {
+            if one.as_ref().is_none_or(|one| one == url) {
+                entry.hurry.notify_waiters();
+            }
+        }
+        Ok(())
+    }
+
+    /// The configured relays, by url.
+    pub fn relays(&self) -> Vec<RelayView> {
+        lock(&self.shared.relays)
+            .iter()
+            .map(|(url, entry)| RelayView {
+                url: url.clone(),
+                switches: *entry.switches.borrow(),
+                stats: Arc::clone(&entry.stats),
+            })
+            .collect()
+    }
+
+    /// Numbers over the whole core.
+    pub fn stats(&self) -> &HubStats {
+        &self.shared.stats
+    }
+
+    /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little.
+    pub fn stop(&self) {
+        let Some((runtime, running)) = lock(&self.running).take() else { return };
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        // Without these, the relays' tasks say goodbye and end; then the router does.
+        lock(&self.shared.relays).clear();
+        drop(running);
+        while runtime.metrics().num_alive_tasks() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        runtime.shutdown_timeout(Duration::from_millis(200));
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Entry {
+    /// The task that keeps this relay connected, for a router's queue.
+    fn task<D: Dial>(
+        &self,
+        url: &str,
+        router: mpsc::Sender<Arrival>,
+        dial: &Arc<D>,
+    ) -> impl Future<Output = ()> + Send + use<D> {
+        let relay = Relay {
+            id: self.id,
+            url: url.to_owned(),
+            stats: Arc::clone(&self.stats),
+            switches: self.switches.subscribe(),
+            hurry: Arc::clone(&self.hurry),
+            router,
+            dial: Arc::clone(dial),
+        };
+        relay.run()
+    }
+}
+
+/// What is locked here is whole at any time, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,161 @@
+//! NIP-01 filters: read once, matched against every event, written to relays as the client sent
+//! them, or narrowed for a repeated REQ.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::event::{Event, EventId, KIND_GIFT_WRAP};
+use crate::hex;
+
+/// One filter. A field that is `None` accepts everything.
+///
+/// An empty list accepts nothing: the filter is then [`Filter::matches_nothing`] and no relay is
+/// asked. `search` (NIP-50) is the relay's to judge.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Sorted.
+    pub ids: Option<Vec<EventId>>,
+    /// Sorted.
+    pub authors: Option<Vec<[u8; 32]>>,
+    /// Sorted.
+    pub kinds: Option<Vec<u16>>,
+    /// Tag name (without `#`) and sorted values; all of them must be met.
+    pub tags: Vec<(Box<str>, Vec<Box<str>>)>,
+    /// Unix seconds, inclusive.
+    pub since: Option<u64>,
+    /// Unix seconds, inclusive.
+    pub until: Option<u64>,
+    /// How many stored events at most.
+    pub limit: Option<u64>,
+    /// The filter as the client wrote it.
+    pub json: Box<str>,
+}
+
+impl Filter {
+    /// Reads one filter.
+    ///
+    /// # Errors
+    /// A sentence saying which field is wrong, to follow `invalid: `.
+    pub fn parse(raw: &RawValue) -> Result<Self, String> {
+        let fields: Map<String, Value> =
+            serde_json::from_str(raw.get()).map_err(|_| "a filter must be an object".to_owned())?;
+        let mut filter = Self { json: raw.get().into(), ..Self::default() };
+        for (name, value) in &fields {
+            match name.as_str() {
+                "ids" => filter.ids = Some(sorted(hex_list(name, value)?)),
+                "authors" => filter.authors = Some(sorted(hex_list(name, value)?)),
+                "kinds" => filter.kinds = Some(sorted(list(name, value, kind)?)),
+                "since" => filter.since = Some(number(name, value)?),
+                "until" => filter.until = Some(number(name, value)?),
+                "limit" => filter.limit = Some(number(name, value)?),
+                "search" if value.is_string() => {}
+                "search" => return Err("search must be a string".to_owned()),
+                _ => match name.strip_prefix('#') {
+                    Some(tag) if !tag.is_empty() => {
+                        let values = list(name, value, |value| value.as_str().map(Into::into))?;
+                        filter.tags.push((tag.into(), sorted(values)));
+                    }
+                    _ => return Err(format!("unknown filter field {}", shown(name))),
+                },
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Whether the event meets every field but `limit` and `search`.
+    pub fn matches(&self, event: &Event) -> bool {
+        among(self.ids.as_deref(), &event.id)
+            && among(self.authors.as_deref(), &event.pubkey)
+            && among(self.kinds.as_deref(), &event.kind)
+            && self.since.is_none_or(|since| event.created_at >= since)
+            && self.until.is_none_or(|until| event.created_at <= until)
+            && self.tags.iter().all(|(name, values)| {
+                event.tags.iter().any(|tag| {
+                    tag.name == *name && values.binary_search(&tag.value).is_ok()
+                })
+            })
+    }
+
+    /// Whether no event can ever match.
+    pub fn matches_nothing(&self) -> bool {
+        self.ids.as_ref().is_some_and(Vec::is_empty)
+            || self.authors.as_ref().is_some_and(Vec::is_empty)
+            || self.kinds.as_ref().is_some_and(Vec::is_empty)
+            || self.tags.iter().any(|(_, values)| values.is_empty())
+            || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
+    }
+
+    /// Whether gift wraps (NIP-59), with their dates set back, can match.
+    pub fn takes_gift_wraps(&self) -> bool {
+        among(self.kinds.as_deref(), &KIND_GIFT_WRAP)
+    }
+
+    /// Whether this is a client's liveness ping (SPEC 3.9): ids nobody has, asked for once.
+    /// nostr-tools sends the id `aaaa…` with `limit` 1, earlier versions with `limit` 0.
+    pub fn is_ping(&self) -> bool {
+        let Some(ids) = &self.ids else { return false };
+        match self.limit {
+            Some(0) => true,
+            Some(1) => ids.iter().all(|id| id.iter().all(|byte| *byte == 0xaa)),
+            _ => false,
+        }
+    }
+
+    /// The filter for a REQ that repeats an earlier one: no `limit`, and nothing before `since`.
+    /// `None` where that leaves nothing to ask for.
+    pub fn repeated(&self, since: u64) -> Option<String> {
+        let since = self.since.map_or(since, |own| own.max(since));
+        if self.until.is_some_and(|until| until < since) {
+            return None;
+        }
+        let mut fields: Map<String, Value> = serde_json::from_str(&self.json).ok()?;
+        fields.remove("limit");
+        fields.insert("since".to_owned(), since.into());
+        Some(Value::Object(fields).to_string())
+    }
+}
+
+fn among<T: Ord>(accepted: Option<&[T]>, value: &T) -> bool {
+    accepted.is_none_or(|accepted| accepted.binary_search(value).is_ok())
+}
+
+fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+fn list<T>(
+    name: &str,
+    value: &Value,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<T>, String> {
+    value
+        .as_array()
+        .and_then(|values| values.iter().map(read).collect())
+        .ok_or_else(|| match name {
+            "kinds" => "kinds must be a list of numbers from 0 to 65535".to_owned(),
+            "ids" | "authors" => format!("{name} must be a list of 64 lowercase hex characters"),
+            _ => format!("{} must be a list of strings", shown(name)),
+        })
+}
+
+fn hex_list(name: &str, value: &Value) -> Result<Vec<[u8; 32]>, String> {
+    list(name, value, |value| hex::decode(value.as_str()?))
+}
+
+fn kind(value: &Value) -> Option<u16> {
+    value.as_u64()?.try_into().ok()
+}
+
+fn number(name: &str, value: &Value) -> Result<u64, String> {
+    value.as_u64().ok_or_else(|| format!("{name} must be a number, 0 or more"))
+}
+
+/// A client's own text, cut to a length fit for an answer.
+fn shown(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Clients: their coming and going, and the limits on what they ask for.
+
+use crate::constants::{
+    MAX_CLIENTS, MAX_FILTERS, MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS,
+    RATE_WINDOW,
+};
+use crate::message::{ClientMessage, Reply};
+use crate::time::{Now, TokenBucket};
+
+use super::{ClientId, Effects, Hub, Map, Ticket};
+
+/// What the endpoint enforces (SPEC 5.2). NIP-11's names where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one message.
+    pub max_message_length: usize,
+    /// Subscriptions of one client.
+    pub max_subscriptions: usize,
+    /// Filters of one REQ.
+    pub max_filters: usize,
+    /// Clients in all.
+    pub max_clients: usize,
+    /// Messages per second of one client, on average over [`RATE_WINDOW`] seconds.
+    pub max_messages_per_second: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_length: MAX_MESSAGE_LENGTH,
+            max_subscriptions: MAX_SUBSCRIPTIONS,
+            max_filters: MAX_FILTERS,
+            max_clients: MAX_CLIENTS,
+            max_messages_per_second: MAX_MESSAGES_PER_SECOND,
+        }
+    }
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Its subscriptions: its own id to our number.
+    pub(super) subscriptions: Map<Box<str>, u64>,
+    rate: TokenBucket,
+}
+
+impl Hub {
+    pub(super) fn client_joined(&mut self, client: ClientId) {
+        let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
+        let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
+        self.clients.insert(client, Client { subscriptions: Map::default(), rate });
+    }
+
+    pub(super) fn client_left(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
+        let Some(gone) = self.clients.remove(&client) else { return };
+        for key in gone.subscriptions.into_values() {
+            self.end_subscription(key, now, fx);
+        }
+    }
+
+    pub(super) fn client_said(
+        &mut self,
+        client: ClientId,
+        message: ClientMessage,
+        ticket: Ticket,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(sender) = self.clients.get_mut(&client) else { return };
+        // A CLOSE is always heard: it takes load off.
+        let allowed = sender.rate.take(now.mono) || matches!(message, ClientMessage::Close { .. });
+        let too_fast = || {
+            let max = self.limits.max_messages_per_second;
+            format!("rate-limited: more than {max} messages a second")
+        };
+        let reply = match message {
+            ClientMessage::Event { id, json } if allowed => {
+                return self.check_published(client, id, json, ticket);
+            }
+            ClientMessage::Req { id, filters } if allowed => {
+                return self.subscribe(client, &id, filters, now, fx);
+            }
+            ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
+            ClientMessage::Event { id: Some(id), .. } => {
+                Reply::Ok { id, accepted: false, why: too_fast().into() }
+            }
+            ClientMessage::Req { id, .. } => Reply::Closed { id, why: too_fast() },
+            ClientMessage::Refused(reply) => reply,
+            ClientMessage::Event { id: None, .. } => Reply::Notice(too_fast()),
+        };
+        // To the client a CLOSED ends the subscription of that id, whatever it was meant for.
+        if let Reply::Closed { id, .. } = &reply {
+            self.unsubscribe(client, id, now, fx);
+        }
+        fx.to_client.push((client, reply));
+    }
+}

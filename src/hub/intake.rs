@@ -1,0 +1,260 @@
+//! What relays send, from the first look to the delivery (SPEC 3.3, 6).
+//!
+//! A copy of something the subscription already has is dropped at once, by the id it claims. Of the
+//! others the first copy is verified; further copies wait for that verdict. If it was forged, the
+//! next copy is verified, so a forged copy that comes first cannot suppress the true event.
+
+use std::sync::Arc;
+
+use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
+use crate::event::{Event, EventError, EventId, is_ephemeral};
+use crate::fair::FairQueue;
+use crate::message::Reply;
+use crate::recent::Recent;
+use crate::subscription::Phase;
+use crate::time::Now;
+use crate::verify::{Job, Verdict};
+
+use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
+
+/// Who sent an event that is to be verified. Sources take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    Relay(RelayId),
+    Client(ClientId),
+}
+
+/// What a verification is for.
+#[derive(Debug)]
+pub struct Tag(Purpose);
+
+#[derive(Debug)]
+enum Purpose {
+    /// A relay sent it for a subscription.
+    Incoming(EventId, Copy),
+    /// A client publishes it. The id is the one to answer for.
+    Published(ClientId, Option<EventId>, Ticket),
+}
+
+impl Tag {
+    pub(super) const fn published(client: ClientId, id: Option<EventId>, ticket: Ticket) -> Self {
+        Self(Purpose::Published(client, id, ticket))
+    }
+}
+
+/// One relay's copy of an event, for one subscription.
+#[derive(Debug)]
+struct Copy {
+    relay: RelayId,
+    subscription: u64,
+    /// If the event is ephemeral, it is a replay (SPEC 3.7).
+    replayed: bool,
+    /// It came before the subscription's EOSE was due.
+    early: bool,
+    /// Released when the copy is settled.
+    _ticket: Ticket,
+}
+
+/// Events on their way through verification.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// By claimed id: the copies that wait for the verdict on another one, with their texts.
+    pending: Map<EventId, Vec<(Copy, Box<str>)>>,
+    /// Verified lately.
+    recent: Recent,
+    /// Waiting for a verifying thread.
+    queue: FairQueue<Source, Job<Tag>>,
+    /// With the verifying threads.
+    out: usize,
+    depth: usize,
+}
+
+impl Intake {
+    pub(super) fn new(depth: usize) -> Self {
+        Self {
+            pending: Map::default(),
+            recent: Recent::default(),
+            queue: FairQueue::default(),
+            out: 0,
+            depth,
+        }
+    }
+
+    /// Puts an event in line for verification.
+    pub(super) fn check(
+        &mut self,
+        source: Source,
+        tag: Tag,
+        claimed: Option<EventId>,
+        text: Box<str>,
+    ) {
+        self.queue.push(source, Job { tag, claimed, text });
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.queue.is_empty() && self.out == 0
+    }
+
+    fn check_copy(&mut self, id: EventId, copy: Copy, text: Box<str>) {
+        let source = Source::Relay(copy.relay);
+        self.check(source, Tag(Purpose::Incoming(id, copy)), Some(id), text);
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    pub(super) fn intake_is_empty(&self) -> bool {
+        self.intake.is_empty()
+    }
+}
+
+impl Hub {
+    /// A relay has sent an event.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one frame")]
+    pub(super) fn relay_event(
+        &mut self,
+        relay: RelayId,
+        subscription: Option<u64>,
+        id: EventId,
+        json: &str,
+        ticket: Ticket,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(stats) = self.relays.get(&relay).map(|relay| &relay.stats) else { return };
+        stats.received.add();
+        // A number given out before may be of a subscription just closed, with events under way.
+        let Some(key) = subscription.filter(|key| *key < self.next_subscription) else {
+            stats.unasked.add();
+            return self.relay_junk(relay, now, fx);
+        };
+        let Some(target) = self.subscriptions.get_mut(&key) else { return };
+        let Some(replayed) = target.hear(relay, now) else {
+            stats.unasked.add();
+            return;
+        };
+        if target.seen.contains(&id) {
+            stats.duplicates.add();
+            return;
+        }
+        target.unsettled += 1;
+        let early = target.phase == Phase::Stored;
+        target.early += usize::from(early);
+        let copy = Copy { relay, subscription: key, replayed, early, _ticket: ticket };
+        if let Some(waiting) = self.intake.pending.get_mut(&id) {
+            waiting.push((copy, json.into()));
+        } else if let Some(event) = self.intake.recent.get(&id).cloned() {
+            self.settle_copy(&copy, Some(&event), now, fx);
+        } else {
+            self.intake.pending.insert(id, Vec::new());
+            self.intake.check_copy(id, copy, json.into());
+        }
+    }
+
+    /// Hands out as many verifications as the threads take.
+    pub(super) fn hand_out_jobs(&mut self, fx: &mut Effects) {
+        while self.intake.out < self.intake.depth {
+            let Some(job) = self.intake.queue.pop() else { break };
+            self.intake.out += 1;
+            fx.verify.push(job);
+        }
+    }
+
+    /// A verdict is in.
+    pub(super) fn verified(&mut self, verdict: Verdict<Tag>, now: Now, fx: &mut Effects) {
+        self.intake.out = self.intake.out.saturating_sub(1);
+        let Verdict { tag: Tag(purpose), result } = verdict;
+        match &result {
+            Ok(_) => self.stats.verified.add(),
+            Err(_) => self.stats.forged.add(),
+        }
+        match (purpose, result) {
+            (Purpose::Published(client, id, _ticket), result) => {
+                self.published(client, id, result, now, fx);
+            }
+            (Purpose::Incoming(id, copy), Ok(event)) => {
+                self.intake.recent.insert(&event);
+                let waiting = self.intake.pending.remove(&id).unwrap_or_default();
+                self.settle_copy(&copy, Some(&event), now, fx);
+                for (copy, _) in waiting {
+                    self.settle_copy(&copy, Some(&event), now, fx);
+                }
+            }
+            (Purpose::Incoming(id, copy), Err(error)) => {
+                self.forged(&copy, &error, now, fx);
+                self.check_next_copy(id);
+            }
+        }
+    }
+
+    /// The first copy was forged: on to the next one that somebody still waits for.
+    fn check_next_copy(&mut self, id: EventId) {
+        let Some(waiting) = self.intake.pending.get_mut(&id) else { return };
+        waiting.retain(|(copy, _)| self.subscriptions.contains_key(&copy.subscription));
+        if waiting.is_empty() {
+            self.intake.pending.remove(&id);
+        } else {
+            let (copy, text) = waiting.remove(0);
+            self.intake.check_copy(id, copy, text);
+        }
+    }
+
+    fn forged(&mut self, copy: &Copy, error: &EventError, now: Now, fx: &mut Effects) {
+        if let Some(relay) = self.relays.get(&copy.relay) {
+            relay.stats.forged.add();
+            relay.stats.error(&format!("sent a forged event: {error}"));
+        }
+        self.settle_copy(copy, None, now, fx);
+        self.relay_junk(copy.relay, now, fx);
+    }
+
+    /// A copy's fate is known: deliver the true event, unless something speaks against it.
+    fn settle_copy(
+        &mut self,
+        copy: &Copy,
+        event: Option<&Arc<Event>>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        if let Some(event) = event {
+            self.deliver(copy, event, now, fx);
+        }
+        let Some(target) = self.subscriptions.get_mut(&copy.subscription) else { return };
+        target.unsettled -= 1;
+        target.early -= usize::from(copy.early);
+        if (target.phase == Phase::Settling && target.early == 0) || target.is_refused() {
+            self.look_at_eose(copy.subscription, now, fx);
+        }
+    }
+
+    fn deliver(&mut self, copy: &Copy, event: &Arc<Event>, now: Now, fx: &mut Effects) {
+        let shared = self.remembered < SEEN_ALL;
+        let even = SEEN_ALL / (SEEN_FOLDS * 2 + 1) / self.subscriptions.len().max(1);
+        let exact_max = if shared { SEEN_EXACT } else { even.max(SEEN_EXACT_LEAST) };
+        let Some(target) = self.subscriptions.get_mut(&copy.subscription) else { return };
+        let relay = self.relays.get(&copy.relay).map(|relay| &relay.stats);
+        if !target.filters.iter().any(|filter| filter.matches(event)) {
+            if let Some(stats) = relay {
+                stats.unasked.add();
+            }
+            return self.relay_junk(copy.relay, now, fx);
+        }
+        if event.expiration().is_some_and(|at| at <= now.unix) {
+            return;
+        }
+        if copy.replayed && is_ephemeral(event.kind) {
+            return;
+        }
+        let before = target.seen.len();
+        let new = target.seen.insert(&event.id, event.created_at, now.unix, exact_max);
+        self.remembered = self.remembered + target.seen.len() - before;
+        if new {
+            let reply = Reply::Event { id: Arc::clone(&target.id), event: Arc::clone(event) };
+            fx.to_client.push((target.client, reply));
+            self.stats.delivered.add();
+        } else if let Some(stats) = relay {
+            stats.duplicates.add();
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The router: the one owner of clients, subscriptions, publications and relays, as a state machine
+//! without sockets, clocks or threads.
+//!
+//! [`Hub::handle`] takes one [`Input`] at a time and writes what is to be done into [`Effects`];
+//! [`Hub::next_deadline`] says when [`Hub::tick`] is due if nothing else happens. Who moves the bytes
+//! and keeps the time is [`crate::core`]; tests do it by hand. The rules by file:
+//!
+//! - `clients`: who is there, and what their limits are (SPEC 5.2)
+//! - `publish`: EVENT and OK (SPEC 1)
+//! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
+//! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
+//! - `relays`: connections that come and go, and what is sent over them (SPEC 3.7, 4.1)
+
+mod clients;
+mod intake;
+mod publish;
+mod relays;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::event::EventId;
+use crate::message::{ClientMessage, Reply};
+use crate::publication::Publication;
+use crate::stats::{HubStats, RelayStats};
+use crate::subscription::Subscription;
+use crate::time::Now;
+use crate::verify::{Job, Verdict};
+
+pub use clients::Limits;
+pub use intake::Tag;
+
+/// Names a configured relay. Never used again.
+pub type RelayId = u64;
+/// Names a connected client. Never used again.
+pub type ClientId = u64;
+/// Names a connection to a relay: a relay has many, one after the other.
+pub type LinkId = u64;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// Space that an unverified message takes from its sender's budget; given back when dropped.
+/// `None` only in tests.
+pub type Ticket = Option<OwnedSemaphorePermit>;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A relay was configured, or its switches were changed.
+    RelaySet {
+        /// Which.
+        relay: RelayId,
+        /// Subscriptions go to it.
+        read: bool,
+        /// Events are published to it.
+        write: bool,
+        /// Its numbers.
+        stats: Arc<RelayStats>,
+    },
+    /// A relay is no longer configured.
+    RelayRemoved(RelayId),
+    /// A relay's connection stands.
+    LinkUp(RelayId, LinkId),
+    /// A relay's connection has written so many messages and takes as many more.
+    LinkWrote(RelayId, LinkId, usize),
+    /// A relay's connection is gone; these events it never wrote.
+    LinkDown(RelayId, LinkId, Vec<EventId>),
+    /// What a relay said, in order.
+    RelaySaid(RelayId, LinkId, Vec<Frame>),
+    /// A client has connected.
+    ClientJoined(ClientId),
+    /// A client's message.
+    ClientSaid(ClientId, ClientMessage, Ticket),
+    /// A client is gone.
+    ClientLeft(ClientId),
+    /// An event handed out for verification is back.
+    Verified(Verdict<Tag>),
+}
+
+/// A relay's message, as much of it as the router needs.
+#[derive(Debug)]
+pub enum Frame {
+    /// An event, not verified.
+    Event {
+        /// Our number for the subscription; `None` for an id that is none of ours.
+        subscription: Option<u64>,
+        /// The id it claims.
+        id: EventId,
+        /// The whole message …
+        text: Utf8Bytes,
+        /// … and where in it the event stands.
+        json: std::ops::Range<usize>,
+        /// Its share of the relay's budget.
+        ticket: Ticket,
+    },
+    /// The end of stored events.
+    Eose(Option<u64>),
+    /// The relay has ended a subscription.
+    Closed(Option<u64>, String),
+    /// The answer to an event.
+    Ok(EventId, bool, String),
+    /// Something nobody can use.
+    Junk,
+}
+
+/// What is written to a relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The message.
+    pub text: String,
+    /// The event it publishes, if it does.
+    pub event: Option<EventId>,
+}
+
+/// What is to be done after an input. The owner empties it and hands it in again.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Messages for relays, in order.
+    pub to_relay: Vec<(RelayId, LinkId, Outgoing)>,
+    /// Connections to end.
+    pub cut: Vec<(RelayId, LinkId)>,
+    /// Messages for clients, in order.
+    pub to_client: Vec<(ClientId, Reply)>,
+    /// Events to verify.
+    pub verify: Vec<Job<Tag>>,
+}
+
+impl Effects {
+    /// Whether nothing is to be done.
+    pub const fn is_empty(&self) -> bool {
+        self.to_relay.is_empty()
+            && self.cut.is_empty()
+            && self.to_client.is_empty()
+            && self.verify.is_empty()
+    }
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Look at a subscription's EOSE.
+    Eose(u64),
+    /// Answer a publication.
+    Answer(EventId),
+    /// Refuse an event that has waited unsent for too long.
+    Waiting(EventId),
+}
+
+/// The state. See the module's own page.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    stats: Arc<HubStats>,
+    clients: Map<ClientId, clients::Client>,
+    relays: Map<RelayId, relays::Relay>,
+    subscriptions: Map<u64, Subscription>,
+    next_subscription: u64,
+    /// Ids remembered by all subscriptions together.
+    remembered: usize,
+    publications: Map<EventId, Publication>,
+    outbound: publish::Outbound,
+    intake: intake::Intake,
+    timers: BTreeSet<(Duration, Timer)>,
+}
+
+impl Hub {
+    /// An empty one. `verify_depth`: how many events may be out for verification at a time.
+    pub fn new(limits: Limits, stats: Arc<HubStats>, verify_depth: usize) -> Self {
+        Self {
+            limits,
+            stats,
+            clients: Map::default(),
+            relays: Map::default(),
+            subscriptions: Map::default(),
+            next_subscription: 1,
+            remembered: 0,
+            publications: Map::default(),
+            outbound: publish::Outbound::default(),
+            intake: intake::Intake::new(verify_depth),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Takes one input and says what follows from it.
+    pub fn handle(&mut self, now: Now, input: Input, fx: &mut Effects) {
+        match input {
+            Input::RelaySet { relay, read, write, stats } => {
+                self.set_relay(relay, read, write, stats, now, fx);
+            }
+            Input::RelayRemoved(relay) => self.remove_relay(relay, now, fx),
+            Input::LinkUp(relay, link) => self.link_up(relay, link, now, fx),
+            Input::LinkWrote(relay, link, count) => self.link_wrote(relay, link, count, now, fx),
+            Input::LinkDown(relay, link, unsent) => self.link_down(relay, link, &unsent, now, fx),
+            Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
+            Input::ClientJoined(client) => self.client_joined(client),
+            Input::ClientSaid(client, message, ticket) => {
+                self.client_said(client, message, ticket, now, fx);
+            }
+            Input::ClientLeft(client) => self.client_left(client, now, fx),
+            Input::Verified(verdict) => self.verified(verdict, now, fx),
+        }
+        self.follow_up(now, fx);
+    }
+
+    /// When [`Self::tick`] is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Does what has become due.
+    pub fn tick(&mut self, now: Now, fx: &mut Effects) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Eose(key) => self.look_at_eose(key, now, fx),
+                Timer::Answer(id) => self.answer_deadline(&id, fx),
+                Timer::Waiting(id) => self.refuse_waiting(&id, fx),
+            }
+        }
+        self.follow_up(now, fx);
+    }
+
+    fn follow_up(&mut self, now: Now, fx: &mut Effects) {
+        self.admit_waiting(now, fx);
+        self.hand_out_jobs(fx);
+        self.stats.clients.set(self.clients.len());
+        self.stats.subscriptions.set(self.subscriptions.len());
+        self.stats.unanswered.set(self.publications.len() + self.outbound.waiting());
+    }
+}

@@ -1,0 +1,237 @@
+//! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
+
+mod intake;
+mod publish;
+mod relays;
+mod subscribe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::event::EventId;
+use crate::hub::{Effects, Frame, Hub, Input, Limits, LinkId, RelayId};
+use crate::keys::Keys;
+use crate::message::{ClientMessage, RelayMessage};
+use crate::relay::Switches;
+use crate::stats::{HubStats, RelayStats};
+use crate::time::Now;
+use crate::verify::Job;
+
+use super::Tag;
+
+const CLIENT: u64 = 1;
+const OTHER_CLIENT: u64 = 2;
+const UNIX: u64 = 1_800_000_000;
+
+/// A state machine with everything around it played by the test.
+struct World {
+    hub: Hub,
+    now: Now,
+    stats: Vec<Arc<RelayStats>>,
+    /// What each client was told since last asked.
+    told: Vec<(u64, Value)>,
+    /// What each relay was sent since last asked.
+    sent: Vec<(RelayId, Value)>,
+    cut: Vec<RelayId>,
+    /// Verifications not done yet, while `hold` is set.
+    held: Vec<Job<Tag>>,
+    hold: bool,
+    /// Relays report what they wrote, unless stalled.
+    stalled: bool,
+}
+
+impl World {
+    /// Two clients and this many relays, connected, for reading and writing.
+    fn new(relays: u64) -> Self {
+        let mut world = Self {
+            hub: Hub::new(Limits::default(), Arc::new(HubStats::default()), 4),
+            now: Now { mono: Duration::from_secs(100), unix: UNIX },
+            stats: Vec::new(),
+            told: Vec::new(),
+            sent: Vec::new(),
+            cut: Vec::new(),
+            held: Vec::new(),
+            hold: false,
+            stalled: false,
+        };
+        for relay in 0..relays {
+            world.add_relay(relay, true, true);
+            world.up(relay, 1);
+        }
+        world.input(Input::ClientJoined(CLIENT));
+        world.input(Input::ClientJoined(OTHER_CLIENT));
+        world
+    }
+
+    fn add_relay(&mut self, relay: RelayId, read: bool, write: bool) {
+        self.stats.push(Arc::default());
+        self.switch(relay, Switches { read, write });
+    }
+
+    fn switch(&mut self, relay: RelayId, Switches { read, write }: Switches) {
+        let stats = Arc::clone(self.stats_of(relay));
+        self.input(Input::RelaySet { relay, read, write, stats });
+    }
+
+    fn stats_of(&self, relay: RelayId) -> &Arc<RelayStats> {
+        &self.stats[usize::try_from(relay).unwrap()]
+    }
+
+    fn up(&mut self, relay: RelayId, link: LinkId) {
+        self.input(Input::LinkUp(relay, link));
+    }
+
+    fn down(&mut self, relay: RelayId, link: LinkId) {
+        self.input(Input::LinkDown(relay, link, Vec::new()));
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut fx = Effects::default();
+        self.hub.handle(self.now, input, &mut fx);
+        self.carry_out(fx);
+    }
+
+    fn carry_out(&mut self, mut fx: Effects) {
+        while !fx.is_empty() {
+            let doing = std::mem::take(&mut fx);
+            let mut wrote: Vec<(RelayId, LinkId)> = Vec::new();
+            for (relay, link, outgoing) in doing.to_relay {
+                self.sent.push((relay, serde_json::from_str(&outgoing.text).unwrap()));
+                wrote.push((relay, link));
+            }
+            for (client, reply) in doing.to_client {
+                self.told.push((client, serde_json::from_str(&reply.to_json()).unwrap()));
+            }
+            self.cut.extend(doing.cut.into_iter().map(|(relay, _)| relay));
+            self.held.extend(doing.verify);
+            if !self.hold {
+                for job in std::mem::take(&mut self.held) {
+                    self.hub.handle(self.now, Input::Verified(job.run()), &mut fx);
+                }
+            }
+            if !self.stalled {
+                for (relay, link) in wrote {
+                    self.hub.handle(self.now, Input::LinkWrote(relay, link, 1), &mut fx);
+                }
+            }
+        }
+    }
+
+    /// Does the verifications held back, the latest first: threads keep no order.
+    fn release(&mut self) {
+        self.hold = false;
+        let mut fx = Effects::default();
+        for job in std::mem::take(&mut self.held).into_iter().rev() {
+            self.hub.handle(self.now, Input::Verified(job.run()), &mut fx);
+        }
+        self.carry_out(fx);
+    }
+
+    /// Moves the clock, stopping at every deadline on the way.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        let start = self.now;
+        while let Some(at) = self.hub.next_deadline().filter(|at| *at <= end) {
+            self.now.mono = at.max(self.now.mono);
+            let mut fx = Effects::default();
+            self.hub.tick(self.now, &mut fx);
+            self.carry_out(fx);
+        }
+        self.now = Now { mono: end, unix: start.unix + time.as_secs() };
+    }
+
+    fn pass_ms(&mut self, milliseconds: u64) {
+        self.pass(Duration::from_millis(milliseconds));
+    }
+
+    fn say(&mut self, client: u64, message: &Value) {
+        let message = ClientMessage::parse(&message.to_string(), 100);
+        self.input(Input::ClientSaid(client, message, None));
+    }
+
+    fn relay_says(&mut self, relay: RelayId, message: &Value) {
+        let link = 1;
+        self.relay_says_over(relay, link, message);
+    }
+
+    fn relay_says_over(&mut self, relay: RelayId, link: LinkId, message: &Value) {
+        let text = message.to_string();
+        let frame = match RelayMessage::scan(&text) {
+            Ok(RelayMessage::Event { subscription, id, json }) => {
+                let start = json.as_ptr() as usize - text.as_ptr() as usize;
+                let json = start..start + json.len();
+                Frame::Event { subscription, id, json, text: text.into(), ticket: None }
+            }
+            Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
+            Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
+            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
+            _ => Frame::Junk,
+        };
+        self.input(Input::RelaySaid(relay, link, vec![frame]));
+    }
+
+    /// What the first client was told since last asked.
+    fn heard(&mut self) -> Vec<Value> {
+        self.heard_by(CLIENT)
+    }
+
+    fn heard_by(&mut self, client: u64) -> Vec<Value> {
+        let (mine, others) = self.told.drain(..).partition(|(to, _)| *to == client);
+        self.told = others;
+        mine.into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// What a relay was sent since last asked.
+    fn got(&mut self, relay: RelayId) -> Vec<Value> {
+        let (its, others) = self.sent.drain(..).partition(|(to, _)| *to == relay);
+        self.sent = others;
+        its.into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// Subscribes the first client and gives the number the relays know it by.
+    fn subscribe(&mut self, id: &str, filter: Value) -> String {
+        self.say(CLIENT, &json!(["REQ", id, filter]));
+        let number = self
+            .sent
+            .iter()
+            .rev()
+            .find(|(_, message)| message[0] == "REQ")
+            .map(|(_, message)| message[1].as_str().unwrap().to_owned());
+        number.unwrap_or_default()
+    }
+
+    fn nothing_is_left(&self) -> bool {
+        self.hub.subscriptions.is_empty()
+            && self.hub.publications.is_empty()
+            && self.hub.timers.is_empty()
+            && self.hub.remembered == 0
+    }
+}
+
+/// A signed event.
+fn event(kind: u16, created_at: u64, tags: &Value, content: &str) -> Value {
+    let keys = Keys::from_hex(&"7".repeat(64)).unwrap();
+    let tags: Vec<Vec<String>> = serde_json::from_value(tags.clone()).unwrap();
+    serde_json::from_str(&keys.sign_event(created_at, kind, &tags, content).unwrap()).unwrap()
+}
+
+fn note(content: &str) -> Value {
+    event(1, UNIX, &json!([]), content)
+}
+
+/// The same claimed id, another content: a forgery.
+fn forged(event: &Value) -> Value {
+    let mut forged = event.clone();
+    forged["content"] = json!("forged");
+    forged
+}
+
+fn ok(event: &Value, accepted: bool, why: &str) -> Value {
+    json!(["OK", event["id"], accepted, why])
+}
+
+fn id_of(event: &Value) -> EventId {
+    crate::hex::decode(event["id"].as_str().unwrap()).unwrap()
+}

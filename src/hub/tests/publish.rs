@@ -1,0 +1,236 @@
+//! EVENT and OK (SPEC 1).
+
+use super::*;
+
+#[test]
+fn true_at_the_first_true_and_once() {
+    let mut world = World::new(3);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    for relay in 0..3 {
+        assert_eq!(world.got(relay), [json!(["EVENT", note])]);
+    }
+    world.relay_says(1, &ok(&note, false, "blocked: no"));
+    assert_eq!(world.heard(), [] as [Value; 0]);
+    world.relay_says(2, &ok(&note, true, "welcome"));
+    world.relay_says(0, &ok(&note, true, ""));
+    world.pass_ms(10_000);
+    assert_eq!(world.heard(), [ok(&note, true, "welcome")]);
+    assert!(world.nothing_is_left());
+}
+
+#[test]
+fn false_when_all_have_said_so_with_the_most_telling_reason() {
+    let mut world = World::new(3);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.relay_says(0, &ok(&note, false, "error: disk"));
+    world.relay_says(1, &ok(&note, false, "pow: 20 bits"));
+    world.relay_says(1, &ok(&note, false, "again"));
+    assert_eq!(world.heard(), [] as [Value; 0]);
+    world.relay_says(2, &ok(&note, false, "rate-limited: slow down"));
+    assert_eq!(world.heard(), [ok(&note, false, "pow: 20 bits")]);
+    world.pass_ms(10_000);
+    assert_eq!(world.heard(), [] as [Value; 0]);
+}
+
+#[test]
+fn duplicate_counts_as_accepted() {
+    let mut world = World::new(1);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.relay_says(0, &ok(&note, false, "duplicate: have it"));
+    assert_eq!(world.heard(), [ok(&note, true, "duplicate: have it")]);
+}
+
+#[test]
+fn unanswered_is_true_at_the_deadline_and_not_before() {
+    let mut world = World::new(2);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.relay_says(0, &ok(&note, false, "blocked: no"));
+    world.pass_ms(1_999);
+    assert_eq!(world.heard(), [] as [Value; 0]);
+    world.pass_ms(1);
+    assert_eq!(world.heard(), [ok(&note, true, "sent to 1 relays, unanswered")]);
+    world.relay_says(1, &ok(&note, false, "too late"));
+    assert_eq!(world.heard(), [] as [Value; 0]);
+}
+
+#[test]
+fn a_relay_that_drops_is_unanswered_not_false() {
+    let mut world = World::new(2);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.down(0, 1);
+    world.relay_says(1, &ok(&note, false, "blocked: no"));
+    assert_eq!(world.heard(), [] as [Value; 0]);
+    world.pass_ms(2_000);
+    assert_eq!(world.heard(), [ok(&note, true, "sent to 1 relays, unanswered")]);
+}
+
+#[test]
+fn what_never_reached_the_wire_is_false_and_never_sent() {
+    let mut world = World::new(1);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.input(Input::LinkDown(0, 1, vec![id_of(&note)]));
+    assert_eq!(world.heard(), [ok(&note, false, "error: no relay connected")]);
+    world.got(0);
+    world.up(0, 2);
+    assert_eq!(world.got(0), [] as [Value; 0]);
+}
+
+#[test]
+fn a_stalled_relay_gets_no_event_that_was_answered_false() {
+    let mut world = World::new(1);
+    world.stalled = true;
+    let window = crate::constants::RELAY_WINDOW;
+    let notes: Vec<Value> = (0..=window).map(|number| note(&number.to_string())).collect();
+    for note in &notes {
+        world.say(CLIENT, &json!(["EVENT", note]));
+    }
+    assert_eq!(world.got(0).len(), window);
+    world.pass_ms(2_000);
+    let answers = world.heard();
+    assert_eq!(answers.iter().filter(|answer| answer[2] == true).count(), window);
+    assert!(answers.contains(&ok(&notes[window], false, "error: no relay connected")));
+    world.input(Input::LinkWrote(0, 1, window));
+    assert_eq!(world.got(0), [] as [Value; 0], "it was taken back");
+}
+
+#[test]
+fn no_relay_connected_none_configured_none_for_writing() {
+    let note = note("hello");
+    let mut world = World::new(0);
+    world.say(CLIENT, &json!(["EVENT", note]));
+    assert_eq!(world.heard(), [ok(&note, false, "error: no relay configured")]);
+    world.add_relay(0, true, false);
+    world.up(0, 1);
+    world.say(CLIENT, &json!(["EVENT", note]));
+    assert_eq!(world.heard(), [ok(&note, false, "error: no relay configured")]);
+    world.add_relay(1, true, true);
+    world.say(CLIENT, &json!(["EVENT", note]));
+    assert_eq!(world.heard(), [ok(&note, false, "error: no relay connected")]);
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn refused_before_anything_is_sent() {
+    let mut world = World::new(1);
+    let auth = event(22_242, UNIX, &json!([]), "");
+    let expired = event(1, UNIX, &json!([["expiration", UNIX.to_string()]]), "");
+    let living = event(1, UNIX, &json!([["expiration", (UNIX + 1).to_string()]]), "");
+    let protected = event(1, UNIX, &json!([["-"]]), "");
+    let good = note("good");
+    for event in [&auth, &expired, &protected, &forged(&good)] {
+        world.say(CLIENT, &json!(["EVENT", event]));
+        let heard = world.heard();
+        assert_eq!(heard.len(), 1);
+        assert_eq!((&heard[0][1], &heard[0][2]), (&event["id"], &json!(false)), "{heard:?}");
+    }
+    world.say(CLIENT, &json!(["EVENT", expired]));
+    assert_eq!(world.heard(), [ok(&expired, false, "invalid: expired")]);
+    assert!(world.sent.is_empty());
+    world.say(CLIENT, &json!(["EVENT", living]));
+    assert_eq!(world.got(0).len(), 1);
+    world.say(CLIENT, &json!(["EVENT", {"content": "no id"}]));
+    assert_eq!(world.heard()[0][0], "NOTICE");
+}
+
+#[test]
+fn an_answer_of_a_relay_that_was_not_asked_counts_for_nothing() {
+    let mut world = World::new(1);
+    world.add_relay(1, true, false);
+    world.up(1, 1);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.relay_says(1, &ok(&note, true, "I have it"));
+    world.relay_says_over(0, 9, &ok(&note, true, "an earlier connection"));
+    assert_eq!(world.heard(), [] as [Value; 0]);
+    world.relay_says(0, &ok(&note, false, "blocked: no"));
+    assert_eq!(world.heard(), [ok(&note, false, "blocked: no")]);
+}
+
+#[test]
+fn the_same_event_twice_gets_two_answers_with_one_fate() {
+    let mut world = World::new(1);
+    let note = note("hello");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.say(OTHER_CLIENT, &json!(["EVENT", note]));
+    assert_eq!(world.got(0).len(), 1);
+    world.relay_says(0, &ok(&note, true, ""));
+    assert_eq!(world.heard().len(), 2);
+    assert_eq!(world.heard_by(OTHER_CLIENT).len(), 1);
+}
+
+#[test]
+fn false_is_never_said_of_an_event_that_was_answered_true() {
+    let mut world = World::new(1);
+    let (accepted, in_doubt) = (note("accepted"), note("in doubt"));
+    world.say(CLIENT, &json!(["EVENT", accepted]));
+    world.relay_says(0, &ok(&accepted, true, ""));
+    world.say(CLIENT, &json!(["EVENT", in_doubt]));
+    world.pass_ms(2_000);
+    world.down(0, 1);
+    world.heard();
+    for event in [&accepted, &in_doubt] {
+        world.say(CLIENT, &json!(["EVENT", event]));
+        assert_eq!(world.heard()[0][2], true);
+    }
+}
+
+#[test]
+fn past_a_thousand_unanswered_the_rest_waits_and_is_refused_in_time() {
+    let mut world = World::new(1);
+    let notes: Vec<Value> = (0..1_010).map(|number| note(&number.to_string())).collect();
+    for note in &notes[..1_005] {
+        world.say(CLIENT, &json!(["EVENT", note]));
+    }
+    world.pass_ms(1_000);
+    for note in &notes[1_005..] {
+        world.say(OTHER_CLIENT, &json!(["EVENT", note]));
+    }
+    assert_eq!(world.got(0).len(), 1_000);
+    // Two places become free: the two clients that wait take one each.
+    world.relay_says(0, &ok(&notes[0], true, ""));
+    world.relay_says(0, &ok(&notes[1], true, ""));
+    let sent: Vec<Value> = world.got(0).into_iter().map(|message| message[1].clone()).collect();
+    assert_eq!(sent, [notes[1_000].clone(), notes[1_005].clone()]);
+    world.heard();
+    world.pass_ms(1_000);
+    let answers = world.heard();
+    assert_eq!(answers.len(), 1_003);
+    let refused: Vec<&Value> = answers.iter().filter(|answer| answer[2] == false).collect();
+    assert_eq!(refused.len(), 4, "1,001 to 1,004 waited in vain");
+    assert!(refused.iter().all(|ok| ok[3].as_str().unwrap().starts_with("rate-limited:")));
+    // The other client's came a second later and had its turn when the thousand were through.
+    assert_eq!(world.got(0).len(), 4);
+    world.pass_ms(1_000);
+    assert!(world.heard_by(OTHER_CLIENT).iter().all(|answer| answer[2] == true));
+    assert!(world.nothing_is_left());
+}
+
+#[test]
+fn the_waiting_line_is_bounded() {
+    let mut world = World::new(1);
+    let all = 1_000 + crate::constants::MAX_WAITING_EVENTS;
+    for number in 0..=all {
+        world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
+    }
+    let answers = world.heard();
+    assert_eq!(answers.len(), 1);
+    assert!(answers[0][3].as_str().unwrap().starts_with("rate-limited:"));
+}
+
+#[test]
+fn a_client_that_goes_does_not_take_its_event_along() {
+    let mut world = World::new(1);
+    world.hold = true;
+    let note = note("fire and forget");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.input(Input::ClientLeft(CLIENT));
+    world.release();
+    assert_eq!(world.got(0), [json!(["EVENT", note])]);
+}

@@ -1,0 +1,144 @@
+//! `Core`: the running multiplexer.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::core::{Core as Running, RelayView};
+use crate::hub::Limits;
+use crate::relay::{Switches, url};
+use crate::stats::RelayState;
+
+use super::client::Client;
+
+/// The running multiplexer.
+#[pyclass(frozen, module = "nostrclient_core._native")]
+pub(super) struct Core(Running);
+
+#[pymethods]
+impl Core {
+    #[new]
+    #[pyo3(signature = (limits=None))]
+    fn new(py: Python<'_>, limits: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let limits = limits.map(read_limits).transpose()?.unwrap_or_default();
+        Ok(Self(py.detach(|| Running::start(limits))?))
+    }
+
+    #[getter]
+    fn wake_fd(&self) -> i32 {
+        self.0.wake_fd()
+    }
+
+    #[getter]
+    fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let limits = self.0.limits();
+        let dict = PyDict::new(py);
+        dict.set_item("max_message_length", limits.max_message_length)?;
+        dict.set_item("max_subscriptions", limits.max_subscriptions)?;
+        dict.set_item("max_filters", limits.max_filters)?;
+        dict.set_item("max_clients", limits.max_clients)?;
+        dict.set_item("max_messages_per_second", limits.max_messages_per_second)?;
+        Ok(dict)
+    }
+
+    fn ready(&self) -> Vec<u64> {
+        self.0.ready()
+    }
+
+    #[pyo3(signature = (address="", private=false))]
+    fn connect(&self, address: &str, private: bool) -> PyResult<Client> {
+        let _ = (address, private);
+        Ok(self.0.connect()?.into())
+    }
+
+    #[pyo3(signature = (url, read=true, write=true))]
+    fn add_relay(&self, url: &str, read: bool, write: bool) -> PyResult<bool> {
+        Ok(self.0.add_relay(url, Switches { read, write })?)
+    }
+
+    fn remove_relay(&self, url: &str) -> PyResult<bool> {
+        Ok(self.0.remove_relay(url)?)
+    }
+
+    #[pyo3(signature = (url=None))]
+    fn reconnect(&self, url: Option<&str>) -> PyResult<()> {
+        Ok(self.0.reconnect(url)?)
+    }
+
+    fn relays<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.0.relays().iter().map(|relay| relay_status(py, relay)).collect()
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.0.stats();
+        let dict = PyDict::new(py);
+        dict.set_item("clients", stats.clients.get())?;
+        dict.set_item("subscriptions", stats.subscriptions.get())?;
+        dict.set_item("pending_events", stats.unanswered.get())?;
+        dict.set_item("verified", stats.verified.get())?;
+        dict.set_item("forged", stats.forged.get())?;
+        dict.set_item("delivered", stats.delivered.get())?;
+        Ok(dict)
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+}
+
+/// The one spelling of a relay's url.
+#[pyfunction]
+pub(super) fn normalize_relay_url(url: &str) -> PyResult<String> {
+    url::normalize(url).map_err(pyo3::exceptions::PyValueError::new_err)
+}
+
+fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
+    let defaults = Limits::default();
+    let read = |name: &str, default: usize| match dict.get_item(name)? {
+        Some(value) => value.extract::<usize>().map_err(|_| {
+            pyo3::exceptions::PyValueError::new_err(format!("{name} must be a whole number"))
+        }),
+        None => Ok(default),
+    };
+    Ok(Limits {
+        max_message_length: read("max_message_length", defaults.max_message_length)?,
+        max_subscriptions: read("max_subscriptions", defaults.max_subscriptions)?,
+        max_filters: read("max_filters", defaults.max_filters)?,
+        max_clients: read("max_clients", defaults.max_clients)?,
+        max_messages_per_second: read(
+            "max_messages_per_second",
+            defaults.max_messages_per_second,
+        )?,
+    })
+}
+
+fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, PyDict>> {
+    let stats = &relay.stats;
+    let (state, since, next) = match stats.state() {
+        RelayState::Connecting => ("connecting", None, None),
+        RelayState::Connected(since) => ("connected", Some(since), None),
+        RelayState::Waiting(next) => ("waiting", None, Some(next)),
+    };
+    let micros = stats.ping_micros.load(Relaxed);
+    let ping = (micros > 0).then(|| micros.div_ceil(1_000));
+    let dict = PyDict::new(py);
+    dict.set_item("url", &relay.url)?;
+    dict.set_item("read", relay.switches.read)?;
+    dict.set_item("write", relay.switches.write)?;
+    dict.set_item("state", state)?;
+    dict.set_item("authentication_required", stats.authentication_required.load(Relaxed))?;
+    dict.set_item("next_attempt", next)?;
+    dict.set_item("connected_since", since)?;
+    dict.set_item("ping", ping)?;
+    dict.set_item("sent", stats.sent.get())?;
+    dict.set_item("received", stats.received.get())?;
+    dict.set_item("duplicates", stats.duplicates.get())?;
+    dict.set_item("forged", stats.forged.get())?;
+    dict.set_item("rejected", stats.rejected.get())?;
+    dict.set_item("unasked", stats.unasked.get())?;
+    dict.set_item("errors", stats.errors())?;
+    dict.set_item("notices", stats.notices())?;
+    dict.set_item("error_count", stats.error_count.get())?;
+    Ok(dict)
+}

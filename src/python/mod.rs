@@ -1,0 +1,59 @@
+//! The Python module `nostrclient_core._native`: the only place where Python and the core meet.
+//!
+//! What it offers is described in `python/nostrclient_core/_native.pyi`. No Rust thread waits for
+//! Python here: messages are fetched by Python (`drain`) after a file descriptor has called it.
+
+mod client;
+mod core;
+mod keys;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::create_exception;
+
+use crate::core::CoreError;
+use crate::keys::KeyError;
+
+create_exception!(nostrclient_core, CoreStopped, PyRuntimeError);
+create_exception!(nostrclient_core, TooManyClients, PyRuntimeError);
+
+impl From<CoreError> for PyErr {
+    fn from(error: CoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            CoreError::Stopped => CoreStopped::new_err(text),
+            CoreError::TooManyClients(_) => TooManyClients::new_err(text),
+            CoreError::Url(_) | CoreError::Limit => PyValueError::new_err(text),
+            CoreError::System(_) => PyRuntimeError::new_err(text),
+        }
+    }
+}
+
+impl From<KeyError> for PyErr {
+    fn from(error: KeyError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::client::Client;
+    #[pymodule_export]
+    use super::core::{Core, normalize_relay_url};
+    #[pymodule_export]
+    use super::keys::{
+        encrypt_nip04, generate_key, normalize_public_key, public_key, sign_event,
+    };
+    #[pymodule_export]
+    use super::{CoreStopped, TooManyClients};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // Fails if another copy of this module has done it already, which will do.
+        let _ = pyo3_log::try_init();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,288 @@
+//! One connection to a relay: reads and writes at the same time, pings, and notices when it is dead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use crate::constants::{
+    CLOSE_TIMEOUT, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, SOURCE_BUDGET, SOURCE_EVENT_COST,
+    WRITE_TIMEOUT,
+};
+use crate::hub::{Frame, Input, LinkId, Outgoing, Ticket};
+use crate::message::RelayMessage;
+
+use super::{Dial, Over, Relay};
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The connection broke, or the relay ended it. The reason.
+    Lost(String),
+    /// The router ended it and has said why.
+    Cut,
+    /// The owner wants the relay no more, or the core stops.
+    Over,
+}
+
+/// Serves the connection until it ends.
+pub(super) async fn run<D: Dial>(
+    relay: &Relay<D>,
+    link: LinkId,
+    socket: WebSocketStream<D::Stream>,
+    outgoing: &mut mpsc::Receiver<Outgoing>,
+) -> End {
+    let (mut sink, stream) = socket.split();
+    let alive = AtomicBool::new(true);
+    let epoch = Instant::now();
+    let end = {
+        let mut owner = relay.switches.clone();
+        let reader = Reader {
+            relay,
+            link,
+            stream,
+            budget: Arc::new(Semaphore::new(SOURCE_BUDGET)),
+            batch: Vec::new(),
+            alive: &alive,
+            epoch,
+        };
+        let writer = Writer { relay, link, sink: &mut sink, alive: &alive, epoch };
+        tokio::select! {
+            end = reader.run() => end,
+            end = writer.run(outgoing) => end,
+            end = watch_owner(relay, &mut owner) => end,
+        }
+    };
+    if !matches!(end, End::Lost(_)) {
+        let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
+    }
+    end
+}
+
+/// Passes changes of the switches on; returns when there is no owner any more.
+async fn watch_owner<D: Dial>(
+    relay: &Relay<D>,
+    owner: &mut tokio::sync::watch::Receiver<super::Switches>,
+) -> End {
+    while owner.changed().await.is_ok() {
+        let super::Switches { read, write } = *owner.borrow_and_update();
+        let stats = Arc::clone(&relay.stats);
+        if relay.tell(Input::RelaySet { relay: relay.id, read, write, stats }).await.is_err() {
+            break;
+        }
+    }
+    End::Over
+}
+
+struct Reader<'a, D: Dial> {
+    relay: &'a Relay<D>,
+    link: LinkId,
+    stream: SplitStream<WebSocketStream<D::Stream>>,
+    /// Bytes of events that may be in the core at a time: a relay that sends faster than they are
+    /// verified is read no further.
+    budget: Arc<Semaphore>,
+    batch: Vec<Frame>,
+    alive: &'a AtomicBool,
+    epoch: Instant,
+}
+
+impl<D: Dial> Reader<'_, D> {
+    async fn run(mut self) -> End {
+        loop {
+            // Wait for one message, take with it what is there already, pass all on at once.
+            let mut next = self.stream.next().await;
+            loop {
+                match next {
+                    Some(Ok(message)) => {
+                        self.alive.store(true, Relaxed);
+                        match self.take(message).await {
+                            Ok(None) => {}
+                            Ok(Some(end)) => return self.finish(end).await,
+                            Err(Over) => return End::Over,
+                        }
+                    }
+                    Some(Err(error)) => return self.finish(End::Lost(describe(&error))).await,
+                    None => {
+                        let end = End::Lost("the relay closed the connection".to_owned());
+                        return self.finish(end).await;
+                    }
+                }
+                if self.batch.len() >= RELAY_BATCH {
+                    break;
+                }
+                match self.stream.next().now_or_never() {
+                    Some(more) => next = more,
+                    None => break,
+                }
+            }
+            if self.pass_on().await.is_err() {
+                return End::Over;
+            }
+        }
+    }
+
+    /// What was read before the end still counts.
+    async fn finish(&mut self, end: End) -> End {
+        if self.pass_on().await.is_err() { End::Over } else { end }
+    }
+
+    async fn pass_on(&mut self) -> Result<(), Over> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.relay.tell(Input::RelaySaid(self.relay.id, self.link, batch)).await
+    }
+
+    async fn take(&mut self, message: Message) -> Result<Option<End>, Over> {
+        match message {
+            Message::Text(text) => self.take_text(text).await?,
+            Message::Binary(_) => {
+                self.relay.stats.error("sent a binary message");
+                self.batch.push(Frame::Junk);
+            }
+            Message::Pong(payload) => {
+                if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
+                    let sent = Duration::from_micros(u64::from_be_bytes(sent));
+                    let took = self.epoch.elapsed().saturating_sub(sent).as_micros();
+                    let took = u64::try_from(took).unwrap_or(u64::MAX).max(1);
+                    self.relay.stats.ping_micros.store(took, Relaxed);
+                }
+            }
+            Message::Close(frame) => {
+                let why = frame.map_or_else(String::new, |frame| {
+                    format!(" ({} {})", u16::from(frame.code), frame.reason)
+                });
+                return Ok(Some(End::Lost(format!("the relay closed the connection{why}"))));
+            }
+            Message::Ping(_) | Message::Frame(_) => {}
+        }
+        Ok(None)
+    }
+
+    async fn take_text(&mut self, text: Utf8Bytes) -> Result<(), Over> {
+        let stats = &self.relay.stats;
+        let frame = match RelayMessage::scan(&text) {
+            Ok(RelayMessage::Event { subscription, id, json }) => {
+                let start = json.as_ptr() as usize - text.as_ptr() as usize;
+                let json = start..start + json.len();
+                let ticket = self.ticket(json.len()).await?;
+                Frame::Event { subscription, id, text, json, ticket }
+            }
+            Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
+            Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
+            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
+            Ok(RelayMessage::Notice(notice)) => {
+                stats.notice(&notice);
+                Frame::Junk
+            }
+            Ok(RelayMessage::Auth) => {
+                stats.authentication_required.store(true, Relaxed);
+                Frame::Junk
+            }
+            Err(why) => {
+                stats.error(why);
+                Frame::Junk
+            }
+        };
+        self.batch.push(frame);
+        Ok(())
+    }
+
+    async fn ticket(&mut self, bytes: usize) -> Result<Ticket, Over> {
+        let cost = bytes.clamp(SOURCE_EVENT_COST, SOURCE_BUDGET);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        if let Ok(ticket) = Arc::clone(&self.budget).try_acquire_many_owned(cost) {
+            return Ok(Some(ticket));
+        }
+        // The budget comes back only for what the router has seen.
+        self.pass_on().await?;
+        Arc::clone(&self.budget).acquire_many_owned(cost).await.map(Some).map_err(|_| Over)
+    }
+}
+
+struct Writer<'a, D: Dial> {
+    relay: &'a Relay<D>,
+    link: LinkId,
+    sink: &'a mut SplitSink<WebSocketStream<D::Stream>, Message>,
+    alive: &'a AtomicBool,
+    epoch: Instant,
+}
+
+impl<D: Dial> Writer<'_, D> {
+    async fn run(mut self, outgoing: &mut mpsc::Receiver<Outgoing>) -> End {
+        let mut ping = interval_at(self.epoch + PING_INTERVAL, PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A first ping at once, so that the page need not wait 20 s for a round trip.
+        let mut missed = 0;
+        let mut result = self.ping().await;
+        while result.is_ok() {
+            result = tokio::select! {
+                next = outgoing.recv() => match next {
+                    None => Err(End::Cut),
+                    Some(first) => self.write(first, outgoing).await,
+                },
+                _ = ping.tick() => {
+                    missed = if self.alive.swap(false, Relaxed) { 0 } else { missed + 1 };
+                    if missed < MISSED_PINGS {
+                        self.ping().await
+                    } else {
+                        Err(End::Lost("no sign of life, the connection is dead".to_owned()))
+                    }
+                }
+            };
+        }
+        result.err().unwrap_or(End::Cut)
+    }
+
+    /// Writes what waits with one flush, and tells the router how much it was.
+    async fn write(
+        &mut self,
+        first: Outgoing,
+        outgoing: &mut mpsc::Receiver<Outgoing>,
+    ) -> Result<(), End> {
+        let mut count = 0;
+        within_limit(async {
+            let mut next = Some(first);
+            while let Some(Outgoing { text, event }) = next {
+                if event.is_some() {
+                    self.relay.stats.sent.add();
+                }
+                self.sink.feed(Message::text(text)).await?;
+                count += 1;
+                next = outgoing.try_recv().ok();
+            }
+            self.sink.flush().await
+        })
+        .await?;
+        let wrote = Input::LinkWrote(self.relay.id, self.link, count);
+        self.relay.tell(wrote).await.map_err(|Over| End::Over)
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        let now = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or_default();
+        let payload = now.to_be_bytes().to_vec();
+        within_limit(self.sink.send(Message::Ping(payload.into()))).await
+    }
+}
+
+async fn within_limit(work: impl Future<Output = Result<(), Error>>) -> Result<(), End> {
+    match timeout(WRITE_TIMEOUT, work).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(End::Lost(describe(&error))),
+        Err(_) => Err(End::Lost("the relay does not read what it is sent".to_owned())),
+    }
+}
+
+fn describe(error: &Error) -> String {
+    match error {
+        Error::Capacity(_) => format!("sent a message that is too long ({error})"),
+        _ => format!("connection lost: {error}"),
+    }
+}

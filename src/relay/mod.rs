@@ -1,0 +1,157 @@
+//! One relay: a task that keeps one connection to it, for as long as it is configured.
+//!
+//! The task tells the router about the relay's switches, its connection's coming and going and all
+//! it says; the router answers over the [`Line`] that comes with each connection. It ends when the
+//! sender of its switches is dropped, and says goodbye to the router and the relay then. It ends too
+//! when the router does.
+
+mod backoff;
+pub(crate) mod connect;
+mod link;
+pub mod url;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tokio_tungstenite::WebSocketStream;
+
+use crate::constants::RELAY_WINDOW;
+use crate::core::Arrival;
+use crate::hub::{Input, LinkId, Outgoing, RelayId};
+use crate::stats::{RelayState, RelayStats};
+
+use backoff::Backoff;
+pub use connect::{Dial, Network};
+use link::End;
+
+/// What the owner has set for a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    /// Subscriptions go to it.
+    pub read: bool,
+    /// Events are published to it.
+    pub write: bool,
+}
+
+/// The router's way to a connection. Dropped, the connection ends.
+pub type Line = mpsc::Sender<Outgoing>;
+
+/// A relay's task.
+#[derive(Debug)]
+pub struct Relay<D> {
+    /// Names the relay to the router.
+    pub id: RelayId,
+    /// Normalised.
+    pub url: String,
+    /// Its numbers; the task writes state, ping, errors and what it sent.
+    pub stats: Arc<RelayStats>,
+    /// The owner's switches, and by its end the sign to stop.
+    pub switches: watch::Receiver<Switches>,
+    /// The owner does not want to wait for the next attempt.
+    pub hurry: Arc<Notify>,
+    /// The router's queue.
+    pub router: mpsc::Sender<Arrival>,
+    /// How relays are reached.
+    pub dial: Arc<D>,
+}
+
+/// The router, or the owner's interest in this relay, is gone.
+#[derive(Debug)]
+struct Over;
+
+impl<D: Dial> Relay<D> {
+    /// Connects, serves, waits, and connects again.
+    pub async fn run(mut self) {
+        // `Over` is the only way out of the loop, and not an error.
+        let _ = self.keep_connected().await;
+        self.tell(Input::RelayRemoved(self.id)).await.ok();
+    }
+
+    async fn keep_connected(&mut self) -> Result<(), Over> {
+        self.tell_switches().await?;
+        let mut backoff = Backoff::default();
+        for link in 1.. {
+            self.stats.set_state(RelayState::Connecting);
+            let started = Instant::now();
+            let (dial, url) = (Arc::clone(&self.dial), self.url.clone());
+            let end = match self.unless_over(connect::connect(&*dial, &url)).await? {
+                Ok(socket) => self.serve(link, socket).await?,
+                Err(why) => End::Lost(why),
+            };
+            if let End::Lost(why) = end {
+                self.stats.error(&why);
+            }
+            let wait = backoff.next(started.elapsed());
+            self.stats.set_state(RelayState::Waiting(unix_now() + wait.as_secs_f64()));
+            let hurry = Arc::clone(&self.hurry);
+            self.unless_over(async {
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = hurry.notified() => {}
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// One connection, from its first message to its end.
+    async fn serve(
+        &mut self,
+        link: LinkId,
+        socket: WebSocketStream<D::Stream>,
+    ) -> Result<End, Over> {
+        let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
+        self.stats.authentication_required.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.stats.set_state(RelayState::Connected(unix_now()));
+        self.send(Arrival::LinkUp(self.id, link, line)).await?;
+        // A bug in what follows may cost this connection, not the relay.
+        let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| End::Lost("internal error".to_owned()));
+        outgoing.close();
+        let mut unsent = Vec::new();
+        while let Ok(Outgoing { event, .. }) = outgoing.try_recv() {
+            unsent.extend(event);
+        }
+        self.tell(Input::LinkDown(self.id, link, unsent)).await?;
+        if matches!(end, End::Over) { Err(Over) } else { Ok(end) }
+    }
+
+    /// Waits for `work`, and meanwhile for the owner.
+    async fn unless_over<R>(&mut self, work: impl Future<Output = R>) -> Result<R, Over> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return Ok(result),
+                changed = self.switches.changed() => {
+                    changed.map_err(|_| Over)?;
+                    self.tell_switches().await?;
+                }
+            }
+        }
+    }
+
+    async fn tell_switches(&mut self) -> Result<(), Over> {
+        let Switches { read, write } = *self.switches.borrow_and_update();
+        let stats = Arc::clone(&self.stats);
+        self.tell(Input::RelaySet { relay: self.id, read, write, stats }).await
+    }
+
+    async fn tell(&self, input: Input) -> Result<(), Over> {
+        self.send(Arrival::Input(input)).await
+    }
+
+    async fn send(&self, arrival: Arrival) -> Result<(), Over> {
+        self.router.send(arrival).await.map_err(|_| Over)
+    }
+}
+
+fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}

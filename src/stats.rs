@@ -1,0 +1,148 @@
+//! Numbers for the page and the API. Each has one writer (the router, or the relay's own task) and
+//! any number of readers, which is why they are atomics and nobody has to be asked.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::constants::{RELAY_LOG, RELAY_LOG_TEXT};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Sets it, for numbers that go up and down.
+    pub fn set(&self, value: usize) {
+        self.0.store(value as u64, Relaxed);
+    }
+}
+
+/// Where a relay's connection stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RelayState {
+    /// An attempt is under way.
+    Connecting,
+    /// Connected since this unix time (seconds).
+    Connected(f64),
+    /// The next attempt is at this unix time (seconds).
+    Waiting(f64),
+}
+
+/// One relay's numbers. Lives as long as the relay is configured, over all its connections.
+#[derive(Debug)]
+pub struct RelayStats {
+    /// Events written to the relay.
+    pub sent: Counter,
+    /// Events the relay sent, copies included.
+    pub received: Counter,
+    /// Events that had come before.
+    pub duplicates: Counter,
+    /// Events with a wrong id or signature.
+    pub forged: Counter,
+    /// Events the relay answered `OK false`.
+    pub rejected: Counter,
+    /// Events for no subscription, or that match no filter of theirs.
+    pub unasked: Counter,
+    /// All that ever went into `errors`.
+    pub error_count: Counter,
+    /// Round trip of the last answered ping in microseconds; 0: none yet.
+    pub ping_micros: AtomicU64,
+    /// The relay wants an authentication that we do not have (NIP-42).
+    pub authentication_required: AtomicBool,
+    errors: Mutex<VecDeque<String>>,
+    notices: Mutex<VecDeque<String>>,
+    state: Mutex<RelayState>,
+}
+
+impl Default for RelayStats {
+    fn default() -> Self {
+        Self {
+            sent: Counter::default(),
+            received: Counter::default(),
+            duplicates: Counter::default(),
+            forged: Counter::default(),
+            rejected: Counter::default(),
+            unasked: Counter::default(),
+            error_count: Counter::default(),
+            ping_micros: AtomicU64::default(),
+            authentication_required: AtomicBool::default(),
+            errors: Mutex::default(),
+            notices: Mutex::default(),
+            state: Mutex::new(RelayState::Connecting),
+        }
+    }
+}
+
+impl RelayStats {
+    /// Notes an error, cut to a length fit for a page.
+    pub fn error(&self, text: &str) {
+        self.error_count.add();
+        note(&self.errors, text);
+    }
+
+    /// Notes a NOTICE of the relay.
+    pub fn notice(&self, text: &str) {
+        note(&self.notices, text);
+    }
+
+    /// The last errors, newest last.
+    pub fn errors(&self) -> Vec<String> {
+        list(&self.errors)
+    }
+
+    /// The last notices, newest last.
+    pub fn notices(&self) -> Vec<String> {
+        list(&self.notices)
+    }
+
+    /// Where the connection stands.
+    pub fn state(&self) -> RelayState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Set by the relay's own task.
+    pub fn set_state(&self, state: RelayState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// Numbers over the whole core, written by the router.
+#[derive(Debug, Default)]
+pub struct HubStats {
+    /// Connected clients, now.
+    pub clients: Counter,
+    /// Subscriptions, now.
+    pub subscriptions: Counter,
+    /// EVENTs not answered yet, now.
+    pub unanswered: Counter,
+    /// Events found true.
+    pub verified: Counter,
+    /// Events found forged.
+    pub forged: Counter,
+    /// Events given to clients.
+    pub delivered: Counter,
+}
+
+fn note(log: &Mutex<VecDeque<String>>, text: &str) {
+    let text = text.chars().take(RELAY_LOG_TEXT).collect();
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    if log.len() == RELAY_LOG {
+        log.pop_front();
+    }
+    log.push_back(text);
+}
+
+fn list(log: &Mutex<VecDeque<String>>) -> Vec<String> {
+    log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}

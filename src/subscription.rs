@@ -1,0 +1,254 @@
+//! One client's subscription: what every relay owes it, and when its stored events are complete.
+//!
+//! Owned by the router. Begins with a REQ, ends with a CLOSE, the client's going, or the last
+//! relay's refusal. The rule of [`Subscription::eose_due`] is SPEC 3.2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::constants::{
+    EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
+};
+use crate::filter::Filter;
+use crate::hub::{ClientId, RelayId};
+use crate::message;
+use crate::seen::Seen;
+use crate::time::Now;
+
+/// Where one relay stands with one subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// The relay has not been asked: it is not connected, or not at this yet.
+    Unasked,
+    /// The REQ has gone out and stored events may be coming.
+    Asked {
+        /// When it went out.
+        at: Duration,
+        /// Whether anything has come for it.
+        heard: bool,
+        /// Whether ephemeral events that come before the EOSE are replays to be dropped.
+        replay: bool,
+    },
+    /// Stored events are complete; live ones come.
+    Live,
+    /// The relay has ended it.
+    Refused,
+}
+
+/// One relay's part in a subscription.
+#[derive(Debug)]
+pub struct Part {
+    /// The relay.
+    pub relay: RelayId,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Whether the client's EOSE waits for this relay.
+    pub holds: bool,
+    /// Unix seconds since when events of this relay may have been missed, once it has been live.
+    pub gap: Option<u64>,
+}
+
+impl Part {
+    /// Whether the relay has sent nothing for the subscription.
+    const fn is_silent(&self) -> bool {
+        matches!(self.stage, Stage::Unasked | Stage::Asked { heard: false, .. })
+    }
+}
+
+/// How far the client's EOSE is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Relays are waited for.
+    Stored,
+    /// No relay is waited for any longer, but events that came before are still being verified.
+    Settling,
+    /// EOSE is sent.
+    Live,
+}
+
+/// One subscription of one client.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Whose it is.
+    pub client: ClientId,
+    /// The client's own id for it.
+    pub id: Arc<str>,
+    /// As the client gave them, less those nothing can match.
+    pub filters: Vec<Filter>,
+    /// What was given already.
+    pub seen: Seen,
+    /// Every readable relay.
+    pub parts: Vec<Part>,
+    /// How far the EOSE is.
+    pub phase: Phase,
+    /// Events that came before EOSE was due and are being verified.
+    pub early: usize,
+    /// All events for it that are being verified.
+    pub unsettled: usize,
+    /// The most telling refusal of a relay.
+    pub refusal: Option<String>,
+    /// When `timer` is set, for taking it back.
+    pub timer: Option<Duration>,
+    opened: Duration,
+    first_eose: Option<Duration>,
+    last_stored: Duration,
+}
+
+impl Subscription {
+    /// A new one, for these relays.
+    pub fn new(
+        client: ClientId,
+        id: Arc<str>,
+        filters: Vec<Filter>,
+        relays: impl Iterator<Item = RelayId>,
+        now: Now,
+    ) -> Self {
+        Self {
+            client,
+            id,
+            filters,
+            seen: Seen::default(),
+            parts: relays
+                .map(|relay| Part { relay, stage: Stage::Unasked, holds: true, gap: None })
+                .collect(),
+            phase: Phase::Stored,
+            early: 0,
+            unsettled: 0,
+            refusal: None,
+            timer: None,
+            opened: now.mono,
+            first_eose: None,
+            last_stored: now.mono,
+        }
+    }
+
+    /// The relay's part, if it has one.
+    pub fn part(&mut self, relay: RelayId) -> Option<&mut Part> {
+        self.parts.iter_mut().find(|part| part.relay == relay)
+    }
+
+    /// Gives a relay that was not there at the REQ its part. The EOSE does not wait for it.
+    pub fn add_relay(&mut self, relay: RelayId) {
+        if self.part(relay).is_none() {
+            self.parts.push(Part { relay, stage: Stage::Unasked, holds: false, gap: None });
+        }
+    }
+
+    /// The REQ for this relay, now going out under the number `key`. `None`: nothing to ask, now
+    /// or any more.
+    pub fn ask(&mut self, relay: RelayId, key: u64, now: Now) -> Option<String> {
+        let late = self.phase == Phase::Live;
+        let Self { parts, filters, .. } = self;
+        let part = parts.iter_mut().find(|part| part.relay == relay)?;
+        if part.stage != Stage::Unasked {
+            return None;
+        }
+        let replay = late || part.gap.is_some();
+        part.stage = Stage::Asked { at: now.mono, heard: false, replay };
+        let Some(gap) = part.gap else {
+            return Some(message::req(key, filters.iter().map(|filter| &*filter.json)));
+        };
+        let repeated: Vec<String> = filters
+            .iter()
+            .filter_map(|filter| {
+                let gift_wraps = filter.takes_gift_wraps();
+                let margin = if gift_wraps { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN };
+                filter.repeated(gap.saturating_sub(margin))
+            })
+            .collect();
+        if repeated.is_empty() {
+            // Its time window lies before the gap: the relay has nothing to add.
+            part.stage = Stage::Live;
+            part.gap = None;
+            return None;
+        }
+        Some(message::req(key, repeated.iter().map(String::as_str)))
+    }
+
+    /// An event has come from this relay. `None`: it was never asked. Else whether the event, if
+    /// ephemeral, is a replay to be dropped.
+    pub fn hear(&mut self, relay: RelayId, now: Now) -> Option<bool> {
+        let part = self.parts.iter_mut().find(|part| part.relay == relay)?;
+        match &mut part.stage {
+            Stage::Asked { at, heard, replay } => {
+                *heard = true;
+                let replayed = *replay && now.mono < *at + REPLAY_WINDOW;
+                self.last_stored = now.mono;
+                Some(replayed)
+            }
+            Stage::Live => Some(false),
+            Stage::Unasked | Stage::Refused => None,
+        }
+    }
+
+    /// The relay's EOSE. False: it had none to give.
+    pub fn relay_eose(&mut self, relay: RelayId, now: Now) -> bool {
+        let Some(part) = self.part(relay) else { return false };
+        if !matches!(part.stage, Stage::Asked { .. }) {
+            return false;
+        }
+        part.stage = Stage::Live;
+        part.holds = false;
+        part.gap = None;
+        self.first_eose.get_or_insert(now.mono);
+        true
+    }
+
+    /// The relay has ended the subscription. False: it was not asked.
+    pub fn relay_closed(&mut self, relay: RelayId, now: Now) -> bool {
+        let Some(part) = self.part(relay) else { return false };
+        match part.stage {
+            Stage::Unasked | Stage::Refused => return false,
+            Stage::Live => part.gap = part.gap.or(Some(now.unix)),
+            Stage::Asked { .. } => {}
+        }
+        part.stage = Stage::Refused;
+        part.holds = false;
+        true
+    }
+
+    /// The relay's connection is lost.
+    pub fn relay_lost(&mut self, relay: RelayId, now: Now) {
+        let Some(part) = self.part(relay) else { return };
+        if part.stage == Stage::Live {
+            // A first REQ that was not answered in full is asked again in full, so has no gap.
+            part.gap = part.gap.or(Some(now.unix));
+        }
+        if part.stage != Stage::Unasked {
+            part.holds = false;
+        }
+        part.stage = Stage::Unasked;
+    }
+
+    /// Whether every relay has ended it.
+    pub fn is_refused(&self) -> bool {
+        !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == Stage::Refused)
+    }
+
+    /// SPEC 3.2: whether no relay is waited for any longer.
+    pub fn eose_due(&self, now: Now) -> bool {
+        let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
+        holding.peek().is_none()
+            || now.mono >= self.opened + EOSE_STREAMING
+            || self.quiet_end().is_some_and(|end| now.mono >= end)
+            || (now.mono >= self.opened + EOSE_SILENT && holding.all(Part::is_silent))
+    }
+
+    /// When to look at [`Self::eose_due`] again, if nothing happens before.
+    pub fn next_look(&self, now: Now) -> Duration {
+        let silent_end = self.opened + EOSE_SILENT;
+        [Some(self.opened + EOSE_STREAMING), self.quiet_end(), Some(silent_end)]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now.mono)
+            .min()
+            .unwrap_or(now.mono)
+    }
+
+    fn quiet_end(&self) -> Option<Duration> {
+        self.first_eose.map(|first| first.max(self.last_stored) + EOSE_QUIET)
+    }
+}
+
+#[cfg(test)]
+mod tests;
