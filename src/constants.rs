@@ -50,7 +50,7 @@ pub const SEEN_ALL: usize = 4 << 20;
 /// … but this many full ids at least.
 pub const SEEN_EXACT_LEAST: usize = 256;
 /// Events dated further in the future than this are remembered apart (seconds).
-pub const SEEN_FUTURE: u64 = 60 * 60;
+pub const SEEN_FUTURE: u64 = 60;
 /// How many of those one subscription takes.
 pub const SEEN_FUTURE_MAX: usize = 1_024;
 /// Verified events kept for the copies that other subscriptions will be sent, in all.
@@ -83,7 +83,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// Full-jitter backoff: the first attempt waits up to this long …
 pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// … doubling up to this.
-pub const BACKOFF_MOST: Duration = Duration::from_secs(60);
+pub const BACKOFF_MOST: Duration = Duration::from_mins(1);
 /// A connection that lived this long resets the backoff.
 pub const BACKOFF_RESET: Duration = Duration::from_secs(30);
 /// Errors and notices kept per relay.
@@ -99,9 +99,13 @@ pub const MAX_WRITE_BUFFER: usize = 2 << 20;
 pub const RELAY_BATCH: usize = 64;
 /// Messages handed to a relay connection and not yet written.
 pub const RELAY_WINDOW: usize = 64;
-/// Messages waiting for a relay that does not read, besides the REQs of living subscriptions.
-/// Past it the connection is cut and starts afresh.
-pub const RELAY_BACKLOG: usize = 16_384;
+/// Events waiting for a relay that reads more slowly than others: twice as many as can be
+/// unanswered. Past it the oldest are dropped.
+pub const RELAY_EVENTS: usize = 2 * MAX_UNANSWERED_EVENTS;
+/// The same in bytes.
+pub const RELAY_EVENT_BYTES: usize = 32 << 20;
+/// REQs whose subscription has ended in the meantime; past it they are swept out of the line.
+pub const RELAY_DEAD_ASKS: usize = 4_096;
 /// Frames a relay may send that nobody can use (forged, malformed, matching nothing): a burst …
 pub const JUNK_BURST: u32 = 2_000;
 /// … and per second. Past it the relay is cut off and waits for its backoff.
@@ -115,6 +119,8 @@ pub const MAX_MESSAGE_LENGTH: usize = 512 << 10;
 pub const MAX_SUBSCRIPTIONS: usize = 256;
 /// Default limit of filters per REQ.
 pub const MAX_FILTERS: usize = 100;
+/// Bytes of all filters of one client. Each is kept, and sent to every relay.
+pub const MAX_FILTER_BYTES: usize = 1 << 20;
 /// Default limit of clients in all.
 pub const MAX_CLIENTS: usize = 2_000;
 /// Default limit of messages per second and client, on average over `RATE_WINDOW`.

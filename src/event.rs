@@ -46,8 +46,8 @@ pub enum EventError {
 pub struct Tag {
     /// The first element, for example `e`.
     pub name: Box<str>,
-    /// The second element; empty where there is none.
-    pub value: Box<str>,
+    /// The second element, where there is one.
+    pub value: Option<Box<str>>,
 }
 
 /// A verified event.
@@ -73,7 +73,7 @@ impl Event {
         self.tags
             .iter()
             .find(|tag| &*tag.name == "expiration")
-            .and_then(|tag| tag.value.parse().ok())
+            .and_then(|tag| tag.value.as_ref()?.parse().ok())
     }
 
     /// NIP-70: only its author may publish it.
@@ -205,8 +205,8 @@ impl<'a> Unverified<'a> {
             .iter()
             .filter_map(|tag| {
                 let (name, values) = tag.split_first()?;
-                let value = values.first().map_or("", |value| value);
-                Some(Tag { name: (**name).into(), value: value.into() })
+                let value = values.first().map(|value| (**value).into());
+                Some(Tag { name: (**name).into(), value })
             })
             .collect();
         Ok((tags, id))
@@ -268,7 +268,7 @@ fn canonical_tags(text: &str) -> Option<Vec<Tag>> {
     loop {
         rest = rest.strip_prefix('[')?;
         let mut elements = 0;
-        let mut tag = Tag { name: "".into(), value: "".into() };
+        let mut tag = Tag { name: "".into(), value: None };
         if let Some(after) = rest.strip_prefix(']') {
             rest = after;
         } else {
@@ -276,7 +276,7 @@ fn canonical_tags(text: &str) -> Option<Vec<Tag>> {
                 let end = canonical_string_end(rest)?;
                 match elements {
                     0 => tag.name = unescape(&rest[..end])?,
-                    1 => tag.value = unescape(&rest[..end])?,
+                    1 => tag.value = Some(unescape(&rest[..end])?),
                     _ => {}
                 }
                 elements += 1;

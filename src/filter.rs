@@ -19,7 +19,7 @@ pub struct Filter {
     pub authors: Option<Vec<[u8; 32]>>,
     /// Sorted.
     pub kinds: Option<Vec<u16>>,
-    /// Tag name (without `#`) and sorted values; all of them must be met.
+    /// Tag name, one letter, and sorted values; all of them must be met.
     pub tags: Vec<(Box<str>, Vec<Box<str>>)>,
     /// Unix seconds, inclusive.
     pub since: Option<u64>,
@@ -51,7 +51,8 @@ impl Filter {
                 "search" if value.is_string() => {}
                 "search" => return Err("search must be a string".to_owned()),
                 _ => match name.strip_prefix('#') {
-                    Some(tag) if !tag.is_empty() => {
+                    Some(tag) if matches!(tag.as_bytes(), [letter] if letter.is_ascii_alphabetic()) =>
+                    {
                         let values = list(name, value, |value| value.as_str().map(Into::into))?;
                         filter.tags.push((tag.into(), sorted(values)));
                     }
@@ -71,7 +72,8 @@ impl Filter {
             && self.until.is_none_or(|until| event.created_at <= until)
             && self.tags.iter().all(|(name, values)| {
                 event.tags.iter().any(|tag| {
-                    tag.name == *name && values.binary_search(&tag.value).is_ok()
+                    let value = tag.value.as_ref().filter(|_| tag.name == *name);
+                    value.is_some_and(|value| values.binary_search(value).is_ok())
                 })
             })
     }
@@ -130,14 +132,13 @@ fn list<T>(
     value: &Value,
     read: impl Fn(&Value) -> Option<T>,
 ) -> Result<Vec<T>, String> {
-    value
-        .as_array()
-        .and_then(|values| values.iter().map(read).collect())
-        .ok_or_else(|| match name {
+    value.as_array().and_then(|values| values.iter().map(read).collect()).ok_or_else(
+        || match name {
             "kinds" => "kinds must be a list of numbers from 0 to 65535".to_owned(),
             "ids" | "authors" => format!("{name} must be a list of 64 lowercase hex characters"),
             _ => format!("{} must be a list of strings", shown(name)),
-        })
+        },
+    )
 }
 
 fn hex_list(name: &str, value: &Value) -> Result<Vec<[u8; 32]>, String> {

@@ -5,8 +5,8 @@
 use aes::Aes256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bech32::primitives::decode::CheckedHrpstring;
 use bech32::Bech32;
+use bech32::primitives::decode::CheckedHrpstring;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
 use secp256k1::ecdh::shared_secret_point;

@@ -13,9 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::constants::{
-    MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES,
-};
+use crate::constants::{MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES};
 use crate::hub::ClientId;
 use crate::message::Reply;
 
@@ -46,7 +44,8 @@ impl Bell {
         let (ring, hear) = UnixStream::pair()?;
         ring.set_nonblocking(true)?;
         hear.set_nonblocking(true)?;
-        // Bounded by the number of clients: each is on the list once.
+        // Bounded by the number of clients: each is on the list once for its mail, once for being
+        // closed, and once for each time its reader was asked to wait.
         let (names, list) = unbounded();
         let (rung, bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
         Ok(Self { names, list, rung, ring, hear, bytes })
@@ -96,6 +95,12 @@ struct Shared {
 impl Shared {
     fn call(&self) {
         if !self.listed.swap(true, SeqCst) {
+            self.bell.call(self.client);
+        }
+    }
+
+    fn close(&self, code: u16, why: &'static str) {
+        if self.closed.set((code, why)).is_ok() {
             self.bell.call(self.client);
         }
     }
@@ -155,10 +160,8 @@ impl Mailbox {
 
     /// Ends the client's connection with this close code. The first call counts.
     pub fn close(&self, code: u16, why: &'static str) {
-        let _ = self.shared.closed.set((code, why));
-        self.shared.call();
+        self.shared.close(code, why);
     }
-
 }
 
 impl Drop for Mailbox {
@@ -184,15 +187,15 @@ impl Slot {
         out
     }
 
-    /// Has the client's side look at its state.
+    /// Has the client's side look at its state, even if it has mail that it has not fetched: it
+    /// may be unable to.
     pub fn nudge(&self) {
-        self.shared.call();
+        self.shared.bell.call(self.shared.client);
     }
 
     /// Ends the connection from this side, as [`Mailbox::close`] does from the other.
     pub fn close(&self, code: u16, why: &'static str) {
-        let _ = self.shared.closed.set((code, why));
-        self.shared.call();
+        self.shared.close(code, why);
     }
 
     /// Close code and reason, once the core has ended the connection.
@@ -223,6 +226,18 @@ mod tests {
         drop(mailbox);
         assert_eq!(bell.answer(), [7]);
         assert_eq!(slot.closed().map(|(code, _)| code), Some(CLOSE_RESTART));
+    }
+
+    #[test]
+    fn a_client_that_cannot_fetch_its_mail_still_learns_that_it_is_closed() {
+        let bell = Arc::new(Bell::new().unwrap());
+        let (mailbox, slot) = mailbox(7, &bell);
+        mailbox.post(notice(1));
+        assert_eq!(bell.answer(), [7]);
+        mailbox.close(CLOSE_TRY_LATER, "too slow");
+        assert_eq!(bell.answer(), [7], "though the mail was not fetched");
+        slot.nudge();
+        assert_eq!(bell.answer(), [7]);
     }
 
     #[test]

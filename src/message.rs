@@ -80,10 +80,9 @@ impl ClientMessage {
         let id = parts.get(1).and_then(|id| serde_json::from_str::<Box<str>>(id.get()).ok());
         match verb.as_str() {
             "EVENT" => match parts.get(1) {
-                Some(event) => Ok(Self::Event {
-                    id: event_id(event.get()),
-                    json: event.get().into(),
-                }),
+                Some(event) => {
+                    Ok(Self::Event { id: event_id(event.get()), json: event.get().into() })
+                }
                 None => Err(notice("EVENT carries an event")),
             },
             "REQ" => {
@@ -319,15 +318,17 @@ fn event_id(json: &str) -> Option<EventId> {
         #[serde(borrow)]
         id: std::borrow::Cow<'a, str>,
     }
-    scan_id(json)
-        .or_else(|| hex::decode(&serde_json::from_str::<Id>(json).ok()?.id))
+    scan_id(json).or_else(|| hex::decode(&serde_json::from_str::<Id>(json).ok()?.id))
 }
 
-/// The first `"id":"…"` of a JSON object. Inside a string its quotes would be escaped, so this is
-/// a member's name, if not always the outermost object's.
+/// The first `"id":"…"` of a JSON object, where that is surely the outermost object's: no other
+/// brace comes before it, and it does not begin with an escaped quote.
 fn scan_id(json: &str) -> Option<EventId> {
-    let at = memchr::memmem::find(json.as_bytes(), b"\"id\":\"")? + 6;
-    hex::decode(json.get(at..at + 64)?)
+    let at = memchr::memmem::find(json.as_bytes(), b"\"id\":\"")?;
+    let before = &json.as_bytes()[..at];
+    let is_outermost = memchr::memchr_iter(b'{', before).nth(1).is_none();
+    let is_name = before.last() != Some(&b'\\');
+    hex::decode(json.get(at + 6..at + 70)?).filter(|_| is_outermost && is_name)
 }
 
 /// A JSON string at the start of `text`, and what follows it.

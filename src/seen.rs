@@ -9,7 +9,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use foldhash::fast::RandomState as Fold;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use crate::constants::{SEEN_EXACT, SEEN_FOLDS, SEEN_FUTURE, SEEN_FUTURE_MAX};
 use crate::event::EventId;
@@ -23,9 +23,10 @@ pub struct Seen {
     /// Newest date among `exact` and among each generation of `folded`.
     exact_newest: u64,
     folded_newest: [u64; 2],
-    future: HashSet<EventId, Fold>,
+    /// Dated in the future when they came, with their dates.
+    future: HashMap<EventId, u64, Fold>,
     floor: Option<u64>,
-    /// Keys the fingerprints with a secret of this process (SipHash), so that nobody can make two
+    /// Keys the fingerprints with a secret of this process (`SipHash`), so that nobody can make two
     /// ids collide on purpose.
     fingerprint: RandomState,
 }
@@ -37,7 +38,7 @@ impl Default for Seen {
             folded: Default::default(),
             exact_newest: 0,
             folded_newest: [0; 2],
-            future: HashSet::default(),
+            future: HashMap::default(),
             floor: None,
             fingerprint: RandomState::new(),
         }
@@ -48,7 +49,7 @@ impl Seen {
     /// Whether this id was certainly or possibly given already. A claimed id will do: the answer
     /// only ever leads to a drop.
     pub fn contains(&self, id: &EventId) -> bool {
-        if self.exact.contains(id) || self.future.contains(id) {
+        if self.exact.contains(id) || self.future.contains_key(id) {
             return true;
         }
         if self.folded[0].is_empty() && self.folded[1].is_empty() {
@@ -64,14 +65,27 @@ impl Seen {
         if self.contains(id) || self.floor.is_some_and(|floor| created_at <= floor) {
             return false;
         }
-        if created_at > now.saturating_add(SEEN_FUTURE) {
-            return self.future.len() < SEEN_FUTURE_MAX && self.future.insert(*id);
+        let present = now.saturating_add(SEEN_FUTURE);
+        if created_at <= present {
+            self.keep(*id, created_at, exact_max);
+            return true;
         }
+        if self.future.len() >= SEEN_FUTURE_MAX {
+            // The time of some may have come.
+            let arrived: Vec<_> = self.future.extract_if(|_, date| *date <= present).collect();
+            for (id, created_at) in arrived {
+                self.keep(id, created_at, exact_max);
+            }
+        }
+        self.future.len() < SEEN_FUTURE_MAX && self.future.insert(*id, created_at).is_none()
+    }
+
+    fn keep(&mut self, id: EventId, created_at: u64, exact_max: usize) {
         if self.exact.len() >= exact_max.min(SEEN_EXACT) {
             self.fold(exact_max);
         }
         self.exact_newest = self.exact_newest.max(created_at);
-        self.exact.insert(*id)
+        self.exact.insert(id);
     }
 
     fn fold(&mut self, exact_max: usize) {

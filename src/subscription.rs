@@ -23,10 +23,11 @@ pub enum Stage {
     /// The REQ has gone out and stored events may be coming.
     Asked {
         /// When it went out.
-        at: Duration,
+        at: Now,
         /// Whether anything has come for it.
         heard: bool,
-        /// Whether ephemeral events that come before the EOSE are replays to be dropped.
+        /// Whether it repeats an earlier REQ, or comes after the client's EOSE: ephemeral events
+        /// before the relay's EOSE are then replays to be dropped (SPEC 3.7).
         replay: bool,
     },
     /// Stored events are complete; live ones come.
@@ -89,7 +90,7 @@ pub struct Subscription {
     pub refusal: Option<String>,
     /// When `timer` is set, for taking it back.
     pub timer: Option<Duration>,
-    opened: Duration,
+    opened: Now,
     first_eose: Option<Duration>,
     last_stored: Duration,
 }
@@ -116,7 +117,7 @@ impl Subscription {
             unsettled: 0,
             refusal: None,
             timer: None,
-            opened: now.mono,
+            opened: now,
             first_eose: None,
             last_stored: now.mono,
         }
@@ -137,25 +138,26 @@ impl Subscription {
     /// The REQ for this relay, now going out under the number `key`. `None`: nothing to ask, now
     /// or any more.
     pub fn ask(&mut self, relay: RelayId, key: u64, now: Now) -> Option<String> {
-        let late = self.phase == Phase::Live;
-        let Self { parts, filters, .. } = self;
+        let late = self.phase != Phase::Stored;
+        let Self { parts, filters, opened, .. } = self;
         let part = parts.iter_mut().find(|part| part.relay == relay)?;
         if part.stage != Stage::Unasked {
             return None;
         }
         let replay = late || part.gap.is_some();
-        part.stage = Stage::Asked { at: now.mono, heard: false, replay };
+        part.stage = Stage::Asked { at: now, heard: false, replay };
         let Some(gap) = part.gap else {
-            return Some(message::req(key, filters.iter().map(|filter| &*filter.json)));
+            // What came to a late relay since the REQ was live once, so no `limit` may hide it.
+            let missed: Vec<String> = filters
+                .iter()
+                .filter(|filter| late && filter.limit.is_some())
+                .filter_map(|filter| reaching_back(filter, opened.unix))
+                .collect();
+            let all = filters.iter().map(|filter| &*filter.json);
+            return Some(message::req(key, all.chain(missed.iter().map(String::as_str))));
         };
-        let repeated: Vec<String> = filters
-            .iter()
-            .filter_map(|filter| {
-                let gift_wraps = filter.takes_gift_wraps();
-                let margin = if gift_wraps { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN };
-                filter.repeated(gap.saturating_sub(margin))
-            })
-            .collect();
+        let repeated: Vec<String> =
+            filters.iter().filter_map(|filter| reaching_back(filter, gap)).collect();
         if repeated.is_empty() {
             // Its time window lies before the gap: the relay has nothing to add.
             part.stage = Stage::Live;
@@ -165,18 +167,25 @@ impl Subscription {
         Some(message::req(key, repeated.iter().map(String::as_str)))
     }
 
-    /// An event has come from this relay. `None`: it was never asked. Else whether the event, if
-    /// ephemeral, is a replay to be dropped.
-    pub fn hear(&mut self, relay: RelayId, now: Now) -> Option<bool> {
+    /// An event has come from this relay. `None`: it was never asked. Else the date (unix seconds)
+    /// before which an ephemeral event is no live one but an old order, to be dropped.
+    pub fn hear(&mut self, relay: RelayId, now: Now) -> Option<u64> {
+        let phase = self.phase;
         let part = self.parts.iter_mut().find(|part| part.relay == relay)?;
         match &mut part.stage {
             Stage::Asked { at, heard, replay } => {
                 *heard = true;
-                let replayed = *replay && now.mono < *at + REPLAY_WINDOW;
                 self.last_stored = now.mono;
-                Some(replayed)
+                Some(if *replay && now.mono < at.mono + REPLAY_WINDOW {
+                    u64::MAX
+                } else if *replay || phase != Phase::Stored {
+                    // Perhaps the first REQ, but the client no longer takes what comes for stored.
+                    at.unix
+                } else {
+                    0
+                })
             }
-            Stage::Live => Some(false),
+            Stage::Live => Some(0),
             Stage::Unasked | Stage::Refused => None,
         }
     }
@@ -207,12 +216,12 @@ impl Subscription {
         true
     }
 
-    /// The relay's connection is lost.
-    pub fn relay_lost(&mut self, relay: RelayId, now: Now) {
+    /// The relay's connection is lost; its last sign of life was at `heard` (unix seconds).
+    pub fn relay_lost(&mut self, relay: RelayId, heard: u64) {
         let Some(part) = self.part(relay) else { return };
         if part.stage == Stage::Live {
             // A first REQ that was not answered in full is asked again in full, so has no gap.
-            part.gap = part.gap.or(Some(now.unix));
+            part.gap = part.gap.or(Some(heard));
         }
         if part.stage != Stage::Unasked {
             part.holds = false;
@@ -229,15 +238,15 @@ impl Subscription {
     pub fn eose_due(&self, now: Now) -> bool {
         let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
         holding.peek().is_none()
-            || now.mono >= self.opened + EOSE_STREAMING
+            || now.mono >= self.opened.mono + EOSE_STREAMING
             || self.quiet_end().is_some_and(|end| now.mono >= end)
-            || (now.mono >= self.opened + EOSE_SILENT && holding.all(Part::is_silent))
+            || (now.mono >= self.opened.mono + EOSE_SILENT && holding.all(Part::is_silent))
     }
 
     /// When to look at [`Self::eose_due`] again, if nothing happens before.
     pub fn next_look(&self, now: Now) -> Duration {
-        let silent_end = self.opened + EOSE_SILENT;
-        [Some(self.opened + EOSE_STREAMING), self.quiet_end(), Some(silent_end)]
+        let silent_end = self.opened.mono + EOSE_SILENT;
+        [Some(self.opened.mono + EOSE_STREAMING), self.quiet_end(), Some(silent_end)]
             .into_iter()
             .flatten()
             .filter(|at| *at > now.mono)
@@ -248,6 +257,13 @@ impl Subscription {
     fn quiet_end(&self) -> Option<Duration> {
         self.first_eose.map(|first| first.max(self.last_stored) + EOSE_QUIET)
     }
+}
+
+/// The filter for what may have been missed since this date (unix seconds), with a margin.
+fn reaching_back(filter: &Filter, since: u64) -> Option<String> {
+    let gift_wraps = filter.takes_gift_wraps();
+    let margin = if gift_wraps { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN };
+    filter.repeated(since.saturating_sub(margin))
 }
 
 #[cfg(test)]

@@ -80,9 +80,8 @@ impl<T: Send + 'static> Verifier<T> {
         for number in 0..threads {
             let inbox: Receiver<Job<T>> = inbox.clone();
             let deliver = deliver.clone();
-            let started = thread::Builder::new()
-                .name(format!("nostr-verify-{number}"))
-                .spawn(move || {
+            let started =
+                thread::Builder::new().name(format!("nostr-verify-{number}")).spawn(move || {
                     while let Ok(job) = inbox.recv() {
                         deliver(job.run());
                     }

@@ -1,8 +1,8 @@
 //! A client's end of the core: what it says goes through a task of its own, which reads the
 //! messages (JSON is read here, not on the caller's thread) and passes them to the router.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};

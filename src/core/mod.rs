@@ -128,7 +128,9 @@ impl Shared {
             switches: watch::Sender::new(switches),
             hurry: Arc::default(),
         };
-        runtime.spawn(entry.task(&url, lock(&self.router).clone(), dial));
+        let router = lock(&self.router).clone();
+        entry.introduce(&router);
+        runtime.spawn(entry.task(&url, router, dial));
         relays.insert(url, entry);
         true
     }
@@ -155,8 +157,13 @@ impl Core {
             max_clients,
             max_messages_per_second,
         } = limits;
-        let all =
-            [max_message_length, max_subscriptions, max_filters, max_clients, max_messages_per_second];
+        let all = [
+            max_message_length,
+            max_subscriptions,
+            max_filters,
+            max_clients,
+            max_messages_per_second,
+        ];
         if all.contains(&0) {
             return Err(CoreError::Limit);
         }
@@ -274,6 +281,15 @@ impl Drop for Core {
 }
 
 impl Entry {
+    /// Tells the router about the relay before anybody can subscribe, so that an EOSE waits for it.
+    /// If the queue is full, the relay's task does so a moment later.
+    fn introduce(&self, router: &mpsc::Sender<Arrival>) {
+        let Switches { read, write } = *self.switches.borrow();
+        let stats = Arc::clone(&self.stats);
+        let _ =
+            router.try_send(Arrival::Input(Input::RelaySet { relay: self.id, read, write, stats }));
+    }
+
     /// The task that keeps this relay connected, for a router's queue.
     fn task<D: Dial>(
         &self,

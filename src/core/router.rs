@@ -2,15 +2,16 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::constants::{ROUTER_BATCH, ROUTER_QUEUE, VERIFY_DEPTH};
+use crate::constants::{BACKOFF_FIRST, ROUTER_BATCH, ROUTER_QUEUE, VERIFY_DEPTH};
 use crate::event::EventId;
 use crate::hub::{ClientId, Effects, Hub, Input, LinkId, RelayId, Tag};
 use crate::mailbox::{CLOSE_TRY_LATER, Mailbox};
@@ -37,10 +38,14 @@ pub(super) async fn supervise<D: Dial>(
             return;
         }
         log::error!("nostrclient: an internal error; clients and relays connect anew");
+        // Should it happen again at once, it does not happen all the time.
+        sleep(BACKOFF_FIRST).await;
         let (sender, receiver) = mpsc::channel(ROUTER_QUEUE);
         queue = receiver;
+        let relays = lock(&shared.relays);
         *lock(&shared.router) = sender.clone();
-        for (url, entry) in &*lock(&shared.relays) {
+        for (url, entry) in &*relays {
+            entry.introduce(&sender);
             tokio::spawn(entry.task(url, sender.clone(), &dial));
         }
     }
@@ -84,12 +89,13 @@ impl Router {
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Arrival>, stop: &mut watch::Receiver<()>) {
-        let far = Duration::from_secs(24 * 60 * 60);
-        let timer = sleep_until(self.started + far);
+        let timer = sleep_until(self.started);
         tokio::pin!(timer);
         loop {
-            let due = self.started + self.hub.next_deadline().unwrap_or(far);
-            if timer.deadline() != due {
+            let deadline = self.hub.next_deadline();
+            if let Some(due) = deadline.map(|deadline| self.started + deadline)
+                && timer.deadline() != due
+            {
                 timer.as_mut().reset(due);
             }
             let first = tokio::select! {
@@ -98,7 +104,7 @@ impl Router {
                 _ = stop.changed() => return,
                 Some(verdict) = self.verdicts.recv() => Some(Step::Verdict(verdict)),
                 Some(arrival) = queue.recv() => Some(Step::Arrival(arrival)),
-                () = &mut timer => None,
+                () = &mut timer, if deadline.is_some() => None,
             };
             let now = self.now();
             if let Some(first) = first {
@@ -139,15 +145,17 @@ impl Router {
                 Input::ClientJoined(client)
             }
             #[cfg(test)]
-            #[expect(clippy::panic, reason = "the bug the test is about")]
             Step::Arrival(Arrival::Bug) => panic!("a bug"),
         };
         match &mut input {
-            Input::LinkDown(relay, link, unsent) => {
-                if self.lines.get(relay).is_some_and(|standing| standing.link == *link) {
-                    let standing = self.lines.remove(relay);
-                    unsent.extend(standing.map(|standing| standing.unsent).unwrap_or_default());
-                }
+            Input::LinkDown { relay, link, unsent, .. } => {
+                unsent.extend(self.hang_up(*relay, *link));
+                // What was to be handed over in this very round stays here too.
+                let late = self
+                    .effects
+                    .to_relay
+                    .extract_if(.., |(to, over, _)| *to == *relay && *over == *link);
+                unsent.extend(late.filter_map(|(_, _, outgoing)| outgoing.event));
             }
             Input::ClientLeft(client) => {
                 self.mailboxes.remove(client);
@@ -155,6 +163,14 @@ impl Router {
             _ => {}
         }
         self.hub.handle(now, input, &mut self.effects);
+    }
+
+    /// Ends a connection if it still stands; gives the events that it could not be given.
+    fn hang_up(&mut self, relay: RelayId, link: LinkId) -> Vec<EventId> {
+        match self.lines.entry(relay) {
+            Entry::Occupied(entry) if entry.get().link == link => entry.remove().unsent,
+            _ => Vec::new(),
+        }
     }
 
     /// Does what the state machine has said, and what follows from doing it.
@@ -171,9 +187,7 @@ impl Router {
                 }
             }
             for (relay, link) in doing.cut.drain(..) {
-                if self.lines.get(&relay).is_some_and(|standing| standing.link == link) {
-                    self.lines.remove(&relay);
-                }
+                self.hang_up(relay, link);
             }
             for (client, reply) in doing.to_client.drain(..) {
                 let Some(mailbox) = self.mailboxes.get(&client) else { continue };
@@ -201,4 +215,38 @@ impl Router {
 enum Step {
     Verdict(Verdict<Tag>),
     Arrival(Arrival),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Limits;
+    use crate::keys::Keys;
+    use crate::message::{ClientMessage, Reply};
+
+    /// The event is decided on and the connection is lost in the same round.
+    #[tokio::test]
+    async fn what_was_not_even_handed_over_did_not_leave() {
+        let (shared, _queue) = Shared::new(Limits::default()).unwrap();
+        let mut router = Router::new(&shared, 0);
+        let now = router.now();
+        let take = |router: &mut Router, input| router.take(now, Step::Arrival(input));
+        let stats = Arc::default();
+        let set = Input::RelaySet { relay: 1, read: true, write: true, stats };
+        take(&mut router, Arrival::Input(set));
+        let (line, mut outgoing) = mpsc::channel(8);
+        take(&mut router, Arrival::LinkUp(1, 1, line));
+        take(&mut router, Arrival::Input(Input::ClientJoined(2)));
+        let keys = Keys::generate().unwrap();
+        let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
+        let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);
+        take(&mut router, Arrival::Input(Input::ClientSaid(2, message, None)));
+        let job = router.effects.verify.pop().unwrap();
+        router.take(now, Step::Verdict(job.run()));
+        let down = Input::LinkDown { relay: 1, link: 1, unsent: Vec::new(), heard: now.unix };
+        take(&mut router, Arrival::Input(down));
+        assert!(matches!(router.effects.to_client[..], [(2, Reply::Ok { accepted: false, .. })]));
+        router.carry_out(now);
+        assert!(outgoing.try_recv().is_err());
+    }
 }

@@ -41,6 +41,8 @@ impl Default for Limits {
 pub(super) struct Client {
     /// Its subscriptions: its own id to our number.
     pub(super) subscriptions: Map<Box<str>, u64>,
+    /// Bytes of their filters.
+    pub(super) filter_bytes: usize,
     rate: TokenBucket,
 }
 
@@ -48,7 +50,8 @@ impl Hub {
     pub(super) fn client_joined(&mut self, client: ClientId) {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
-        self.clients.insert(client, Client { subscriptions: Map::default(), rate });
+        self.clients
+            .insert(client, Client { subscriptions: Map::default(), filter_bytes: 0, rate });
     }
 
     pub(super) fn client_left(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
@@ -82,7 +85,12 @@ impl Hub {
             }
             ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
             ClientMessage::Event { id: Some(id), .. } => {
-                Reply::Ok { id, accepted: false, why: too_fast().into() }
+                let why = too_fast();
+                return self.refuse_unread(client, id, why, fx);
+            }
+            // Too long, or an AUTH: the same holds.
+            ClientMessage::Refused(Reply::Ok { id, why, .. }) => {
+                return self.refuse_unread(client, id, why.into(), fx);
             }
             ClientMessage::Req { id, .. } => Reply::Closed { id, why: too_fast() },
             ClientMessage::Refused(reply) => reply,

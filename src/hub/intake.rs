@@ -18,7 +18,7 @@ use crate::verify::{Job, Verdict};
 use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
 /// Who sent an event that is to be verified. Sources take turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Relay(RelayId),
     Client(ClientId),
@@ -47,8 +47,8 @@ impl Tag {
 struct Copy {
     relay: RelayId,
     subscription: u64,
-    /// If the event is ephemeral, it is a replay (SPEC 3.7).
-    replayed: bool,
+    /// If the event is ephemeral and dated before this, it is a replay (SPEC 3.7).
+    stale_before: u64,
     /// It came before the subscription's EOSE was due.
     early: bool,
     /// Released when the copy is settled.
@@ -62,8 +62,10 @@ pub(super) struct Intake {
     pending: Map<EventId, Vec<(Copy, Box<str>)>>,
     /// Verified lately.
     recent: Recent,
-    /// Waiting for a verifying thread.
-    queue: FairQueue<Source, Job<Tag>>,
+    /// Waiting for a verifying thread: relays' events and clients' events, taking turns, so that
+    /// neither many clients nor many relays can push the other side aside.
+    lines: [FairQueue<u64, Job<Tag>>; 2],
+    clients_turn: bool,
     /// With the verifying threads.
     out: usize,
     depth: usize,
@@ -74,7 +76,8 @@ impl Intake {
         Self {
             pending: Map::default(),
             recent: Recent::default(),
-            queue: FairQueue::default(),
+            lines: Default::default(),
+            clients_turn: false,
             out: 0,
             depth,
         }
@@ -88,12 +91,28 @@ impl Intake {
         claimed: Option<EventId>,
         text: Box<str>,
     ) {
-        self.queue.push(source, Job { tag, claimed, text });
+        let (line, key) = match source {
+            Source::Relay(relay) => (0, relay),
+            Source::Client(client) => (1, client),
+        };
+        self.lines[line].push(key, Job { tag, claimed, text });
+    }
+
+    fn next_job(&mut self) -> Option<Job<Tag>> {
+        self.clients_turn = !self.clients_turn;
+        let [relays, clients] = &mut self.lines;
+        let (first, second) = if self.clients_turn { (clients, relays) } else { (relays, clients) };
+        first.pop().or_else(|| second.pop())
+    }
+
+    /// The verified event this text is, to the letter. Its id alone would prove nothing.
+    fn known(&self, id: &EventId, text: &str) -> Option<Arc<Event>> {
+        self.recent.get(id).filter(|event| *event.json == *text).cloned()
     }
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.queue.is_empty() && self.out == 0
+        self.pending.is_empty() && self.lines.iter().all(FairQueue::is_empty) && self.out == 0
     }
 
     fn check_copy(&mut self, id: EventId, copy: Copy, text: Box<str>) {
@@ -130,7 +149,7 @@ impl Hub {
             return self.relay_junk(relay, now, fx);
         };
         let Some(target) = self.subscriptions.get_mut(&key) else { return };
-        let Some(replayed) = target.hear(relay, now) else {
+        let Some(stale_before) = target.hear(relay, now) else {
             stats.unasked.add();
             return;
         };
@@ -141,10 +160,10 @@ impl Hub {
         target.unsettled += 1;
         let early = target.phase == Phase::Stored;
         target.early += usize::from(early);
-        let copy = Copy { relay, subscription: key, replayed, early, _ticket: ticket };
+        let copy = Copy { relay, subscription: key, stale_before, early, _ticket: ticket };
         if let Some(waiting) = self.intake.pending.get_mut(&id) {
             waiting.push((copy, json.into()));
-        } else if let Some(event) = self.intake.recent.get(&id).cloned() {
+        } else if let Some(event) = self.intake.known(&id, json) {
             self.settle_copy(&copy, Some(&event), now, fx);
         } else {
             self.intake.pending.insert(id, Vec::new());
@@ -155,7 +174,7 @@ impl Hub {
     /// Hands out as many verifications as the threads take.
     pub(super) fn hand_out_jobs(&mut self, fx: &mut Effects) {
         while self.intake.out < self.intake.depth {
-            let Some(job) = self.intake.queue.pop() else { break };
+            let Some(job) = self.intake.next_job() else { break };
             self.intake.out += 1;
             fx.verify.push(job);
         }
@@ -177,14 +196,35 @@ impl Hub {
                 self.intake.recent.insert(&event);
                 let waiting = self.intake.pending.remove(&id).unwrap_or_default();
                 self.settle_copy(&copy, Some(&event), now, fx);
-                for (copy, _) in waiting {
-                    self.settle_copy(&copy, Some(&event), now, fx);
+                for (copy, text) in waiting {
+                    self.copy_of_true_event(copy, text, &event, now, fx);
                 }
             }
             (Purpose::Incoming(id, copy), Err(error)) => {
                 self.forged(&copy, &error, now, fx);
                 self.check_next_copy(id);
             }
+        }
+    }
+
+    /// A copy that waited for the verdict on another one, which is true.
+    fn copy_of_true_event(
+        &mut self,
+        copy: Copy,
+        text: Box<str>,
+        event: &Arc<Event>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let target = self.subscriptions.get(&copy.subscription);
+        if text == event.json || target.is_none_or(|target| target.seen.contains(&event.id)) {
+            self.settle_copy(&copy, Some(event), now, fx);
+        } else if let Some(waiting) = self.intake.pending.get_mut(&event.id) {
+            waiting.push((copy, text));
+        } else {
+            // Another spelling, or a forgery under the same id.
+            self.intake.pending.insert(event.id, Vec::new());
+            self.intake.check_copy(event.id, copy, text);
         }
     }
 
@@ -210,13 +250,7 @@ impl Hub {
     }
 
     /// A copy's fate is known: deliver the true event, unless something speaks against it.
-    fn settle_copy(
-        &mut self,
-        copy: &Copy,
-        event: Option<&Arc<Event>>,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn settle_copy(&mut self, copy: &Copy, event: Option<&Arc<Event>>, now: Now, fx: &mut Effects) {
         if let Some(event) = event {
             self.deliver(copy, event, now, fx);
         }
@@ -243,7 +277,7 @@ impl Hub {
         if event.expiration().is_some_and(|at| at <= now.unix) {
             return;
         }
-        if copy.replayed && is_ephemeral(event.kind) {
+        if is_ephemeral(event.kind) && event.created_at < copy.stale_before {
             return;
         }
         let before = target.seen.len();

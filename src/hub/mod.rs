@@ -72,8 +72,17 @@ pub enum Input {
     LinkUp(RelayId, LinkId),
     /// A relay's connection has written so many messages and takes as many more.
     LinkWrote(RelayId, LinkId, usize),
-    /// A relay's connection is gone; these events it never wrote.
-    LinkDown(RelayId, LinkId, Vec<EventId>),
+    /// A relay's connection is gone.
+    LinkDown {
+        /// Whose.
+        relay: RelayId,
+        /// Which.
+        link: LinkId,
+        /// Events it never wrote.
+        unsent: Vec<EventId>,
+        /// Unix seconds of its last sign of life: it may have been dead for long.
+        heard: u64,
+    },
     /// What a relay said, in order.
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected.
@@ -199,7 +208,9 @@ impl Hub {
             Input::RelayRemoved(relay) => self.remove_relay(relay, now, fx),
             Input::LinkUp(relay, link) => self.link_up(relay, link, now, fx),
             Input::LinkWrote(relay, link, count) => self.link_wrote(relay, link, count, now, fx),
-            Input::LinkDown(relay, link, unsent) => self.link_down(relay, link, &unsent, now, fx),
+            Input::LinkDown { relay, link, unsent, heard } => {
+                self.link_down(relay, link, &unsent, heard, now, fx);
+            }
             Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
             Input::ClientJoined(client) => self.client_joined(client),
             Input::ClientSaid(client, message, ticket) => {

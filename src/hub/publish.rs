@@ -58,10 +58,10 @@ impl Outbound {
         }
         self.earlier.insert(id, certain);
         self.earlier_order.push_back(id);
-        if self.earlier_order.len() > MAX_EARLIER_EVENTS {
-            if let Some(oldest) = self.earlier_order.pop_front() {
-                self.earlier.remove(&oldest);
-            }
+        if self.earlier_order.len() > MAX_EARLIER_EVENTS
+            && let Some(oldest) = self.earlier_order.pop_front()
+        {
+            self.earlier.remove(&oldest);
         }
     }
 
@@ -120,16 +120,14 @@ impl Hub {
             Some("invalid: expired")
         } else if event.is_protected() {
             Some("restricted: a protected event (NIP-70) needs an authentication not offered here")
-        } else if self.publications.contains_key(&event.id)
-            || self.outbound.waiting.contains_key(&event.id)
-        {
-            return self.join(client, &event.id);
+        } else if self.join(client, &event.id) {
+            None
         } else if !self.relays.values().any(|relay| relay.write) {
             Some("error: no relay configured")
         } else if !self.relays.values().any(Relay::takes_events) {
             Some("error: no relay connected")
         } else if self.publications.len() < MAX_UNANSWERED_EVENTS {
-            return self.publish(event, vec![client], now.mono + OK_DEADLINE, now, fx);
+            return self.publish(&event, vec![client], now.mono + OK_DEADLINE, now, fx);
         } else if self.outbound.waiting() >= MAX_WAITING_EVENTS
             || self.outbound.waiting_bytes + event.json.len() > MAX_WAITING_BYTES
         {
@@ -144,18 +142,35 @@ impl Hub {
         }
     }
 
-    /// The same event is on its way or waits already: one fate, one answer each.
-    fn join(&mut self, client: ClientId, id: &EventId) {
+    /// The same event is on its way or waits already: one fate, one answer each. False: it is not.
+    fn join(&mut self, client: ClientId, id: &EventId) -> bool {
         if let Some(publication) = self.publications.get_mut(id) {
             publication.waiters.push(client);
         } else if let Some(waiting) = self.outbound.waiting.get_mut(id) {
             waiting.waiters.push(client);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// An EVENT that is not even looked at. The event of that id may be in good hands all the same.
+    pub(super) fn refuse_unread(
+        &mut self,
+        client: ClientId,
+        id: EventId,
+        why: String,
+        fx: &mut Effects,
+    ) {
+        if !self.join(client, &id) {
+            let answer = Answer { accepted: false, why };
+            tell(&[client], id, &self.outbound.in_view_of_earlier(&id, answer), fx);
         }
     }
 
     fn publish(
         &mut self,
-        event: Arc<Event>,
+        event: &Arc<Event>,
         waiters: Vec<ClientId>,
         deadline: Duration,
         now: Now,
@@ -169,11 +184,11 @@ impl Hub {
             .collect();
         relays.sort_unstable();
         let publication =
-            Publication::new(Arc::clone(&event), waiters, deadline, relays.iter().copied());
+            Publication::new(Arc::clone(event), waiters, deadline, relays.iter().copied());
         self.publications.insert(event.id, publication);
         self.timers.insert((deadline, Timer::Answer(event.id)));
         for relay in relays {
-            self.send_event(relay, &event, now, fx);
+            self.send_event(relay, event, now, fx);
         }
         // Where no relay was left to take it, nothing would settle it before its deadline.
         self.settle(&event.id, |publication| publication.verdict(), fx);
@@ -214,6 +229,11 @@ impl Hub {
         }
     }
 
+    /// A relay's line dropped the event before it was sent.
+    pub(super) fn not_sent(&mut self, relay: RelayId, id: &EventId, fx: &mut Effects) {
+        self.settle(id, |publication| publication.lost(relay, true), fx);
+    }
+
     /// Two seconds have passed: the clients get their answer, whatever is open.
     pub(super) fn answer_deadline(&mut self, id: &EventId, fx: &mut Effects) {
         self.settle(id, |publication| Some(publication.deadline()), fx);
@@ -232,11 +252,12 @@ impl Hub {
         self.timers.remove(&(publication.deadline, Timer::Answer(*id)));
         if answer.accepted {
             self.outbound.remember(*id, publication.is_accepted());
-        } else {
+        }
+        let answer = self.outbound.in_view_of_earlier(id, answer);
+        if !answer.accepted {
             // What was answered false must never show up later.
             self.take_back(id);
         }
-        let answer = self.outbound.in_view_of_earlier(id, answer);
         tell(&publication.waiters, *id, &answer, fx);
     }
 
@@ -256,7 +277,7 @@ impl Hub {
             let Some(id) = self.outbound.turns.pop() else { break };
             if let Some(Waiting { event, waiters, until }) = self.outbound.take(&id) {
                 self.timers.remove(&(until, Timer::Waiting(id)));
-                self.publish(event, waiters, until, now, fx);
+                self.publish(&event, waiters, until, now, fx);
             }
         }
     }

@@ -2,13 +2,19 @@
 //!
 //! What a connection has not taken yet stays here, where it can still be taken back: a REQ whose
 //! client has gone, an event that was refused in the meantime. [`RELAY_WINDOW`] messages at most are
-//! with the connection and out of reach.
+//! with the connection and out of reach. A relay that reads too slowly for the events it is to take
+//! loses the oldest of them (others have had them), a stalled one its connection; no client can do
+//! either to a relay by what it subscribes to.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::constants::{JUNK_BURST, JUNK_PER_SECOND, RELAY_BACKLOG, RELAY_WINDOW};
-use crate::event::{Event, EventId};
+use crate::constants::{
+    JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS,
+    RELAY_WINDOW,
+};
+use crate::event::{Event, EventId, is_ephemeral};
 use crate::message;
 use crate::stats::RelayStats;
 use crate::subscription::Stage;
@@ -29,6 +35,11 @@ pub(super) struct Relay {
     pub(super) link: Option<Link>,
     /// What is to be sent, in order. Empty while there is no connection.
     work: VecDeque<Work>,
+    /// Events in `work`, and their bytes.
+    events: usize,
+    event_bytes: usize,
+    /// REQs in `work` whose subscription has ended.
+    dead: usize,
     junk: TokenBucket,
 }
 
@@ -38,6 +49,8 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     /// How many messages it takes before it has written one.
     window: usize,
+    /// Whether it was sent any REQ.
+    asked: bool,
 }
 
 /// Something to be sent to a relay. The text is made when its turn comes.
@@ -45,10 +58,32 @@ pub(super) struct Link {
 enum Work {
     Ask(u64),
     Close(u64),
-    Publish(Arc<Event>),
+    Publish {
+        event: Arc<Event>,
+        /// An ephemeral event is not sent after this (SPEC 2.6).
+        until: Duration,
+    },
 }
 
 impl Relay {
+    fn clear_work(&mut self) {
+        self.work.clear();
+        (self.events, self.event_bytes, self.dead) = (0, 0, 0);
+    }
+
+    fn forget_event(&mut self, event: &Event) {
+        self.events -= 1;
+        self.event_bytes -= event.json.len();
+    }
+
+    /// Takes the oldest event out of the line.
+    fn drop_oldest_event(&mut self) -> Option<EventId> {
+        let at = self.work.iter().position(|work| matches!(work, Work::Publish { .. }))?;
+        let Some(Work::Publish { event, .. }) = self.work.remove(at) else { return None };
+        self.forget_event(&event);
+        Some(event.id)
+    }
+
     pub(super) const fn takes_events(&self) -> bool {
         self.write && self.link.is_some()
     }
@@ -74,6 +109,9 @@ impl Hub {
             stats,
             link: None,
             work: VecDeque::new(),
+            events: 0,
+            event_bytes: 0,
+            dead: 0,
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
         relay.write = write;
@@ -81,7 +119,12 @@ impl Hub {
             return;
         }
         relay.read = read;
+        let asked_before = relay.link.as_ref().is_some_and(|link| link.asked);
         if read {
+            if asked_before {
+                // The numbers were used on this connection, and answers to them may be under way.
+                self.cut(id, "connects anew, because reading was switched on", now, fx);
+            }
             for subscription in self.subscriptions.values_mut() {
                 subscription.add_relay(id);
             }
@@ -99,8 +142,8 @@ impl Hub {
 
     pub(super) fn link_up(&mut self, id: RelayId, link: LinkId, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get_mut(&id) else { return };
-        relay.link = Some(Link { id: link, window: RELAY_WINDOW });
-        relay.work.clear();
+        relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
+        relay.clear_work();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
         self.ask_all(id, now, fx);
     }
@@ -125,6 +168,7 @@ impl Hub {
         id: RelayId,
         link: LinkId,
         unsent: &[EventId],
+        heard: u64,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -132,9 +176,9 @@ impl Hub {
             return;
         };
         relay.link = None;
-        relay.work.clear();
+        relay.clear_work();
         self.lose_publications(id, Some(unsent), fx);
-        self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, now));
+        self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
     }
 
     pub(super) fn relay_said(
@@ -188,13 +232,53 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
-        self.push_work(id, Work::Publish(Arc::clone(event)), now, fx);
+        let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
+            return;
+        };
+        relay.events += 1;
+        relay.event_bytes += event.json.len();
+        let mut dropped = Vec::new();
+        while relay.events > RELAY_EVENTS || relay.event_bytes > RELAY_EVENT_BYTES {
+            let Some(oldest) = relay.drop_oldest_event() else { break };
+            dropped.push(oldest);
+        }
+        let until = now.mono + OK_DEADLINE;
+        relay.work.push_back(Work::Publish { event: Arc::clone(event), until });
+        self.pump(id, now, fx);
+        for event in dropped {
+            self.not_sent(id, &event, fx);
+        }
     }
 
     /// Takes an event back from wherever it has not been sent yet.
-    pub(super) fn take_back(&mut self, event: &EventId) {
+    pub(super) fn take_back(&mut self, id: &EventId) {
         for relay in self.relays.values_mut() {
-            relay.work.retain(|work| !matches!(work, Work::Publish(queued) if queued.id == *event));
+            let Relay { work, events, event_bytes, .. } = relay;
+            work.retain(|work| match work {
+                Work::Publish { event, .. } if event.id == *id => {
+                    *events -= 1;
+                    *event_bytes -= event.json.len();
+                    false
+                }
+                _ => true,
+            });
+        }
+    }
+
+    /// A subscription has ended before its REQ went out: that one is skipped when its turn comes,
+    /// or swept out when there are many.
+    pub(super) fn forget_ask(&mut self, id: RelayId) {
+        let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
+            return;
+        };
+        relay.dead += 1;
+        if relay.dead > RELAY_DEAD_ASKS {
+            relay.dead = 0;
+            let living = &self.subscriptions;
+            relay.work.retain(|work| match work {
+                Work::Ask(key) => living.contains_key(key),
+                _ => true,
+            });
         }
     }
 
@@ -231,11 +315,7 @@ impl Hub {
             return;
         }
         relay.work.push_back(work);
-        if relay.work.len() > RELAY_BACKLOG + self.subscriptions.len() {
-            self.cut(id, "cut off: it does not read what it is sent", now, fx);
-        } else {
-            self.pump(id, now, fx);
-        }
+        self.pump(id, now, fx);
     }
 
     fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
@@ -243,34 +323,49 @@ impl Hub {
         let Some(link) = relay.link.as_ref().map(|link| link.id) else { return };
         relay.stats.error(why);
         fx.cut.push((id, link));
-        self.link_down(id, link, &[], now, fx);
+        self.link_down(id, link, &[], now.unix, now, fx);
     }
 
     /// Gives the connection what it takes.
     fn pump(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get_mut(&id) else { return };
-        let Some(link) = &mut relay.link else { return };
-        while link.window > 0 {
+        let mut too_late = Vec::new();
+        while let Some(link) = relay.link.as_mut().filter(|link| link.window > 0) {
             let Some(work) = relay.work.pop_front() else { break };
             let outgoing = match work {
-                Work::Ask(key) => self
-                    .subscriptions
-                    .get_mut(&key)
-                    .and_then(|subscription| subscription.ask(id, key, now))
-                    .map(|text| Outgoing { text, event: None }),
+                Work::Ask(key) => {
+                    let subscription = self.subscriptions.get_mut(&key);
+                    relay.dead = relay.dead.saturating_sub(usize::from(subscription.is_none()));
+                    subscription.and_then(|subscription| subscription.ask(id, key, now)).map(
+                        |text| {
+                            link.asked = true;
+                            Outgoing { text, event: None }
+                        },
+                    )
+                }
                 Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
-                Work::Publish(event) => {
-                    if let Some(publication) = self.publications.get_mut(&event.id) {
-                        publication.sent(id);
+                Work::Publish { event, until } => {
+                    relay.events -= 1;
+                    relay.event_bytes -= event.json.len();
+                    if is_ephemeral(event.kind) && now.mono > until {
+                        too_late.push(event.id);
+                        None
+                    } else {
+                        if let Some(publication) = self.publications.get_mut(&event.id) {
+                            publication.sent(id);
+                        }
+                        let text = message::publish(&event);
+                        Some(Outgoing { text, event: Some(event.id) })
                     }
-                    let text = message::publish(&event);
-                    Some(Outgoing { text, event: Some(event.id) })
                 }
             };
             if let Some(outgoing) = outgoing {
                 link.window -= 1;
                 fx.to_relay.push((id, link.id, outgoing));
             }
+        }
+        for event in too_late {
+            self.not_sent(id, &event, fx);
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::constants::MAX_FILTER_BYTES;
 use crate::filter::Filter;
 use crate::message::Reply;
 use crate::publication::more_telling;
-use crate::subscription::{Phase, Subscription};
 use crate::subscription::Stage;
+use crate::subscription::{Phase, Subscription};
 use crate::time::Now;
 
 use super::{ClientId, Effects, Hub, RelayId, Timer};
@@ -29,6 +30,12 @@ impl Hub {
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
         }
+        let bytes: usize = filters.iter().map(|filter| filter.json.len()).sum();
+        if subscriber.filter_bytes + bytes > MAX_FILTER_BYTES {
+            let why = format!("restricted: filters of more than {MAX_FILTER_BYTES} bytes in all");
+            fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
+            return;
+        }
         let shared: Arc<str> = id.into();
         let filters: Vec<Filter> =
             filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
@@ -36,6 +43,7 @@ impl Hub {
             fx.to_client.push((client, Reply::Eose { id: shared }));
             return;
         }
+        subscriber.filter_bytes += filters.iter().map(|filter| filter.json.len()).sum::<usize>();
         let key = self.next_subscription;
         self.next_subscription += 1;
         subscriber.subscriptions.insert(id.into(), key);
@@ -51,13 +59,7 @@ impl Hub {
         self.look_at_eose(key, now, fx);
     }
 
-    pub(super) fn unsubscribe(
-        &mut self,
-        client: ClientId,
-        id: &str,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn unsubscribe(&mut self, client: ClientId, id: &str, now: Now, fx: &mut Effects) {
         let Some(subscriber) = self.clients.get_mut(&client) else { return };
         if let Some(key) = subscriber.subscriptions.remove(id) {
             self.end_subscription(key, now, fx);
@@ -66,16 +68,27 @@ impl Hub {
 
     /// Forgets a subscription and ends it at every relay that was asked.
     pub(super) fn end_subscription(&mut self, key: u64, now: Now, fx: &mut Effects) {
-        let Some(subscription) = self.subscriptions.remove(&key) else { return };
-        self.remembered = self.remembered.saturating_sub(subscription.seen.len());
+        let Some(subscription) = self.take_subscription(key) else { return };
         if let Some(at) = subscription.timer {
             self.timers.remove(&(at, Timer::Eose(key)));
         }
         for part in &subscription.parts {
-            if matches!(part.stage, Stage::Asked { .. } | Stage::Live) {
-                self.close_upstream(part.relay, key, now, fx);
+            match part.stage {
+                Stage::Asked { .. } | Stage::Live => self.close_upstream(part.relay, key, now, fx),
+                Stage::Unasked => self.forget_ask(part.relay),
+                Stage::Refused => {}
             }
         }
+    }
+
+    fn take_subscription(&mut self, key: u64) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&key)?;
+        self.remembered = self.remembered.saturating_sub(subscription.seen.len());
+        if let Some(client) = self.clients.get_mut(&subscription.client) {
+            let bytes: usize = subscription.filters.iter().map(|filter| filter.json.len()).sum();
+            client.filter_bytes = client.filter_bytes.saturating_sub(bytes);
+        }
+        Some(subscription)
     }
 
     pub(super) fn relay_eose(&mut self, relay: RelayId, key: u64, now: Now, fx: &mut Effects) {
@@ -155,8 +168,7 @@ impl Hub {
 
     /// No relay serves it any more: the client is told why.
     fn close_downstream(&mut self, key: u64, fx: &mut Effects) {
-        let Some(subscription) = self.subscriptions.remove(&key) else { return };
-        self.remembered = self.remembered.saturating_sub(subscription.seen.len());
+        let Some(subscription) = self.take_subscription(key) else { return };
         let id: Box<str> = (&*subscription.id).into();
         if let Some(client) = self.clients.get_mut(&subscription.client) {
             client.subscriptions.remove(&id);

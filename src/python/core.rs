@@ -46,9 +46,7 @@ impl Core {
         self.0.ready()
     }
 
-    #[pyo3(signature = (address="", private=false))]
-    fn connect(&self, address: &str, private: bool) -> PyResult<Client> {
-        let _ = (address, private);
+    fn connect(&self) -> PyResult<Client> {
         Ok(self.0.connect()?.into())
     }
 
@@ -106,10 +104,7 @@ fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
         max_subscriptions: read("max_subscriptions", defaults.max_subscriptions)?,
         max_filters: read("max_filters", defaults.max_filters)?,
         max_clients: read("max_clients", defaults.max_clients)?,
-        max_messages_per_second: read(
-            "max_messages_per_second",
-            defaults.max_messages_per_second,
-        )?,
+        max_messages_per_second: read("max_messages_per_second", defaults.max_messages_per_second)?,
     })
 }
 

@@ -30,6 +30,7 @@ pub(super) fn encrypt_nip04(private_key: &str, public_key: &str, text: &str) -> 
 }
 
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
 pub(super) fn sign_event(
     private_key: &str,
     created_at: u64,

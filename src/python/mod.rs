@@ -7,9 +7,9 @@ mod client;
 mod core;
 mod keys;
 
+use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::create_exception;
 
 use crate::core::CoreError;
 use crate::keys::KeyError;
@@ -42,9 +42,7 @@ mod _native {
     #[pymodule_export]
     use super::core::{Core, normalize_relay_url};
     #[pymodule_export]
-    use super::keys::{
-        encrypt_nip04, generate_key, normalize_public_key, public_key, sign_event,
-    };
+    use super::keys::{encrypt_nip04, generate_key, normalize_public_key, public_key, sign_event};
     #[pymodule_export]
     use super::{CoreStopped, TooManyClients};
 

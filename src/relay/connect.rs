@@ -56,8 +56,9 @@ async fn dial(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, S
     let port = parsed.port_or_known_default().ok_or("the url has no port")?;
     // An IPv6 host stands in brackets in a url and without them everywhere else.
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let stream =
-        TcpStream::connect((host, port)).await.map_err(|error| format!("no connection: {error}"))?;
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(|error| format!("no connection: {error}"))?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
     let agent = concat!("nostrclient/", env!("CARGO_PKG_VERSION"));

@@ -1,7 +1,7 @@
 //! One connection to a relay: reads and writes at the same time, pings, and notices when it is dead.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -12,13 +12,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::constants::{
-    CLOSE_TIMEOUT, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, SOURCE_BUDGET, SOURCE_EVENT_COST,
-    WRITE_TIMEOUT,
+    CLOSE_TIMEOUT, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, RELAY_LOG_TEXT, SOURCE_BUDGET,
+    SOURCE_EVENT_COST, WRITE_TIMEOUT,
 };
 use crate::hub::{Frame, Input, LinkId, Outgoing, Ticket};
 use crate::message::RelayMessage;
 
-use super::{Dial, Over, Relay};
+use super::{Dial, Over, Relay, unix_seconds};
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ pub(super) async fn run<D: Dial>(
     link: LinkId,
     socket: WebSocketStream<D::Stream>,
     outgoing: &mut mpsc::Receiver<Outgoing>,
+    heard: &AtomicU64,
 ) -> End {
     let (mut sink, stream) = socket.split();
     let alive = AtomicBool::new(true);
@@ -50,6 +51,7 @@ pub(super) async fn run<D: Dial>(
             budget: Arc::new(Semaphore::new(SOURCE_BUDGET)),
             batch: Vec::new(),
             alive: &alive,
+            heard,
             epoch,
         };
         let writer = Writer { relay, link, sink: &mut sink, alive: &alive, epoch };
@@ -89,6 +91,8 @@ struct Reader<'a, D: Dial> {
     budget: Arc<Semaphore>,
     batch: Vec<Frame>,
     alive: &'a AtomicBool,
+    /// Unix seconds of the last sign of life.
+    heard: &'a AtomicU64,
     epoch: Instant,
 }
 
@@ -97,6 +101,9 @@ impl<D: Dial> Reader<'_, D> {
         loop {
             // Wait for one message, take with it what is there already, pass all on at once.
             let mut next = self.stream.next().await;
+            if matches!(next, Some(Ok(_))) {
+                self.heard.store(unix_seconds(), Relaxed);
+            }
             loop {
                 match next {
                     Some(Ok(message)) => {
@@ -176,8 +183,10 @@ impl<D: Dial> Reader<'_, D> {
                 Frame::Event { subscription, id, text, json, ticket }
             }
             Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
-            Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
-            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
+            Ok(RelayMessage::Closed(subscription, why)) => {
+                Frame::Closed(subscription, shortened(&why))
+            }
+            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, shortened(&why)),
             Ok(RelayMessage::Notice(notice)) => {
                 stats.notice(&notice);
                 Frame::Junk
@@ -248,19 +257,17 @@ impl<D: Dial> Writer<'_, D> {
         outgoing: &mut mpsc::Receiver<Outgoing>,
     ) -> Result<(), End> {
         let mut count = 0;
-        within_limit(async {
-            let mut next = Some(first);
-            while let Some(Outgoing { text, event }) = next {
-                if event.is_some() {
-                    self.relay.stats.sent.add();
-                }
-                self.sink.feed(Message::text(text)).await?;
-                count += 1;
-                next = outgoing.try_recv().ok();
+        let mut next = Some(first);
+        while let Some(Outgoing { text, event }) = next {
+            if event.is_some() {
+                self.relay.stats.sent.add();
             }
-            self.sink.flush().await
-        })
-        .await?;
+            // Each message has its time: many large ones on a thin line are no stall.
+            within_limit(self.sink.feed(Message::text(text))).await?;
+            count += 1;
+            next = outgoing.try_recv().ok();
+        }
+        within_limit(self.sink.flush()).await?;
         let wrote = Input::LinkWrote(self.relay.id, self.link, count);
         self.relay.tell(wrote).await.map_err(|Over| End::Over)
     }
@@ -278,6 +285,11 @@ async fn within_limit(work: impl Future<Output = Result<(), Error>>) -> Result<(
         Ok(Err(error)) => Err(End::Lost(describe(&error))),
         Err(_) => Err(End::Lost("the relay does not read what it is sent".to_owned())),
     }
+}
+
+/// A reason is passed on to clients and kept: a relay's novel becomes a sentence.
+fn shortened(why: &str) -> String {
+    why.chars().take(RELAY_LOG_TEXT).collect()
 }
 
 fn describe(error: &Error) -> String {

@@ -12,6 +12,7 @@ pub mod url;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
@@ -106,11 +107,12 @@ impl<D: Dial> Relay<D> {
         socket: WebSocketStream<D::Stream>,
     ) -> Result<End, Over> {
         let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
-        self.stats.authentication_required.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.stats.authentication_required.store(false, Relaxed);
         self.stats.set_state(RelayState::Connected(unix_now()));
         self.send(Arrival::LinkUp(self.id, link, line)).await?;
         // A bug in what follows may cost this connection, not the relay.
-        let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing))
+        let heard = AtomicU64::new(unix_seconds());
+        let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| End::Lost("internal error".to_owned()));
@@ -119,7 +121,8 @@ impl<D: Dial> Relay<D> {
         while let Ok(Outgoing { event, .. }) = outgoing.try_recv() {
             unsent.extend(event);
         }
-        self.tell(Input::LinkDown(self.id, link, unsent)).await?;
+        let heard = heard.into_inner();
+        self.tell(Input::LinkDown { relay: self.id, link, unsent, heard }).await?;
         if matches!(end, End::Over) { Err(Over) } else { Ok(end) }
     }
 
@@ -153,5 +156,13 @@ impl<D: Dial> Relay<D> {
 }
 
 fn unix_now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+    unix_time().as_secs_f64()
+}
+
+fn unix_seconds() -> u64 {
+    unix_time().as_secs()
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

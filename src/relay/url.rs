@@ -2,12 +2,17 @@
 
 use url::Url;
 
+const MAX_LENGTH: usize = 2_000;
+
 /// Scheme and host in lower case, no default port, no slash after an empty path.
 ///
 /// # Errors
 /// A sentence that says what is wrong, for a person to read.
 pub fn normalize(text: &str) -> Result<String, String> {
     let text = text.trim();
+    if text.len() > MAX_LENGTH {
+        return Err(format!("A relay url has at most {MAX_LENGTH} characters."));
+    }
     if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
         return Err("A relay url has no spaces in it.".to_owned());
     }
@@ -39,7 +44,7 @@ pub fn normalize(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::normalize;
+    use super::{MAX_LENGTH, normalize};
 
     #[test]
     fn one_spelling() {
@@ -58,10 +63,18 @@ mod tests {
     #[test]
     fn refused_with_a_sentence() {
         for given in [
-            "", "relay.example.com", "https://r.example", "wss://", "wss://u:p@r.example",
-            "wss://r.example/#x", "wss://r example", "wss://r.example:0", "ws:/\u{0}",
+            "",
+            "relay.example.com",
+            "https://r.example",
+            "wss://",
+            "wss://u:p@r.example",
+            "wss://r.example/#x",
+            "wss://r example",
+            "wss://r.example:0",
+            "ws:/\u{0}",
         ] {
             assert!(normalize(given).is_err(), "{given:?}");
         }
+        assert!(normalize(&format!("wss://{}", "x".repeat(MAX_LENGTH))).is_err());
     }
 }

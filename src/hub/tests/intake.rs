@@ -58,14 +58,34 @@ fn a_forged_copy_after_the_true_one_is_dropped_unread() {
 }
 
 #[test]
-fn a_forged_copy_for_another_subscription_delivers_the_true_event_or_nothing() {
+fn a_claimed_id_alone_delivers_nothing() {
     let mut world = World::new(1);
     let first = world.subscribe("a", json!({"kinds": [1]}));
     let second = world.subscribe("b", json!({"kinds": [1]}));
     let note = note("hello");
     world.relay_says(0, &json!(["EVENT", first, note]));
     world.relay_says(0, &json!(["EVENT", second, forged(&note)]));
+    world.relay_says(0, &json!(["EVENT", second, {"id": note["id"]}]));
+    assert_eq!(world.heard(), [json!(["EVENT", "a", note])]);
+    world.relay_says(0, &json!(["EVENT", second, note]));
+    assert_eq!(world.heard(), [json!(["EVENT", "b", note])]);
+    assert!(world.hub.intake_is_empty());
+}
+
+#[test]
+fn a_copy_that_waited_is_judged_by_its_own_text() {
+    let mut world = World::new(1);
+    let first = world.subscribe("a", json!({"kinds": [1]}));
+    let second = world.subscribe("b", json!({"kinds": [1]}));
+    let note = note("hello");
+    world.hold = true;
+    world.relay_says(0, &json!(["EVENT", first, note]));
+    world.relay_says(0, &json!(["EVENT", second, forged(&note)]));
+    world.relay_says(0, &json!(["EVENT", second, note]));
+    world.release();
     assert_eq!(world.heard(), [json!(["EVENT", "a", note]), json!(["EVENT", "b", note])]);
+    assert_eq!(world.stats_of(0).forged.get(), 1);
+    assert!(world.hub.intake_is_empty());
 }
 
 #[test]

@@ -84,7 +84,8 @@ impl World {
     }
 
     fn down(&mut self, relay: RelayId, link: LinkId) {
-        self.input(Input::LinkDown(relay, link, Vec::new()));
+        let heard = self.now.unix;
+        self.input(Input::LinkDown { relay, link, unsent: Vec::new(), heard });
     }
 
     fn input(&mut self, input: Input) {
@@ -191,6 +192,7 @@ impl World {
     }
 
     /// Subscribes the first client and gives the number the relays know it by.
+    #[expect(clippy::needless_pass_by_value, reason = "made on the spot, for this call")]
     fn subscribe(&mut self, id: &str, filter: Value) -> String {
         self.say(CLIENT, &json!(["REQ", id, filter]));
         let number = self

@@ -74,7 +74,7 @@ fn what_never_reached_the_wire_is_false_and_never_sent() {
     let mut world = World::new(1);
     let note = note("hello");
     world.say(CLIENT, &json!(["EVENT", note]));
-    world.input(Input::LinkDown(0, 1, vec![id_of(&note)]));
+    world.input(Input::LinkDown { relay: 0, link: 1, unsent: vec![id_of(&note)], heard: UNIX });
     assert_eq!(world.heard(), [ok(&note, false, "error: no relay connected")]);
     world.got(0);
     world.up(0, 2);
@@ -233,4 +233,41 @@ fn a_client_that_goes_does_not_take_its_event_along() {
     world.input(Input::ClientLeft(CLIENT));
     world.release();
     assert_eq!(world.got(0), [json!(["EVENT", note])]);
+}
+
+#[test]
+fn an_event_that_stays_true_is_not_taken_back() {
+    let mut world = World::new(2);
+    world.stalled = true;
+    // The second relay's window is full, so the event waits for it.
+    for number in 0..crate::constants::RELAY_WINDOW {
+        world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
+    }
+    world.input(Input::LinkWrote(0, 1, 100));
+    let note = note("in doubt");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.pass_ms(2_000);
+    world.say(CLIENT, &json!(["EVENT", note]));
+    world.relay_says(0, &ok(&note, false, "blocked: no"));
+    world.pass_ms(2_000);
+    assert!(world.heard().iter().all(|answer| answer[2] == true));
+    world.got(1);
+    world.input(Input::LinkWrote(1, 1, 100));
+    assert!(world.got(1).contains(&json!(["EVENT", note])));
+}
+
+#[test]
+fn too_fast_is_no_lie_about_an_event_under_way() {
+    let mut world = World::new(1);
+    let note = note("under way");
+    world.say(CLIENT, &json!(["EVENT", note]));
+    for _ in 0..Limits::default().max_messages_per_second * 10 {
+        world.say(CLIENT, &json!(["CLOSE", "nothing"]));
+    }
+    world.say(CLIENT, &json!(["EVENT", note]));
+    assert_eq!(world.heard(), [] as [Value; 0]);
+    world.relay_says(0, &ok(&note, true, ""));
+    assert_eq!(world.heard(), [ok(&note, true, ""), ok(&note, true, "")]);
+    world.say(CLIENT, &json!(["EVENT", note]));
+    assert_eq!(world.heard()[0][2], true);
 }

@@ -68,7 +68,9 @@ fn a_first_req_that_was_cut_short_is_sent_again_in_full() {
     world.down(0, 1);
     world.got(0);
     world.up(0, 2);
-    assert_eq!(world.got(0), [json!(["REQ", number, {"kinds": [1], "limit": 5}])]);
+    let missed = json!({"kinds": [1], "since": UNIX - QUARTER});
+    let req = json!(["REQ", number, {"kinds": [1], "limit": 5}, missed]);
+    assert_eq!(world.got(0), [req], "and what it may have sent live since");
 }
 
 #[test]
@@ -140,6 +142,23 @@ fn a_relay_that_first_connects_after_eose_replays_no_orders_either() {
 }
 
 #[test]
+fn a_slow_relay_brings_no_old_orders_after_eose_but_live_ones() {
+    let mut world = World::new(2);
+    let number = world.subscribe("pay", json!({"kinds": [23194]}));
+    world.relay_says(0, &json!(["EOSE", number]));
+    let early = event(23_194, UNIX - 10, &json!([]), "stored, and in time");
+    world.relay_says(1, &json!(["EVENT", number, early]));
+    world.pass_ms(5_000);
+    assert_eq!(world.heard(), [json!(["EVENT", "pay", early]), json!(["EOSE", "pay"])]);
+    let old = event(23_194, UNIX - 20, &json!([]), "stored, and too late");
+    world.relay_says(1, &json!(["EVENT", number, old]));
+    assert_eq!(world.heard(), NONE);
+    let live = event(23_194, UNIX + 5, &json!([]), "live");
+    world.relay_says(1, &json!(["EVENT", number, live]));
+    assert_eq!(world.heard(), [json!(["EVENT", "pay", live])]);
+}
+
+#[test]
 fn a_new_relay_gets_the_living_subscriptions_and_a_removed_one_loses_them() {
     let mut world = World::new(1);
     let number = world.subscribe("a", json!({"kinds": [1]}));
@@ -149,6 +168,9 @@ fn a_new_relay_gets_the_living_subscriptions_and_a_removed_one_loses_them() {
     world.switch(1, Switches { read: false, write: true });
     assert_eq!(world.got(1), [json!(["CLOSE", number])]);
     world.switch(1, Switches { read: true, write: true });
+    assert_eq!(world.got(1), NONE, "no number is used twice on one connection");
+    assert_eq!(world.cut, [1]);
+    world.up(1, 2);
     assert_eq!(world.got(1), [json!(["REQ", number, {"kinds": [1]}])]);
     world.input(Input::RelayRemoved(1));
     world.relay_says(1, &json!(["EVENT", number, note("from the grave")]));
@@ -174,12 +196,83 @@ fn what_is_closed_before_its_turn_is_never_sent() {
 }
 
 #[test]
-fn a_relay_that_does_not_read_is_cut_off() {
+fn no_client_gets_a_relay_cut_off_by_what_it_subscribes_to() {
     let mut world = World::new(1);
     world.stalled = true;
-    let window = crate::constants::RELAY_WINDOW;
-    for number in 0..=crate::constants::RELAY_BACKLOG + window + 1 {
+    for number in 0..30_000 {
         world.subscribe("a", json!({"kinds": [number % 10]}));
     }
-    assert_eq!(world.cut, [0]);
+    assert_eq!(world.cut, [] as [RelayId; 0]);
+    world.got(0);
+    let window = crate::constants::RELAY_WINDOW;
+    world.input(Input::LinkWrote(0, 1, 2 * window));
+    let rest = world.got(0);
+    assert_eq!(rest.len(), 1, "of all that waited, only the last is still wanted: {rest:?}");
+    assert_eq!(rest[0][0], "REQ");
+}
+
+#[test]
+fn an_ephemeral_event_is_not_sent_late_and_a_stored_one_is() {
+    let mut world = World::new(2);
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    let stored = note("stored");
+    // The second relay takes nothing for a while.
+    world.stalled = true;
+    for number in 0..crate::constants::RELAY_WINDOW {
+        world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
+    }
+    world.input(Input::LinkWrote(0, 1, 100));
+    world.say(CLIENT, &json!(["EVENT", order]));
+    world.say(CLIENT, &json!(["EVENT", stored]));
+    world.relay_says(0, &ok(&order, true, ""));
+    world.got(1);
+    world.pass_ms(3_000);
+    world.input(Input::LinkWrote(1, 1, 100));
+    assert_eq!(world.got(1), [json!(["EVENT", stored])]);
+}
+
+#[test]
+fn a_slow_relay_loses_the_oldest_events_not_its_connection() {
+    let mut world = World::new(2);
+    world.stalled = true;
+    for number in 0..4_000 {
+        let note = note(&number.to_string());
+        world.say(CLIENT, &json!(["EVENT", note]));
+        world.input(Input::LinkWrote(0, 1, 1));
+        world.relay_says(0, &ok(&note, true, ""));
+    }
+    assert_eq!(world.heard().len(), 4_000);
+    assert_eq!(world.cut, [] as [RelayId; 0]);
+    world.got(1);
+    world.input(Input::LinkWrote(1, 1, 10_000));
+    let late = world.got(1);
+    assert_eq!(late.len(), crate::constants::RELAY_EVENTS);
+    assert_eq!(late.last().unwrap()[1]["content"], "3999");
+}
+
+#[test]
+fn stale_orders_stay_dropped_however_long_the_replay_takes() {
+    let mut world = World::new(1);
+    let number = world.subscribe("pay", json!({"kinds": [23194]}));
+    world.relay_says(0, &json!(["EOSE", number]));
+    world.heard();
+    world.down(0, 1);
+    world.pass_ms(60_000);
+    let stale = event(23_194, world.now.unix - 30, &json!([]), "pay");
+    world.up(0, 2);
+    world.pass_ms(40_000);
+    world.relay_says_over(0, 2, &json!(["EVENT", number, stale]));
+    assert_eq!(world.heard(), NONE);
+}
+
+#[test]
+fn a_connection_that_was_long_dead_is_asked_for_all_that_time() {
+    let mut world = World::new(1);
+    let number = world.subscribe("a", json!({"kinds": [1]}));
+    world.relay_says(0, &json!(["EOSE", number]));
+    world.pass_ms(8 * 60 * 60 * 1_000);
+    world.input(Input::LinkDown { relay: 0, link: 1, unsent: Vec::new(), heard: UNIX });
+    world.got(0);
+    world.up(0, 2);
+    assert_eq!(world.got(0)[0][2]["since"], UNIX - QUARTER);
 }
