@@ -1,0 +1,125 @@
+# The one door. `make` alone says what there is to do.
+#
+# Everything is set up on the way: uv and a virtual environment with LNbits and the
+# tools, from requirement files with hashes; the core, built into it; node's tools.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+LNBITS_VERSION ?= 1.6.2
+DEFAULT_VERSION := 1.6.2
+
+# One environment for each LNbits: `.venv` for the usual one.
+VENV := .venv$(if $(filter-out $(DEFAULT_VERSION),$(LNBITS_VERSION)),-$(LNBITS_VERSION))
+PINNED := requirements/lnbits-$(LNBITS_VERSION).txt
+
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export UV_PYTHON_DOWNLOADS := never
+# The environment's own programs first; `.uv` has uv where the machine has none.
+export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.uv/bin:$(PATH)
+
+RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs')
+PYTHON_CORE := $(shell find python/nostrclient_core -name '*.py*' -not -name '*.pyc')
+RUN := uv run --no-sync
+
+INSTALLED := $(VENV)/.installed
+CORE := $(VENV)/.core
+NODE := $(VENV)/.node
+NODE_TOOLS := node_modules/.package-lock.json
+
+.PHONY: help run test dev format check clean bench pre-commit
+.PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
+.PHONY: rustfmt checkrust stubtest lock
+
+help: ## What the targets do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+# --- Running ---------------------------------------------------------------------------
+
+run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
+	@exec $(VENV)/bin/python -m scripts.run
+
+dev: $(CORE) ## Build the core into the virtual environment
+
+test: $(CORE) $(NODE) ## The Rust tests, then the tests against a real LNbits
+	cargo test
+	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest
+
+bench: $(CORE) ## Measure the endpoint of a real LNbits
+	cargo bench --bench endpoint
+
+# --- Checking --------------------------------------------------------------------------
+
+check: mypy pyright checkblack checkruff checkprettier checkrust stubtest ## All checks
+
+mypy: $(CORE) ## Python's types
+	$(RUN) mypy
+
+pyright: $(CORE) $(NODE_TOOLS) ## Python's types, checked by another
+	$(RUN) node_modules/.bin/pyright
+
+checkblack: $(INSTALLED) ## Python's layout
+	$(RUN) black --check .
+
+checkruff: $(INSTALLED) ## Python's habits
+	$(RUN) ruff check .
+
+checkprettier: $(NODE_TOOLS) ## The layout of everything else
+	$(RUN) node_modules/.bin/prettier --check .
+
+checkrust: ## Rust's layout and habits
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+
+stubtest: $(CORE) ## Whether the core is what its .pyi says
+	$(RUN) python -m mypy.stubtest nostrclient_core
+
+pre-commit: $(CORE) $(NODE_TOOLS) ## What is checked before a commit, on all files
+	$(RUN) pre-commit run --all-files
+
+# --- Mending ---------------------------------------------------------------------------
+
+format: prettier black ruff rustfmt ## Mend layout and habits
+
+prettier: $(NODE_TOOLS)
+	$(RUN) node_modules/.bin/prettier --write .
+
+black: $(INSTALLED)
+	$(RUN) black .
+
+ruff: $(INSTALLED)
+	$(RUN) ruff check --fix .
+
+rustfmt:
+	cargo fmt
+
+clean: ## Remove what was built and installed (not the data of `make run`)
+	rm -rf .venv .venv-* .uv node_modules tests/node/node_modules target
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find python -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: $(INSTALLED) ## Pin the newest versions of what is installed
+	scripts/lock.sh
+
+# --- Setting up ------------------------------------------------------------------------
+
+$(INSTALLED): $(wildcard requirements/*.txt) requirements/dev.in scripts/setup.sh
+	scripts/setup.sh $(VENV) $(LNBITS_VERSION)
+	@touch $@
+
+# `maturin develop` links `python/` into the environment; the library itself is beside
+# the sources, and serves every environment.
+$(CORE): $(INSTALLED) $(RUST) $(PYTHON_CORE) pyproject.toml
+	maturin develop --release --uv
+	@touch $@
+
+$(NODE): $(INSTALLED) requirements/node.txt
+	scripts/setup-node.sh
+	@touch $@
+
+$(NODE_TOOLS): package-lock.json $(NODE)
+	npm ci --silent
+	@touch $@

@@ -1,0 +1,41 @@
+"""Schema changes, run once each and in this order by LNbits.
+
+The first three have run on every server where this extension's predecessor is installed:
+their names and what they leave behind never change. New ones go on from m004.
+"""
+
+from lnbits.db import Connection
+
+
+async def m001_initial(db: Connection) -> None:
+    """The relays to connect to."""
+    await db.execute("""
+        CREATE TABLE nostrclient.relays (
+            id TEXT NOT NULL PRIMARY KEY,
+            url TEXT NOT NULL,
+            active BOOLEAN DEFAULT true
+        )
+        """)
+
+
+async def m002_create_config_table(db: Connection) -> None:
+    """The settings, as JSON."""
+    await db.execute("CREATE TABLE nostrclient.config (json_data TEXT NOT NULL)")
+
+
+async def m003_migrate_config_table(db: Connection) -> None:
+    """The settings' column gets the name LNbits' models use, and an owner beside it."""
+    await db.execute("ALTER TABLE nostrclient.config RENAME COLUMN json_data TO extra")
+    await db.execute(
+        "ALTER TABLE nostrclient.config ADD COLUMN owner_id TEXT DEFAULT 'admin'"
+    )
+
+
+async def m004_relay_switches(db: Connection) -> None:
+    """Whether a relay is read from and written to."""
+    await db.execute(
+        "ALTER TABLE nostrclient.relays ADD COLUMN read BOOLEAN DEFAULT true"
+    )
+    await db.execute(
+        "ALTER TABLE nostrclient.relays ADD COLUMN write BOOLEAN DEFAULT true"
+    )

@@ -1,0 +1,38 @@
+"""The nostrclient multiplexer: the Rust core and the bridge from it to asyncio.
+
+Imports nothing of LNbits. `_native` is the Rust part, and `shapes` has the
+dictionaries it answers with.
+"""
+
+from ._native import (
+    Client,
+    Core,
+    CoreStopped,
+    TooManyClients,
+    __version__,
+    encrypt_nip04,
+    generate_key,
+    normalize_public_key,
+    normalize_relay_url,
+    public_key,
+    sign_event,
+)
+from .shapes import KeyPair, Limits, RelayStatus, Stats
+
+__all__ = [
+    "Client",
+    "Core",
+    "CoreStopped",
+    "KeyPair",
+    "Limits",
+    "RelayStatus",
+    "Stats",
+    "TooManyClients",
+    "__version__",
+    "encrypt_nip04",
+    "generate_key",
+    "normalize_public_key",
+    "normalize_relay_url",
+    "public_key",
+    "sign_event",
+]

@@ -1,0 +1,117 @@
+"""The Rust core. Nothing here blocks on the network and nothing here awaits."""
+
+from typing import final
+
+from .shapes import KeyPair, Limits, RelayStatus, Stats
+
+__all__ = [
+    "Client",
+    "Core",
+    "CoreStopped",
+    "TooManyClients",
+    "__version__",
+    "encrypt_nip04",
+    "generate_key",
+    "normalize_public_key",
+    "normalize_relay_url",
+    "public_key",
+    "sign_event",
+]
+
+__version__: str
+
+class CoreStopped(RuntimeError):
+    """The core has been stopped; start a new one."""
+
+class TooManyClients(RuntimeError):
+    """The limit of clients in all is reached."""
+
+@final
+class Client:
+    """One client's connection to the multiplexer, the core's end of it.
+
+    `feed` and `drain` are called by one task each; every method is thread-safe.
+    """
+
+    token: int
+    """Names this client in `Core.ready()`. Never used again."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether `feed` may be called. False after `feed` returned False, until
+        `ready()` has named this client again and the inbox has room."""
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        """WebSocket close code and reason once the core has cut this client off."""
+
+    def feed(self, text: str) -> bool:
+        """Hand over one text message. Always taken. False: call no more until
+        `writable` is true again."""
+
+    def drain(self, most: int) -> list[str]:
+        """The messages waiting for this client, oldest first, at most `most`."""
+
+    def disconnect(self) -> None:
+        """The client is gone: ends its subscriptions. Also on garbage collection."""
+
+@final
+class Core:
+    """The running multiplexer: its own threads, one connection per relay.
+
+    Raises `ValueError` for a limit that is zero or negative.
+    """
+
+    def __new__(cls, limits: Limits | None = None) -> Core: ...
+    @property
+    def wake_fd(self) -> int:
+        """Readable when `ready()` has something to tell. For `loop.add_reader`."""
+
+    @property
+    def limits(self) -> Limits: ...
+    def ready(self) -> list[int]:
+        """Tokens of the clients that have messages waiting, became writable or were
+        closed since the last call. Never blocks; makes `wake_fd` unreadable."""
+
+    def connect(self) -> Client:
+        """Admit a client. Raises `TooManyClients` or `CoreStopped`."""
+
+    def add_relay(self, url: str, read: bool = True, write: bool = True) -> bool:
+        """Connect to a relay and keep it connected. False: already there (its switches
+        are set all the same). Raises `ValueError` with a sentence for a wrong url."""
+
+    def remove_relay(self, url: str) -> bool:
+        """False: there was none."""
+
+    def reconnect(self, url: str | None = None) -> None:
+        """Try the relays that wait for their next attempt now (all, or one)."""
+
+    def relays(self) -> list[RelayStatus]: ...
+    def stats(self) -> Stats: ...
+    def stop(self) -> None:
+        """Close every client (code 1012) and relay and end every thread. Idempotent;
+        takes at most two seconds and normally a few milliseconds."""
+
+def normalize_relay_url(url: str) -> str:
+    """The one spelling of a relay's url (scheme and host in lower case, default port and
+    trailing slash of an empty path gone). Raises `ValueError` with a sentence."""
+
+def generate_key() -> KeyPair: ...
+def public_key(private_key: str) -> str:
+    """x-only public key of a private key, both 64 hex. Raises `ValueError`."""
+
+def normalize_public_key(text: str) -> str:
+    """A public key given as 64 hex or as NIP-19 `npub1…`, as 64 hex in lower case.
+    Raises `ValueError` with a sentence."""
+
+def encrypt_nip04(private_key: str, public_key: str, text: str) -> str:
+    """NIP-04 content, `base64?iv=base64`. Raises `ValueError` for a wrong key."""
+
+def sign_event(
+    private_key: str,
+    created_at: int,
+    kind: int,
+    tags: list[list[str]],
+    content: str,
+) -> str:
+    """The signed event as JSON text (NIP-01). Raises `ValueError` for a wrong key."""

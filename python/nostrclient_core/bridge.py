@@ -1,0 +1,87 @@
+"""From the core's threads to one asyncio loop, without a call or an await per message.
+
+Owns the registration of the core's wake descriptor with the loop and one `Connection`
+per client. The core makes the descriptor readable, the loop calls `_wake`, and each
+client that is named there gets its events set. Everything here runs on the loop's
+thread. Ends with `stop()`.
+"""
+
+import asyncio
+
+from ._native import Client, Core
+
+
+class Connection:
+    """One client, seen from the loop: what its reader and its writer wait for."""
+
+    __slots__ = ("_bridge", "client", "closed", "incoming", "outgoing")
+
+    def __init__(self, bridge: "Bridge", client: Client) -> None:
+        self._bridge = bridge
+        self.client = client
+        self.outgoing = asyncio.Event()
+        """Set when there may be something to drain. The writer clears it."""
+        self.incoming = asyncio.Event()
+        """Set when `client.writable` may have changed. The reader clears it."""
+        self.closed: asyncio.Future[None] = bridge.loop.create_future()
+        """Done once the core has closed the client: `client.closed` says why."""
+
+    def wake(self) -> None:
+        """Something changed for this client: let its tasks look."""
+        self.outgoing.set()
+        self.incoming.set()
+        if not self.closed.done() and self.client.closed is not None:
+            self.closed.set_result(None)
+
+    def close(self) -> None:
+        """The socket is gone: ends the client's subscriptions. Idempotent."""
+        self._bridge.forget(self)
+        self.client.disconnect()
+        if not self.closed.done():
+            self.closed.cancel()
+
+
+class Bridge:
+    """The running core on one event loop. Made inside that loop, which it belongs to."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.loop = asyncio.get_running_loop()
+        self._connections: dict[int, Connection] = {}
+        self._wake_fd: int | None = core.wake_fd
+        self.loop.add_reader(self._wake_fd, self._wake)
+
+    def connect(self) -> Connection:
+        """Admit a client. Raises `TooManyClients` or `CoreStopped`."""
+        client = self.core.connect()
+        connection = Connection(self, client)
+        self._connections[client.token] = connection
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        """Called by `Connection.close`."""
+        self._connections.pop(connection.client.token, None)
+
+    def stop(self) -> None:
+        """Stop the core and let every client's tasks see that it is over. Idempotent."""
+        self._detach()
+        self.core.stop()
+        for connection in list(self._connections.values()):
+            connection.wake()
+
+    def _wake(self) -> None:
+        try:
+            ready = self.core.ready()
+        except BaseException:
+            # The descriptor would stay readable and call us for ever.
+            self._detach()
+            raise
+        for token in ready:
+            connection = self._connections.get(token)
+            if connection is not None:
+                connection.wake()
+
+    def _detach(self) -> None:
+        if self._wake_fd is not None and not self.loop.is_closed():
+            self.loop.remove_reader(self._wake_fd)
+        self._wake_fd = None

@@ -1,0 +1,96 @@
+"""The extension's tables: relays and config.
+
+Urls are compared by the callers, in Python: they were stored in any spelling, and LNbits
+strips what looks like HTML from the values of `execute`, but not from a model's.
+"""
+
+import json
+from typing import Any
+
+from lnbits.db import Database
+from loguru import logger
+
+from .models import Config, Relay, RelayRow, UserConfig
+
+db = Database("ext_nostrclient")
+
+ADMIN = "admin"  # the one owner of settings there is
+
+
+async def get_relays() -> list[Relay]:
+    """Every row, duplicates included."""
+    rows: list[Any] = await db.fetchall("SELECT * FROM nostrclient.relays")
+    return [_relay(row) for row in rows]
+
+
+def _relay(row: Any) -> Relay:
+    return Relay(
+        id=row["id"],
+        url=row["url"],
+        active=_is_on(row, "active"),
+        read=_is_on(row, "read"),
+        write=_is_on(row, "write"),
+    )
+
+
+def _is_on(row: Any, switch: str) -> bool:
+    # A switch is missing until m004 has run, and a NULL is an old row's "yes".
+    return row.get(switch) is None or bool(row[switch])
+
+
+async def add_relay(relay: RelayRow) -> None:
+    """A new row."""
+    await db.insert("nostrclient.relays", relay)
+
+
+async def switch_relay(relay_id: str, switches: dict[str, bool]) -> None:
+    """Set these of the switches `active`, `read` and `write`. The last two are only
+    there once m004 has run."""
+    if switches:
+        assignments = ", ".join(f"{name} = :{name}" for name in switches)
+        await db.execute(
+            f"UPDATE nostrclient.relays SET {assignments} WHERE id = :id",
+            {"id": relay_id, **switches},
+        )
+
+
+async def delete_relay(relay_id: str) -> None:
+    """Remove the row with this id."""
+    await db.execute("DELETE FROM nostrclient.relays WHERE id = :id", {"id": relay_id})
+
+
+async def get_config(owner_id: str = ADMIN) -> Config:
+    """The settings, the defaults where there are none yet."""
+    return await _read_config(owner_id) or Config()
+
+
+async def save_config(config: Config, owner_id: str = ADMIN) -> Config:
+    """Set the settings, whether there was a row or not."""
+    row = UserConfig(owner_id=owner_id, extra=config)
+    if await _has_config(owner_id):
+        await db.update("nostrclient.config", row, "WHERE owner_id = :owner_id")
+    else:
+        await db.insert("nostrclient.config", row)
+    return config
+
+
+async def _has_config(owner_id: str) -> bool:
+    row: Any = await db.fetchone(
+        "SELECT owner_id FROM nostrclient.config WHERE owner_id = :owner_id",
+        {"owner_id": owner_id},
+    )
+    return row is not None
+
+
+async def _read_config(owner_id: str) -> Config | None:
+    row: Any = await db.fetchone(
+        "SELECT extra FROM nostrclient.config WHERE owner_id = :owner_id",
+        {"owner_id": owner_id},
+    )
+    if row is None:
+        return None
+    try:
+        return Config(**json.loads(row["extra"]))
+    except (TypeError, ValueError) as exc:
+        logger.error(f"nostrclient: the stored settings are unreadable: {exc}")
+        return None

@@ -1,0 +1,50 @@
+"""The WebSocket endpoints: where they are, and who may come in."""
+
+import re
+
+from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
+
+from .crud import get_config
+from .models import Endpoints
+
+BASE = "/nostrclient/api/v1"
+PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encrypt
+
+# What LNbits' encryption of one short text can look like. Longer texts are not decoded.
+_PRIVATE_ID = re.compile(r"[A-Za-z0-9+/_-]{16,254}={0,2}")
+
+
+async def endpoints() -> Endpoints:
+    """The paths of the open endpoints. Every call names another private id; all of them
+    stay valid for as long as the server keeps its secret key."""
+    config = await get_config()
+    private_id = encrypt_internal_message(PUBLIC_ID, urlsafe=True)
+    return Endpoints(
+        public=f"{BASE}/{PUBLIC_ID}" if config.public_ws else None,
+        private=f"{BASE}/{private_id}" if config.private_ws else None,
+    )
+
+
+async def is_open(endpoint_id: str) -> bool:
+    """Whether a client may come in by this path."""
+    config = await get_config()
+    if is_public(endpoint_id):
+        return config.public_ws
+    return config.private_ws and _is_private_id(endpoint_id)
+
+
+def is_public(endpoint_id: str) -> bool:
+    """Whether this path is the public endpoint's."""
+    return endpoint_id == PUBLIC_ID
+
+
+def _is_private_id(text: str) -> bool:
+    if not _PRIVATE_ID.fullmatch(text):
+        return False
+    # Consumers encrypt with either base64 alphabet.
+    standard = text.replace("-", "+").replace("_", "/")
+    try:
+        return decrypt_internal_message(standard) == PUBLIC_ID
+    except Exception:
+        # Anybody may send anything here, and the decryption fails in many ways.
+        return False

@@ -1,0 +1,39 @@
+"""The extension's life: what LNbits calls when it starts and stops it."""
+
+import asyncio
+
+from loguru import logger
+
+from . import core
+from .relays import connect_all
+
+RETRY_FIRST = 1.0  # seconds until the database is asked again
+RETRY_MOST = 60.0  # and at most, doubling
+
+
+def nostrclient_start() -> None:
+    """Start the core and connect to the relays. Called inside the event loop."""
+    started = core.start()
+    if started is not None:
+        started.spawn(_connect_relays(started))
+
+
+def nostrclient_stop() -> None:
+    """Stop what `nostrclient_start` started, and close every client's socket."""
+    core.stop()
+
+
+async def _connect_relays(started: core.Running) -> None:
+    """Read the relays from the database, however long it is out of reach."""
+    delay = RETRY_FIRST
+    while True:
+        try:
+            await connect_all(started)
+            started.relays_known.set()
+            return
+        except Exception as exc:
+            logger.error(
+                f"nostrclient cannot read its relays, next try in {delay:.0f} s: {exc}"
+            )
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, RETRY_MOST)

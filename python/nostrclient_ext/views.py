@@ -1,0 +1,28 @@
+"""The admin's page."""
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
+from lnbits.core.models import User
+from lnbits.decorators import check_admin, check_user_exists
+from lnbits.helpers import template_renderer
+
+from .core import CoreUnavailable, running
+
+page_router = APIRouter()
+
+
+@page_router.get("/", dependencies=[Depends(check_admin)], response_class=HTMLResponse)
+async def index(
+    request: Request, user: User = Depends(check_user_exists)
+) -> HTMLResponse:
+    """The page; it asks the REST routes for the rest."""
+    try:
+        running()
+        problem = None
+    except CoreUnavailable as exc:
+        problem = str(exc)
+    return template_renderer(["nostrclient/templates"]).TemplateResponse(
+        request,
+        "nostrclient/index.html",
+        {"user": user.json(), "problem": problem},
+    )

@@ -1,0 +1,142 @@
+"""The REST routes."""
+
+import json
+import time
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from lnbits.decorators import check_admin, require_invoice_key
+
+from . import relays
+from .core import CoreUnavailable, Running, running
+from .crud import get_config, save_config
+from .endpoints import endpoints
+from .models import (
+    Config,
+    Endpoints,
+    Relay,
+    RelaySwitches,
+    RelayUrl,
+    TestMessage,
+    TestMessageResponse,
+)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+DIRECT_MESSAGE = 4  # NIP-04
+
+
+class Route(APIRoute):
+    """Answers 503 with the reason where a route needs the core and there is none."""
+
+    def get_route_handler(self) -> Handler:
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except CoreUnavailable as exc:
+                return JSONResponse({"detail": str(exc)}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+        return answer
+
+
+api_router = APIRouter(prefix="/api/v1", route_class=Route)
+admin = [Depends(check_admin)]
+
+
+def bad_request(exc: ValueError) -> HTTPException:
+    """What the caller did wrong, as the answer to him."""
+    return HTTPException(HTTPStatus.BAD_REQUEST, str(exc))
+
+
+@api_router.get("/relays", dependencies=admin)
+async def api_get_relays() -> list[Relay]:
+    """Every relay with its state."""
+    return await relays.list_relays(running())
+
+
+@api_router.get("/relays/urls", dependencies=[Depends(require_invoice_key)])
+async def api_get_relay_urls() -> list[str]:
+    """The relays in use, for other programs that want to name them."""
+    return await relays.active_urls()
+
+
+@api_router.post("/relay", dependencies=admin)
+async def api_add_relay(data: RelaySwitches) -> list[Relay]:
+    """A new relay. Answers with all of them."""
+    core = running()
+    try:
+        await relays.add(core, data)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+    return await relays.list_relays(core)
+
+
+@api_router.put("/relay", dependencies=admin)
+async def api_switch_relay(data: RelaySwitches) -> list[Relay]:
+    """Turn a relay, its reading or its writing on or off. Answers with all of them."""
+    core = running()
+    try:
+        await relays.switch(core, data)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+    return await relays.list_relays(core)
+
+
+@api_router.delete("/relay", dependencies=admin)
+async def api_delete_relay(data: RelayUrl) -> None:
+    """Remove a relay, in whatever spelling."""
+    try:
+        await relays.remove(running(), data.url)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+
+
+@api_router.put("/relay/test", dependencies=admin)
+async def api_test_message(data: TestMessage) -> TestMessageResponse:
+    """A signed direct message to try the relays with. Nothing is sent or kept here."""
+    try:
+        return _test_message(running(), data)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+
+
+@api_router.get("/config", dependencies=admin)
+async def api_get_config() -> Config:
+    """Which endpoints are open."""
+    return await get_config()
+
+
+@api_router.put("/config", dependencies=admin)
+async def api_update_config(data: Config) -> Config:
+    """Open or close the endpoints, for clients that come from now on."""
+    return await save_config(data)
+
+
+@api_router.get("/endpoints", dependencies=admin)
+async def api_get_endpoints() -> Endpoints:
+    """Where clients connect. The one answer that holds the private endpoint's id."""
+    return await endpoints()
+
+
+def _test_message(core: Running, data: TestMessage) -> TestMessageResponse:
+    library = core.library
+    receiver = library.normalize_public_key(data.reciever_public_key)
+    sender = data.sender_private_key or library.generate_key()["private_key"]
+    event = library.sign_event(
+        sender,
+        int(time.time()),
+        DIRECT_MESSAGE,
+        [["p", receiver]],
+        library.encrypt_nip04(sender, receiver, data.message),
+    )
+    return TestMessageResponse(
+        private_key=sender,
+        public_key=receiver,
+        event_json=json.dumps(["EVENT", json.loads(event)]),
+    )

@@ -1,0 +1,110 @@
+// The admin's page. Talks to the REST routes with the login's cookie, and shows every
+// text of a relay as text.
+
+const API = '/nostrclient/api/v1'
+const REFRESH_MS = 3000
+
+window.app = Vue.createApp({
+  el: '#vue',
+  mixins: [window.windowMixin],
+  data() {
+    return {
+      loaded: false,
+      problem: '',
+      relays: [],
+      config: {public_ws: false, private_ws: false},
+      endpoints: {public: null, private: null},
+      newUrl: ''
+    }
+  },
+  computed: {
+    sorted() {
+      return [...this.relays].sort((a, b) => a.url.localeCompare(b.url))
+    },
+    summary() {
+      const active = this.relays.filter(relay => relay.active)
+      const connected = active.filter(relay => relay.connected)
+      return `${connected.length} of ${active.length} connected`
+    }
+  },
+  methods: {
+    async call(method, path, data) {
+      const response = await LNbits.api.request(method, API + path, null, data)
+      return response.data
+    },
+    async act(work) {
+      try {
+        await work()
+      } catch (error) {
+        LNbits.utils.notifyApiError(error)
+      }
+    },
+    addRelay() {
+      return this.act(async () => {
+        this.relays = await this.call('POST', '/relay', {url: this.newUrl})
+        this.newUrl = ''
+      })
+    },
+    switchRelay(relay, name, on) {
+      return this.act(async () => {
+        const data = {url: relay.url, [name]: on}
+        this.relays = await this.call('PUT', '/relay', data)
+      })
+    },
+    removeRelay(relay) {
+      LNbits.utils
+        .confirmDialog(`Remove ${relay.url}?`)
+        .onOk(() => this.act(() => this.reallyRemove(relay)))
+    },
+    async reallyRemove(relay) {
+      await this.call('DELETE', '/relay', {url: relay.url})
+      this.relays = await this.call('GET', '/relays')
+    },
+    saveConfig(name, on) {
+      return this.act(async () => {
+        const data = {...this.config, [name]: on}
+        this.config = await this.call('PUT', '/config', data)
+        await this.loadEndpoints()
+      })
+    },
+    async loadEndpoints() {
+      const server = window.location.origin.replace(/^http/, 'ws')
+      const paths = await this.call('GET', '/endpoints')
+      this.endpoints = {
+        public: paths.public && server + paths.public,
+        private: paths.private && server + paths.private
+      }
+    },
+    async refresh() {
+      if (document.hidden) return
+      try {
+        this.relays = await this.call('GET', '/relays')
+        this.problem = ''
+        this.loaded = true
+      } catch (error) {
+        this.problem = String(error.response?.data?.detail ?? error.message)
+      }
+    },
+    stateOf(relay) {
+      const {num_sent_events: sent, num_received_events: received} =
+        relay.status
+      const ping = relay.ping === null ? '' : `, ${relay.ping} ms`
+      return `${relay.connected_string}${ping}, ${sent} sent, ${received} received`
+    },
+    lastError(relay) {
+      return relay.connected ? '' : (relay.status.error_list.at(-1) ?? '')
+    }
+  },
+  created() {
+    this.refresh()
+    this.timer = setInterval(() => this.refresh(), REFRESH_MS)
+    this.act(async () => {
+      this.config = await this.call('GET', '/config')
+      await this.loadEndpoints()
+      this.loaded = true
+    })
+  },
+  unmounted() {
+    clearInterval(this.timer)
+  }
+})
