@@ -56,8 +56,9 @@ impl ClientMessage {
             return Self::Refused(Reply::Notice(why));
         };
         let (verb, rest) = leading_string(rest).unwrap_or_default();
+        let rest = rest.trim_start().strip_prefix(',').unwrap_or_default().trim_start();
         Self::Refused(match &*verb {
-            "REQ" | "COUNT" => match rest.trim_start().strip_prefix(',').and_then(leading_string) {
+            "REQ" | "COUNT" => match leading_string(rest) {
                 Some((id, _)) => Reply::Closed { id: id.into(), why },
                 None => Reply::Notice(why),
             },
@@ -325,8 +326,8 @@ fn event_id(json: &str) -> Option<EventId> {
 /// brace comes before it, and it does not begin with an escaped quote.
 fn scan_id(json: &str) -> Option<EventId> {
     let at = memchr::memmem::find(json.as_bytes(), b"\"id\":\"")?;
-    let before = &json.as_bytes()[..at];
-    let is_outermost = memchr::memchr_iter(b'{', before).nth(1).is_none();
+    let before = json.as_bytes()[..at].trim_ascii_start().strip_prefix(b"{")?;
+    let is_outermost = memchr::memchr(b'{', before).is_none();
     let is_name = before.last() != Some(&b'\\');
     hex::decode(json.get(at + 6..at + 70)?).filter(|_| is_outermost && is_name)
 }

@@ -1,0 +1,39 @@
+"""One LNbits for the whole session, and an endpoint in a known state for every test."""
+
+import resource
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from endpoint import Endpoint
+
+from scripts.lnbits_server import LNbits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def file_limit() -> None:
+    """Some tests hold thousands of sockets."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session")
+def lnbits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LNbits]:
+    """A new installation, shared by the tests that change nothing but relays and
+    switches."""
+    folder: Path = tmp_path_factory.mktemp("lnbits")
+    with LNbits(folder / "data") as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def endpoint(lnbits: LNbits) -> AsyncIterator[Endpoint]:
+    """No relays, both switches on. Ends every relay and client the test has started."""
+    endpoint = Endpoint(lnbits)
+    await endpoint.reset()
+    try:
+        yield endpoint
+    finally:
+        await endpoint.close()
+    assert not lnbits.process.ended, f"LNbits has ended:\n{lnbits.process.tail()}"

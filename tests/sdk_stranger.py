@@ -1,0 +1,96 @@
+"""What people's programs do with nostr_sdk, against one endpoint.
+
+    sdk_stranger.py SCENARIO URL
+
+Prints what it saw as one JSON object; the test that started it judges it. A process of
+its own, because the library's connections may outlive the clients that made them.
+"""
+
+import asyncio
+import json
+import sys
+from datetime import timedelta
+from typing import Any
+
+from nostr_sdk import (
+    Client,
+    Event,
+    EventBuilder,
+    Filter,
+    HandleNotification,
+    Keys,
+    Kind,
+    NostrSigner,
+    PublicKey,
+    RelayMessage,
+    RelayUrl,
+)
+
+PATIENCE = timedelta(seconds=5)
+NOTES = 20
+
+
+class Seen(HandleNotification):
+    """The events a client is told of."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.all = asyncio.Event()
+
+    async def handle(self, relay_url: RelayUrl, subscription: str, event: Event) -> None:
+        self.ids.append(event.id().to_hex())
+        if len(self.ids) >= NOTES:
+            self.all.set()
+
+    async def handle_msg(self, relay_url: RelayUrl, message: RelayMessage) -> None:
+        pass
+
+
+async def connected(url: str) -> tuple[Client, PublicKey]:
+    keys = Keys.generate()
+    client = Client(NostrSigner.keys(keys))
+    await client.add_relay(RelayUrl.parse(url))
+    await client.connect()
+    await client.wait_for_connection(PATIENCE)
+    return client, keys.public_key()
+
+
+async def publish_and_subscribe(url: str) -> dict[str, Any]:
+    """One client subscribes, another one publishes; then the first one looks it up."""
+    reader, _ = await connected(url)
+    writer, author = await connected(url)
+    wanted = Filter().author(author)
+    seen = Seen()
+    handling = asyncio.ensure_future(reader.handle_notifications(seen))
+    subscription = await reader.subscribe(wanted)
+    sent: list[str] = []
+    failed = 0
+    for number in range(NOTES):
+        output = await writer.send_event_builder(EventBuilder(Kind(1), f"{number}"))
+        sent.append(output.id.to_hex())
+        failed += len(output.failed)
+    await asyncio.wait_for(seen.all.wait(), PATIENCE.total_seconds())
+    await reader.unsubscribe(subscription.id)
+    stored = await reader.fetch_events(wanted, PATIENCE)
+    one = await reader.fetch_events(wanted.limit(1), PATIENCE)
+    handling.cancel()
+    await asyncio.gather(handling, return_exceptions=True)
+    return {
+        "sent": sent,
+        "failed": failed,
+        "seen": seen.ids,
+        "stored": [event.id().to_hex() for event in stored.to_vec()],
+        "one": [event.id().to_hex() for event in one.to_vec()],
+    }
+
+
+async def refusal(url: str) -> dict[str, Any]:
+    client, _ = await connected(url)
+    output = await client.send_event_builder(EventBuilder(Kind(1), "nobody there"))
+    return {"success": len(output.success), "failed": list(output.failed.values())}
+
+
+SCENARIOS = {"publish-and-subscribe": publish_and_subscribe, "refusal": refusal}
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(SCENARIOS[sys.argv[1]](sys.argv[2]))))

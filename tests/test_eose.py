@@ -1,0 +1,240 @@
+"""SPEC 3.2: EOSE exactly once per REQ, neither early nor never."""
+
+import asyncio
+
+import pytest
+from endpoint import Endpoint
+from events import Author, Event, ids
+from scripted_relay import (
+    Filter,
+    Line,
+    OnReq,
+    ScriptedRelay,
+    refused,
+    silent,
+    stored,
+)
+from tcp_relay import TcpRelay
+
+pytestmark = pytest.mark.asyncio
+
+QUIET = 1.5  # without a stored event, since the first relay's EOSE
+SILENT = 4.0  # since the REQ, for relays that have sent nothing
+LATE = 0.7  # what a busy machine may add
+
+NOTES = {"kinds": [1]}
+
+
+async def eose_after(
+    endpoint: Endpoint, *scripts: OnReq, expected: list[Event] | None = None
+) -> float:
+    """Seconds until EOSE with relays that answer a REQ so; checks it is the only one
+    and that every expected event came before it."""
+    await endpoint.use(*(ScriptedRelay(on_req=script) for script in scripts))
+    client = await endpoint.client()
+    await client.send("REQ", "s", NOTES)
+    seconds = client.after("s", await client.eose("s", seconds=10))
+    verbs = [message.verb for message in client.messages]
+    assert verbs == ["EVENT"] * len(expected or []) + ["EOSE"]
+    assert sorted(ids(client.events("s"))) == sorted(ids(expected or []))
+    await client.quiet(max(1.0, SILENT + 0.5 - seconds))
+    return seconds
+
+
+def later(seconds: float, *events: Event, eose: bool = True) -> OnReq:
+    """A relay that thinks this long, then sends these, then perhaps EOSE."""
+
+    async def on_req(line: Line, sub: str, _: list[Filter]) -> None:
+        await asyncio.sleep(seconds)
+        await line.event(sub, *events)
+        if eose:
+            await line.eose(sub)
+
+    return on_req
+
+
+def trickle(events: list[Event], every: float, eose: bool) -> OnReq:
+    async def on_req(line: Line, sub: str, _: list[Filter]) -> None:
+        for event in events:
+            await asyncio.sleep(every)
+            await line.event(sub, event)
+        if eose:
+            await line.eose(sub)
+
+    return on_req
+
+
+async def drop(line: Line, sub: str, _: list[Filter]) -> None:
+    line.drop()
+
+
+async def test_at_once_when_every_relay_has_sent_it(endpoint: Endpoint) -> None:
+    notes = Author().notes(30)
+    seconds = await eose_after(
+        endpoint, stored(*notes[:20]), stored(*notes[10:]), expected=notes
+    )
+    assert seconds < 0.7
+
+
+async def test_after_every_one_of_many_events(endpoint: Endpoint) -> None:
+    """Verification takes longer than the EOSE that follows on the same line."""
+    notes = Author().notes(3_000)
+    await endpoint.use(ScriptedRelay(on_req=stored(*notes)))
+    client = await endpoint.client()
+    await client.subscribe("s", NOTES)
+    await client.quiet(0.5)
+    assert [message.verb for message in client.messages] == ["EVENT"] * 3_000 + ["EOSE"]
+    assert sorted(ids(client.events("s"))) == sorted(ids(notes))
+
+
+async def test_waits_for_the_slower_relay(endpoint: Endpoint) -> None:
+    note = Author().sign()
+    seconds = await eose_after(endpoint, stored(), later(1.0, note), expected=[note])
+    assert 0.9 < seconds < 1.0 + LATE
+
+
+async def test_a_silent_relay_is_given_up_after_the_first_eose(
+    endpoint: Endpoint,
+) -> None:
+    note = Author().sign()
+    seconds = await eose_after(endpoint, stored(note), silent, expected=[note])
+    assert QUIET - 0.1 < seconds < QUIET + LATE
+
+
+async def test_one_relays_two_eoses_are_not_two_relays(endpoint: Endpoint) -> None:
+    async def twice(line: Line, sub: str, _: list[Filter]) -> None:
+        await line.eose("nobody's")
+        await line.eose(sub)
+        await line.eose(sub)
+
+    seconds = await eose_after(endpoint, twice, silent)
+    assert QUIET - 0.1 < seconds < QUIET + LATE
+
+
+async def test_a_late_eose_is_not_a_second_one(endpoint: Endpoint) -> None:
+    seconds = await eose_after(endpoint, stored(), later(2.5))
+    assert QUIET - 0.1 < seconds < QUIET + LATE
+
+
+async def test_a_streaming_relay_is_waited_for(endpoint: Endpoint) -> None:
+    notes = Author().notes(8)
+    seconds = await eose_after(
+        endpoint, stored(), trickle(notes, every=0.8, eose=True), expected=notes
+    )
+    assert 6.4 < seconds < 6.4 + LATE
+
+
+async def test_a_stored_event_starts_the_quiet_time_again(endpoint: Endpoint) -> None:
+    note = Author().sign()
+    seconds = await eose_after(
+        endpoint, stored(), later(1.0, note, eose=False), expected=[note]
+    )
+    assert 1.0 + QUIET - 0.1 < seconds < 1.0 + QUIET + LATE
+
+
+async def test_four_seconds_when_nobody_says_anything(endpoint: Endpoint) -> None:
+    seconds = await eose_after(endpoint, silent, silent)
+    assert SILENT - 0.1 < seconds < SILENT + LATE
+
+
+async def test_a_stream_without_end_ends_after_thirty_seconds(
+    endpoint: Endpoint,
+) -> None:
+    notes = Author().notes(80)
+    endless = ScriptedRelay(on_req=trickle(notes, every=0.5, eose=False))
+    await endpoint.use(endless)
+    client = await endpoint.client()
+    await client.send("REQ", "s", NOTES)
+    eose = await client.eose("s", seconds=35)
+    assert 29.5 < client.after("s", eose) < 31.5
+    before = len(client.events("s"))
+    await client.until(lambda: len(client.events("s")) > before + 1, "live events")
+    assert len(client.of("EOSE", "s")) == 1
+
+
+async def test_closed_is_an_answer(endpoint: Endpoint) -> None:
+    seconds = await eose_after(endpoint, stored(), refused("error: not here"))
+    assert seconds < 0.7
+
+
+async def test_a_relay_that_goes_is_not_waited_for(endpoint: Endpoint) -> None:
+    await endpoint.use(ScriptedRelay(), ScriptedRelay(on_req=drop))
+    client = await endpoint.client()
+    eose = await client.subscribe("s", NOTES)
+    assert client.after("s", eose) < 0.7
+    # It comes back meanwhile and is asked again: no second EOSE.
+    await client.quiet(4.5)
+
+
+async def test_a_connecting_relay_counts_as_silent(endpoint: Endpoint) -> None:
+    async with TcpRelay() as stalled:
+        await endpoint.add(stalled.url)
+        await stalled.until(lambda: stalled.lines, "a connection")
+        client = await endpoint.client()
+        eose = await client.subscribe("alone", NOTES)
+        assert SILENT - 0.1 < client.after("alone", eose) < SILENT + LATE
+
+        await endpoint.use(ScriptedRelay())
+        eose = await client.subscribe("beside", NOTES)
+        assert QUIET - 0.1 < client.after("beside", eose) < QUIET + LATE
+        await client.quiet(SILENT)
+
+
+async def test_relays_configured_but_none_connected(endpoint: Endpoint) -> None:
+    relay = ScriptedRelay()
+    await endpoint.use(relay)
+    await relay.stop()
+    await endpoint.until_relay(relay.url, connected=False)
+    client = await endpoint.client()
+    eose = await client.subscribe("s", NOTES)
+    assert SILENT - 0.1 < client.after("s", eose) < SILENT + LATE
+
+
+async def test_no_relay_configured(endpoint: Endpoint) -> None:
+    client = await endpoint.client()
+    eose = await client.subscribe("s", NOTES)
+    assert client.after("s", eose) < 0.3
+    await client.quiet(SILENT + 0.5)
+
+
+async def test_a_filter_that_matches_nothing_ends_at_once(endpoint: Endpoint) -> None:
+    relay = ScriptedRelay(on_req=silent)
+    await endpoint.use(relay)
+    client = await endpoint.client()
+    filters: list[Filter] = [{"ids": []}, {"kinds": [1], "#e": []}]
+    for number, nothing in enumerate(filters):
+        eose = await client.subscribe(f"s{number}", nothing)
+        assert client.after(f"s{number}", eose) < 0.3
+    await client.quiet(SILENT + 0.5)
+    assert relay.reqs() == []
+
+
+async def test_the_liveness_ping_is_answered_here(endpoint: Endpoint) -> None:
+    """SPEC 3.9: what nostr-tools sends in a browser, which has no ping of its own."""
+    ping = {"ids": ["a" * 64], "limit": 1}
+    client = await endpoint.client()
+    eose = await client.subscribe("<forced-ping>:1", ping)
+    assert client.after("<forced-ping>:1", eose) < 0.3
+    await client.send("CLOSE", "<forced-ping>:1")
+
+    relay = ScriptedRelay(on_req=silent)
+    await endpoint.use(relay)
+    eose = await client.subscribe("<forced-ping>:2", ping)
+    assert client.after("<forced-ping>:2", eose) < 0.3
+    await client.send("CLOSE", "<forced-ping>:2")
+    unknown = {"ids": [Author().sign()["id"]], "limit": 0}
+    eose = await client.subscribe("ping", unknown)
+    assert client.after("ping", eose) < 0.3
+    await client.quiet(SILENT + 0.5)
+    assert relay.inbox.items == []
+
+
+async def test_a_replaced_subscription_gets_its_own(endpoint: Endpoint) -> None:
+    await endpoint.use(ScriptedRelay(on_req=later(0.4)))
+    client = await endpoint.client()
+    await client.send("REQ", "s", NOTES)
+    await client.send("REQ", "s", {"kinds": [2]})
+    await client.eose("s")
+    await client.quiet(SILENT + 0.5)
+    # The first one was over before its end: one REQ answered, one withdrawn.
+    assert len(client.of("EOSE", "s")) == 1

@@ -1,0 +1,126 @@
+"""Clients that others wrote: nostr_sdk and, in Node, nostr-tools."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint import Endpoint
+from scripted_relay import ScriptedRelay, silent
+
+pytestmark = pytest.mark.asyncio
+
+HERE = Path(__file__).parent
+NODE = HERE / "node"
+
+
+async def stranger(*command: str) -> dict[str, Any]:
+    """Run a program that prints what it has seen."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), 40)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()
+    result: dict[str, Any] = json.loads(output)
+    return result
+
+
+async def nostr_sdk(scenario: str, url: str) -> dict[str, Any]:
+    return await stranger(sys.executable, str(HERE / "sdk_stranger.py"), scenario, url)
+
+
+async def test_nostr_sdk(endpoint: Endpoint) -> None:
+    for _ in range(2):
+        await endpoint.honest()
+    result = await nostr_sdk("publish-and-subscribe", endpoint.public_url)
+    assert result["failed"] == 0
+    assert sorted(result["seen"]) == sorted(result["sent"])
+    assert sorted(result["stored"]) == sorted(result["sent"])
+    assert len(result["one"]) == 1
+
+
+async def test_nostr_sdk_is_told_why(endpoint: Endpoint) -> None:
+    result = await nostr_sdk("refusal", endpoint.private_url)
+    assert result["success"] == 0
+    assert ["no relay configured" in reason for reason in result["failed"]] == [True]
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node, with nostr-tools installed as the lock file has it."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    assert program and npm, "no node and npm on the path: `make test` sees to them"
+    installed = NODE / "node_modules" / ".package-lock.json"
+    lock = NODE / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run([npm, "ci", "--silent"], cwd=NODE, check=True, timeout=100)
+        installed.touch()
+    return program
+
+
+async def nostr_tools(node: str, scenario: str, url: str) -> dict[str, Any]:
+    return await stranger(node, str(NODE / "stranger.mjs"), scenario, url)
+
+
+async def test_nostr_tools_publishes_and_subscribes(
+    endpoint: Endpoint, node: str
+) -> None:
+    for _ in range(2):
+        await endpoint.honest()
+    for url in (endpoint.public_url, endpoint.private_url):
+        result = await nostr_tools(node, "round-trip", url)
+        seen = [event["id"] for event in result["seen"]]
+        assert seen == [result["sent"]["id"]]
+        assert result["eoses"] == 1
+        assert result["milliseconds"] < 1_500
+
+
+async def test_nostr_tools_looks_up_the_newest(endpoint: Endpoint, node: str) -> None:
+    for _ in range(2):
+        await endpoint.honest()
+    result = await nostr_tools(node, "look-up", endpoint.public_url)
+    assert json.loads(result["found"]["content"]) == {"name": "new"}
+    assert result["by_id"]["id"] == result["found"]["id"]
+    assert result["missing"] is None
+    assert result["milliseconds"] < 1_500
+
+
+async def test_nostr_tools_is_told_why(endpoint: Endpoint, node: str) -> None:
+    await endpoint.honest()
+    result = await nostr_tools(node, "refusal", endpoint.public_url)
+    assert result["reason"].startswith("invalid: expired")
+
+
+async def test_nostr_tools_closes(endpoint: Endpoint, node: str) -> None:
+    relay = ScriptedRelay()
+    await endpoint.use(relay)
+    result = await nostr_tools(node, "closing", endpoint.public_url)
+    assert len(result["reasons"]) == 5
+    assert result["found"] == 0
+    await relay.until(lambda: len(relay.closes()) >= 6, "CLOSE of every REQ")
+    assert len(relay.reqs()) == 6
+    assert relay.open_subs() == {}
+
+
+@pytest.mark.parametrize("kind", ["socket", "browser"])
+async def test_nostr_tools_pings(endpoint: Endpoint, node: str, kind: str) -> None:
+    """By a WebSocket ping where the socket has it, by a REQ in browsers."""
+    result = await nostr_tools(node, f"ping-{kind}", endpoint.public_url)
+    assert result["alive"] is True
+    assert max(result["milliseconds"]) < 500
+
+    relay = ScriptedRelay(on_req=silent)
+    await endpoint.use(relay)
+    result = await nostr_tools(node, f"ping-{kind}", endpoint.public_url)
+    assert result["alive"] is True
+    assert max(result["milliseconds"]) < 500
+    assert relay.inbox.items == []
