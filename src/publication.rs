@@ -96,12 +96,12 @@ impl Publication {
     /// The deadline has passed: the answer, whatever is still open. If it is `false`, the event
     /// must be taken back wherever it is queued.
     pub fn deadline(&self) -> Answer {
-        let sent = self
-            .relays
-            .iter()
-            .filter(|(_, delivery)| matches!(delivery, Delivery::Sent | Delivery::Lost))
-            .count();
-        if sent > 0 {
+        let count = |which: fn(Delivery) -> bool| {
+            self.relays.iter().filter(|(_, delivery)| which(*delivery)).count()
+        };
+        let unanswered = count(|delivery| matches!(delivery, Delivery::Sent | Delivery::Lost));
+        if unanswered > 0 {
+            let sent = unanswered + count(|delivery| delivery == Delivery::Refused);
             return Answer { accepted: true, why: format!("sent to {sent} relays, unanswered") };
         }
         self.refused()

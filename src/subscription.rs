@@ -175,7 +175,6 @@ impl Subscription {
         match &mut part.stage {
             Stage::Asked { at, heard, replay } => {
                 *heard = true;
-                self.last_stored = now.mono;
                 Some(if *replay && now.mono < at.mono + REPLAY_WINDOW {
                     u64::MAX
                 } else if *replay || phase != Phase::Stored {
@@ -187,6 +186,15 @@ impl Subscription {
             }
             Stage::Live => Some(0),
             Stage::Unasked | Stage::Refused => None,
+        }
+    }
+
+    /// The event that was heard of this relay was a true one, or a copy of one: if the relay has
+    /// not given its EOSE, it is still streaming.
+    pub fn streams(&mut self, relay: RelayId, now: Now) {
+        let part = self.parts.iter().find(|part| part.relay == relay);
+        if part.is_some_and(|part| matches!(part.stage, Stage::Asked { .. })) {
+            self.last_stored = now.mono;
         }
     }
 

@@ -154,6 +154,7 @@ impl Hub {
             return;
         };
         if target.seen.contains(&id) {
+            target.streams(relay, now);
             stats.duplicates.add();
             return;
         }
@@ -274,6 +275,7 @@ impl Hub {
             }
             return self.relay_junk(copy.relay, now, fx);
         }
+        target.streams(copy.relay, now);
         if event.expiration().is_some_and(|at| at <= now.unix) {
             return;
         }

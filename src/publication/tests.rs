@@ -118,7 +118,8 @@ fn answer_at_deadline(fates: &[Fate]) -> Answer {
     if unanswered == 0 {
         return refusal(fates);
     }
-    Answer { accepted: true, why: format!("sent to {unanswered} relays, unanswered") }
+    let sent = unanswered + fates.iter().filter(|fate| matches!(fate, Fate::Refused(_))).count();
+    Answer { accepted: true, why: format!("sent to {sent} relays, unanswered") }
 }
 
 /// Follows every order of these lives, calling `visit` with each history.

@@ -37,6 +37,20 @@ fn eose_after_a_second_and_a_half_of_quiet() {
 }
 
 #[test]
+fn forged_and_unasked_events_hold_nothing_up() {
+    let mut world = World::new(2);
+    let number = world.subscribe("a", json!({"kinds": [1]}));
+    world.relay_says(0, &eose(&number));
+    for half_second in 0..3 {
+        let note = note(&half_second.to_string());
+        world.relay_says(1, &json!(["EVENT", number, forged(&note)]));
+        world.relay_says(1, &json!(["EVENT", number, event(2, UNIX, &json!([]), "other kind")]));
+        world.pass_ms(500);
+    }
+    assert_eq!(world.heard(), [eose("a")]);
+}
+
+#[test]
 fn a_streaming_relay_is_waited_for_thirty_seconds_at_most() {
     let mut world = World::new(1);
     let number = world.subscribe("a", json!({"kinds": [1]}));

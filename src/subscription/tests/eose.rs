@@ -85,7 +85,11 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: RelayId, did: Did
     let now = after(at);
     match did {
         Did::Asked => drop(subscription.ask(relay, 9, now)),
-        Did::Event => drop(subscription.hear(relay, now)),
+        Did::Event => {
+            if subscription.hear(relay, now).is_some() {
+                subscription.streams(relay, now);
+            }
+        }
         Did::Eose => drop(subscription.relay_eose(relay, now)),
         Did::Closed => drop(subscription.relay_closed(relay, now)),
         Did::Lost => subscription.relay_lost(relay, now.unix),
