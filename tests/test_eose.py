@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from endpoint import Endpoint
-from events import Author, Event, ids
+from events import Author, Event, forged_signature, ids
 from scripted_relay import (
     Filter,
     Line,
@@ -130,6 +130,21 @@ async def test_a_stored_event_starts_the_quiet_time_again(endpoint: Endpoint) ->
         endpoint, stored(), later(1.0, note, eose=False), expected=[note]
     )
     assert 1.0 + QUIET - 0.1 < seconds < 1.0 + QUIET + LATE
+
+
+async def test_what_is_no_event_for_it_holds_nothing_up(endpoint: Endpoint) -> None:
+    """Forged events and events nobody asked for are no stored events."""
+    author = Author()
+    junk = [
+        event
+        for number in range(6)
+        for event in (
+            forged_signature(author.sign(f"{number}")),
+            author.sign(f"{number}", kind=2),
+        )
+    ]
+    seconds = await eose_after(endpoint, stored(), trickle(junk, every=0.4, eose=False))
+    assert QUIET - 0.1 < seconds < QUIET + LATE
 
 
 async def test_four_seconds_when_nobody_says_anything(endpoint: Endpoint) -> None:

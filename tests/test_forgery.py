@@ -121,6 +121,11 @@ async def test_a_known_id_is_no_pass(endpoint: Endpoint) -> None:
     second = await endpoint.client()
     await second.subscribe("s", NOTES)
     assert await second.count("s", 1) == [note]
+    # Lies alone give nobody anything, not even the truth.
+    relay.on_req = stored(*copies(note))
+    third = await endpoint.client()
+    await third.subscribe("s", NOTES)
+    assert third.events("s") == []
     # A lie that matches a filter which the true event does not match.
     lie = {**note, "tags": [["t", "y"]]}
     relay.on_req = stored(lie)

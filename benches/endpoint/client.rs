@@ -21,7 +21,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(endpoint: &str) -> Result<Self> {
-        let url = Url::parse(endpoint).map_err(|error| Failure::Server(error.to_string()))?;
+        let url = Url::parse(endpoint).map_err(|error| Failure::Setup(error.to_string()))?;
         let address = (url.host_str().unwrap_or_default(), url.port().unwrap_or(80));
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;

@@ -115,7 +115,7 @@ impl Supply {
         let text = String::from_utf8(bytes).map_err(io::Error::other)?;
         let events = Events { text: Arc::new(text), first };
         if count > 0 && events.position(events.get(count - 1)) != Some(count - 1) {
-            return Err(Failure::Server("the file of events is damaged: delete it".to_owned()));
+            return Err(Failure::Setup("the file of events is damaged: delete it".to_owned()));
         }
         Ok(events)
     }
@@ -135,7 +135,7 @@ fn sign_on_all_cores(range: &Range<usize>) -> Result<Vec<String>> {
             .step_by(share)
             .map(|first| scope.spawn(move || sign(first..range.end.min(first + share))))
             .collect();
-        let gone = |_| Failure::Server("a signing thread panicked".to_owned());
+        let gone = |_| Failure::Setup("a signing thread panicked".to_owned());
         workers.into_iter().map(|worker| worker.join().map_err(gone)?).collect()
     })
 }

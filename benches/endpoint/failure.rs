@@ -18,9 +18,9 @@ pub(crate) enum Failure {
     WebSocket(#[from] Box<tungstenite::Error>),
     #[error("no JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// `LNbits` could not be started, or is not what we think it is.
+    /// The benchmark cannot go on: a wrong argument, `LNbits` that does not start.
     #[error("{0}")]
-    Server(String),
+    Setup(String),
 }
 
 impl From<tungstenite::Error> for Failure {

@@ -89,7 +89,7 @@ impl Options {
                 None => {
                     let names = Scenario::ALL.map(Scenario::name).join(", ");
                     let complaint = format!("no scenario {argument}: there are {names}");
-                    return Err(Failure::Server(complaint));
+                    return Err(Failure::Setup(complaint));
                 }
             }
         }

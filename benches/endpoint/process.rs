@@ -33,7 +33,7 @@ pub(crate) fn only_child(parent: u32) -> Result<u32> {
     }
     match children[..] {
         [child] => Ok(child),
-        _ => Err(Failure::Server(format!("the launcher's processes: {children:?}, not one"))),
+        _ => Err(Failure::Setup(format!("the launcher's processes: {children:?}, not one"))),
     }
 }
 
@@ -47,5 +47,5 @@ fn stat(pid: u32, number: usize) -> Result<u32> {
 }
 
 fn unreadable(pid: u32) -> Failure {
-    Failure::Server(format!("cannot read the figures of process {pid}"))
+    Failure::Setup(format!("cannot read the figures of process {pid}"))
 }

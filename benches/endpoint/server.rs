@@ -55,12 +55,12 @@ impl LnBits {
             .spawn()
             .map_err(|error| {
                 let python = python.display();
-                Failure::Server(format!("{python}: {error}. `make dev` sets it up."))
+                Failure::Setup(format!("{python}: {error}. `make dev` sets it up."))
             })?;
         let output = launcher.stdout.take();
         let mut server = Self { launcher, endpoint: String::new(), pid: 0 };
         // From here on a failure stops what was started.
-        let lines = lines(output.ok_or_else(|| Failure::Server("no output".to_owned()))?);
+        let lines = lines(output.ok_or_else(|| Failure::Setup("no output".to_owned()))?);
         server.endpoint = read_endpoint(&lines)?;
         server.pid = process::only_child(server.launcher.id())?;
         Ok(server)
@@ -109,12 +109,12 @@ fn read_endpoint(lines: &Receiver<String>) -> Result<String> {
         let left = deadline.saturating_duration_since(Instant::now());
         let line = lines
             .recv_timeout(left)
-            .map_err(|_| Failure::Server("LNbits did not start".to_owned()))?;
+            .map_err(|_| Failure::Setup("LNbits did not start".to_owned()))?;
         if let Some(url) = line.strip_prefix(ENDPOINT_LINE) {
             endpoint = Some(url.trim().to_owned());
         }
         if line.starts_with(READY_LINE) {
-            let missing = || Failure::Server("the launcher names no endpoint".to_owned());
+            let missing = || Failure::Setup("the launcher names no endpoint".to_owned());
             return endpoint.ok_or_else(missing);
         }
     }

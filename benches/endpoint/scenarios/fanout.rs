@@ -60,7 +60,7 @@ async fn once(stage: &mut Stage<'_>, filter: impl Fn(usize) -> String) -> Result
     let first = publish_all(stage, &events).await?;
     let mut last = first;
     while let Some(finished) = readers.join_next().await {
-        let at = finished.map_err(|error| Failure::Server(error.to_string()))??;
+        let at = finished.map_err(|error| Failure::Setup(error.to_string()))??;
         last = last.max(at);
     }
     let rate = per_second(p::FANOUT_CLIENTS * p::FANOUT, last - first);

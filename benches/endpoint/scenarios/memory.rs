@@ -13,7 +13,7 @@ use crate::report::Row;
 const NAME: &str = "memory";
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> Result<Vec<Row>> {
-    let pid = stage.pid.ok_or_else(|| Failure::Server("needs LNbits".to_owned()))?;
+    let pid = stage.pid.ok_or_else(|| Failure::Setup("needs LNbits".to_owned()))?;
     let total = p::memory_events();
     let mut client = Client::connect(&stage.endpoint).await?;
     let filter = r#"{"kinds":[1],"since":10}"#;
