@@ -37,12 +37,14 @@ class Seen(HandleNotification):
         self.ids: list[str] = []
         self.all = asyncio.Event()
 
-    async def handle(self, relay_url: RelayUrl, subscription: str, event: Event) -> None:
+    async def handle(
+        self, relay_url: RelayUrl, subscription_id: str, event: Event
+    ) -> None:
         self.ids.append(event.id().to_hex())
         if len(self.ids) >= NOTES:
             self.all.set()
 
-    async def handle_msg(self, relay_url: RelayUrl, message: RelayMessage) -> None:
+    async def handle_msg(self, relay_url: RelayUrl, msg: RelayMessage) -> None:
         pass
 
 
