@@ -25,7 +25,10 @@ API = "/nostrclient/api/v1"
 
 def say(text: str) -> None:
     """Print at once, whatever our output is connected to."""
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        pass  # whoever read it is gone, which is no reason to stop
 
 
 def main() -> int:
