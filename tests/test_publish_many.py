@@ -58,7 +58,7 @@ async def test_what_comes_on_top_waits_for_its_turn(endpoint: Endpoint) -> None:
     async def release() -> None:
         await relay.until(lambda: len(held) >= MOST_UNANSWERED, "1,000 events")
         # Nothing may follow while these are unanswered, well before their deadline.
-        await client.quiet(0.5)
+        await client.quiet(0.3)
         turn.set()
         for line, event in held:
             await line.ok(event["id"], True)
