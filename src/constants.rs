@@ -11,6 +11,9 @@ use std::time::Duration;
 pub const OK_DEADLINE: Duration = Duration::from_secs(2);
 /// EVENTs sent to relays and not answered yet, in all. What comes on top waits unsent.
 pub const MAX_UNANSWERED_EVENTS: usize = 1_000;
+/// An EVENT that gets its place with less time than this to its deadline is not sent any more: no
+/// relay could answer in time, and its sender would be left in doubt.
+pub const SEND_LEAST: Duration = Duration::from_millis(500);
 /// EVENTs waiting unsent for one of those places, in all. Past it: refused at once.
 pub const MAX_WAITING_EVENTS: usize = 10_000;
 /// Bytes of the EVENTs waiting unsent, in all.

@@ -72,6 +72,20 @@ async def test_what_comes_on_top_waits_for_its_turn(endpoint: Endpoint) -> None:
     assert sorted(ids(relay.published())) == sorted(ids(notes))
 
 
+async def test_a_burst_past_the_thousand_is_refused(endpoint: Endpoint) -> None:
+    """To a relay that answers nothing: what waited until then is not sent at the last
+    moment, when no answer could come in time."""
+    relay = ScriptedRelay(on_event=silent)
+    await endpoint.use(relay)
+    client, notes = await endpoint.client(), Author().notes(1_100)
+    await send_all(client, notes)
+    answers = await answers_to(client, notes)
+    refused = [message for accepted, message in answers if accepted is False]
+    assert len(refused) == 100
+    assert all(str(message).startswith("rate-limited:") for message in refused)
+    assert len(relay.published()) == MOST_UNANSWERED
+
+
 async def test_what_never_gets_its_turn_is_refused_and_unsent(
     endpoint: Endpoint,
 ) -> None:

@@ -201,7 +201,7 @@ async def test_the_configuration(endpoint: Endpoint) -> None:
         assert response.json() == config
         response = await endpoint.http.get(f"{endpoint.base}/config")
         assert response.json() == config
-    mistakes: list[Any] = [{"private_ws": "perhaps"}, "x"]
+    mistakes: list[Any] = [{"private_ws": "perhaps"}, "x", []]
     for wrong in mistakes:
         response = await endpoint.http.put(f"{endpoint.base}/config", json=wrong)
         assert response.status_code in (400, 422)

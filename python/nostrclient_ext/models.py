@@ -1,5 +1,7 @@
 """The rows of the extension's tables and the bodies of its REST routes."""
 
+from typing import Any
+
 from pydantic import BaseModel, Field
 
 
@@ -63,6 +65,13 @@ class Config(BaseModel):
 
     private_ws: bool = True
     public_ws: bool = False
+
+    @classmethod
+    def validate(cls, value: Any) -> "Config":
+        """Pydantic takes an empty list for an empty object, and so for the defaults."""
+        if isinstance(value, list):
+            raise TypeError("settings are a JSON object")
+        return super().validate(value)
 
 
 class UserConfig(BaseModel):

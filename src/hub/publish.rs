@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::constants::{
     MAX_EARLIER_EVENTS, MAX_UNANSWERED_EVENTS, MAX_WAITING_BYTES, MAX_WAITING_EVENTS, OK_DEADLINE,
+    SEND_LEAST,
 };
 use crate::event::{Event, EventError, EventId, KIND_AUTH};
 use crate::fair::FairQueue;
@@ -275,6 +276,10 @@ impl Hub {
     pub(super) fn admit_waiting(&mut self, now: Now, fx: &mut Effects) {
         while self.publications.len() < MAX_UNANSWERED_EVENTS {
             let Some(id) = self.outbound.turns.pop() else { break };
+            let waiting = self.outbound.waiting.get(&id);
+            if waiting.is_some_and(|waiting| waiting.until < now.mono + SEND_LEAST) {
+                continue; // refused when its time comes
+            }
             if let Some(Waiting { event, waiters, until }) = self.outbound.take(&id) {
                 self.timers.remove(&(until, Timer::Waiting(id)));
                 self.publish(&event, waiters, until, now, fx);

@@ -22,7 +22,8 @@ pub fn normalize(text: &str) -> Result<String, String> {
     if !matches!(url.scheme(), "ws" | "wss") {
         return Err("A relay url begins with ws:// or wss://".to_owned());
     }
-    if url.host_str().is_none_or(str::is_empty) {
+    // The URL standard would take the path's first part for the host.
+    if text.contains(":///") || url.host_str().is_none_or(str::is_empty) {
         return Err("The relay url has no host.".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -71,6 +72,7 @@ mod tests {
             "wss://r.example/#x",
             "wss://r example",
             "wss://r.example:0",
+            "ws:///path",
             "ws:/\u{0}",
         ] {
             assert!(normalize(given).is_err(), "{given:?}");

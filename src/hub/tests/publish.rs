@@ -213,6 +213,24 @@ fn past_a_thousand_unanswered_the_rest_waits_and_is_refused_in_time() {
 }
 
 #[test]
+fn a_burst_to_a_silent_relay_is_refused_past_the_thousand() {
+    let mut world = World::new(1);
+    let notes: Vec<Value> = (0..1_100).map(|number| note(&number.to_string())).collect();
+    for (number, note) in notes.iter().enumerate() {
+        world.say(CLIENT, &json!(["EVENT", note]));
+        world.pass_ms(u64::from(number % 10 == 0));
+    }
+    assert_eq!(world.got(0).len(), 1_000);
+    world.pass_ms(4_000);
+    assert_eq!(world.got(0), [] as [Value; 0], "nobody is sent to when no answer can come in time");
+    let answers = world.heard();
+    let refused: Vec<&Value> = answers.iter().filter(|answer| answer[2] == false).collect();
+    assert_eq!((answers.len(), refused.len()), (1_100, 100));
+    assert!(refused.iter().all(|ok| ok[3].as_str().unwrap().starts_with("rate-limited:")));
+    assert!(world.nothing_is_left());
+}
+
+#[test]
 fn the_waiting_line_is_bounded() {
     let mut world = World::new(1);
     let all = 1_000 + crate::constants::MAX_WAITING_EVENTS;
