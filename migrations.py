@@ -39,3 +39,20 @@ async def m004_relay_switches(db: Connection) -> None:
     await db.execute(
         "ALTER TABLE nostrclient.relays ADD COLUMN write BOOLEAN DEFAULT true"
     )
+
+
+async def m005_outbox(db: Connection) -> None:
+    """Events no relay has taken yet, each with the node that sends it and until when no
+    other may (seconds since 1970 by the database's clock)."""
+    await db.execute(f"""
+        CREATE TABLE nostrclient.outbox (
+            id TEXT NOT NULL PRIMARY KEY,
+            event TEXT NOT NULL,
+            state TEXT NOT NULL,
+            position {db.big_int} NOT NULL,
+            queued_at {db.big_int} NOT NULL,
+            reasons TEXT NOT NULL,
+            owner TEXT,
+            lease_until DOUBLE PRECISION
+        )
+        """)

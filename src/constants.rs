@@ -22,6 +22,43 @@ pub const MAX_WAITING_BYTES: usize = 64 << 20;
 /// `false`.
 pub const MAX_EARLIER_EVENTS: usize = 10_000;
 
+// --- The outbox (SPEC 2) --------------------------------------------------------------------------
+
+/// Default number of events that may wait for a relay.
+pub const OUTBOX_SIZE: usize = 100;
+/// Events in doubt that may be kept on top of those, and those on their way there.
+pub const MAX_IN_DOUBT: usize = MAX_UNANSWERED_EVENTS;
+/// Rejected events kept for the owner to see; past it the oldest is dropped.
+pub const MAX_REJECTED: usize = 100;
+/// How long the answer about an event that has had its time (`OK_DEADLINE`) may wait for the
+/// database. NDK gives up at 2.5 s.
+pub const STORE_PATIENCE: Duration = Duration::from_millis(400);
+/// After a failure the database is tried again this much later.
+pub const STORE_RETRY: Duration = Duration::from_secs(2);
+/// Rows given to the database in one transaction.
+pub const STORE_BATCH: usize = 500;
+/// Events of the outbox given to a relay's line ahead of what it has written.
+pub const OUTBOX_AHEAD: usize = 256;
+/// A relay that was sent a waiting event and does not answer, or asks for patience, is tried again
+/// after this …
+pub const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
+/// … doubling up to this.
+pub const OUTBOX_RETRY_MOST: Duration = Duration::from_mins(10);
+/// Events in doubt that a relay is asked for in one REQ.
+pub const OUTBOX_ASK: usize = 100;
+/// How long its answer is waited for.
+pub const OUTBOX_ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// An event that was sent and that no relay ever answered is given up after this (seconds) …
+pub const NEVER_ANSWERED: u64 = 24 * 60 * 60;
+/// … but not before it was tried for this long: the clock may have jumped.
+pub const NEVER_ANSWERED_LEAST: Duration = Duration::from_mins(10);
+/// Events kept for one relay that others have and it has not. Past it the oldest are dropped.
+pub const BACKLOG_EVENTS: usize = 100;
+/// The same in bytes.
+pub const BACKLOG_BYTES: usize = 8 << 20;
+/// Events written to one relay whose answer is remembered to be missing.
+pub const IN_FLIGHT_EVENTS: usize = MAX_UNANSWERED_EVENTS;
+
 // --- Subscriptions (SPEC 3.1, 3.2, 3.7) ----------------------------------------------------------
 
 /// Longest subscription id, in characters (NIP-01).
@@ -147,8 +184,8 @@ pub const INBOX_BYTES: usize = 1 << 20;
 
 /// Batches and messages on their way to the router.
 pub const ROUTER_QUEUE: usize = 256;
-/// Commands on their way to the router (clients come and go, relays are added).
-pub const CONTROL_QUEUE: usize = 4_096;
+/// The owner's calls on their way to the router, answers of the database among them.
+pub const CONTROL_QUEUE: usize = 256;
 /// Inputs handled before the results are handed out.
 pub const ROUTER_BATCH: usize = 256;
 /// Time `stop` gives the core to say goodbye.

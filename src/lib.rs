@@ -17,6 +17,7 @@ pub mod hub;
 pub mod keys;
 pub mod mailbox;
 pub mod message;
+pub mod outbox;
 pub mod publication;
 #[cfg(feature = "python")]
 mod python;
@@ -25,5 +26,6 @@ pub mod relay;
 pub mod seen;
 pub mod stats;
 pub mod subscription;
+pub mod succession;
 pub mod time;
 pub mod verify;

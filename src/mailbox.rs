@@ -45,7 +45,7 @@ impl Bell {
         ring.set_nonblocking(true)?;
         hear.set_nonblocking(true)?;
         // Bounded by the number of clients: each is on the list once for its mail, once for being
-        // closed, and once for each time its reader was asked to wait.
+        // closed, and once for each time its reader was asked to wait; and by one task for the database.
         let (names, list) = unbounded();
         let (rung, bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
         Ok(Self { names, list, rung, ring, hear, bytes })
@@ -71,7 +71,8 @@ impl Bell {
         self.list.try_iter().collect()
     }
 
-    fn call(&self, client: ClientId) {
+    /// Puts a name on the list.
+    pub fn call(&self, client: ClientId) {
         // The receiver lives in `self`: this cannot fail.
         let _ = self.names.send(client);
         if !self.rung.swap(true, SeqCst) {

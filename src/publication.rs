@@ -1,8 +1,8 @@
-//! One published event on its way to the relays, and the answer it gets.
+//! One published event on its way to the relays, and what is known of its fate.
 //!
-//! Owned by the router from the moment the event is verified until it is answered. The rules are
-//! SPEC 1.3: `true` at the first relay's `true`, `false` once every relay it was sent to has said
-//! so, and `true … unanswered` at the deadline if it has left for a relay that says nothing.
+//! Owned by the router from the moment the event is sent until its fate is known, or two seconds have
+//! passed. The rules are SPEC 1.3; what the clients are told, and whether the event goes on into the
+//! outbox, is the router's to decide.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::event::Event;
 use crate::hub::{ClientId, RelayId};
 
 /// What became of the event at one relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Delivery {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
     /// Waiting here for the connection to take it. Can still be taken back.
     Queued,
     /// Given to the connection.
@@ -23,108 +23,107 @@ enum Delivery {
     Unsent,
     /// Answered `true`, or that it has it already.
     Accepted,
-    /// Answered `false`.
-    Refused,
+    /// Answered `false`, with this reason.
+    Refused(String),
 }
 
-/// What the clients are told.
+/// What is known of the event's fate, once enough is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// `true`: in safe hands, or on its way there.
-    pub accepted: bool,
-    /// The reason.
-    pub why: String,
+pub enum Fate {
+    /// A relay has it, and said this.
+    Accepted(String),
+    /// Every relay it was sent to has refused it. The most telling reason.
+    Refused(String),
+    /// It has left for no relay, and none will get it.
+    Unsent,
+    /// It has left, and nobody has said what became of it. Says so.
+    Doubt(String),
 }
 
-/// One event, and everybody who waits for its OK.
+/// An event that somebody publishes.
 #[derive(Debug)]
-pub struct Publication {
+pub struct Published {
     /// The event.
     pub event: Arc<Event>,
+    /// Orders the events as they were published.
+    pub position: u64,
     /// One entry per EVENT that is owed an OK.
     pub waiters: Vec<ClientId>,
     /// When it is answered at the latest.
     pub deadline: Duration,
-    relays: Vec<(RelayId, Delivery)>,
-    refusal: Option<String>,
+}
+
+/// One event on its way to these relays.
+#[derive(Debug)]
+pub struct Publication {
+    /// The event, and everybody who waits for its OK.
+    pub published: Published,
+    /// The relays it is for.
+    pub relays: Vec<(RelayId, Delivery)>,
 }
 
 impl Publication {
     /// For these relays, none of which has it yet.
-    pub fn new(
-        event: Arc<Event>,
-        waiters: Vec<ClientId>,
-        deadline: Duration,
-        relays: impl Iterator<Item = RelayId>,
-    ) -> Self {
-        Self {
-            event,
-            waiters,
-            deadline,
-            relays: relays.map(|relay| (relay, Delivery::Queued)).collect(),
-            refusal: None,
-        }
+    pub fn new(published: Published, relays: impl Iterator<Item = RelayId>) -> Self {
+        let relays = relays.map(|relay| (relay, Delivery::Queued)).collect();
+        Self { published, relays }
     }
 
     /// The connection has taken it.
     pub fn sent(&mut self, relay: RelayId) {
-        self.step(relay, Delivery::Queued, Delivery::Sent);
+        self.step(relay, &Delivery::Queued, Delivery::Sent);
     }
 
     /// The relay's OK. `None`: the event's fate is still open (or the relay had no say).
-    pub fn answered(&mut self, relay: RelayId, accepted: bool, why: &str) -> Option<Answer> {
+    pub fn answered(&mut self, relay: RelayId, accepted: bool, why: &str) -> Option<Fate> {
         let has_it = accepted || why.starts_with("duplicate:");
-        let after = if has_it { Delivery::Accepted } else { Delivery::Refused };
-        if !self.step(relay, Delivery::Sent, after) {
+        let after = if has_it { Delivery::Accepted } else { Delivery::Refused(why.to_owned()) };
+        if !self.step(relay, &Delivery::Sent, after) {
             return None;
         }
-        if has_it {
-            return Some(Answer { accepted: true, why: why.to_owned() });
-        }
-        self.refusal = Some(more_telling(self.refusal.take(), why));
-        self.verdict()
+        if has_it { Some(Fate::Accepted(why.to_owned())) } else { self.fate() }
     }
 
     /// The relay's connection has died; `unsent`: before it took the event.
-    pub fn lost(&mut self, relay: RelayId, unsent: bool) -> Option<Answer> {
+    pub fn lost(&mut self, relay: RelayId, unsent: bool) -> Option<Fate> {
         let after = if unsent { Delivery::Unsent } else { Delivery::Lost };
-        let changed = self.step(relay, Delivery::Sent, after)
-            || self.step(relay, Delivery::Queued, Delivery::Unsent);
-        if changed { self.verdict() } else { None }
+        let changed = self.step(relay, &Delivery::Sent, after)
+            || self.step(relay, &Delivery::Queued, Delivery::Unsent);
+        if changed { self.fate() } else { None }
     }
 
-    /// The deadline has passed: the answer, whatever is still open. If it is `false`, the event
-    /// must be taken back wherever it is queued.
-    pub fn deadline(&self) -> Answer {
-        let count = |which: fn(Delivery) -> bool| {
-            self.relays.iter().filter(|(_, delivery)| which(*delivery)).count()
+    /// The deadline has passed: what is known by now. Unless it is in doubt, the event must be taken
+    /// back wherever it is queued.
+    pub fn at_deadline(&self) -> Fate {
+        let count = |which: fn(&Delivery) -> bool| {
+            self.relays.iter().filter(|(_, delivery)| which(delivery)).count()
         };
         let unanswered = count(|delivery| matches!(delivery, Delivery::Sent | Delivery::Lost));
-        if unanswered > 0 {
-            let sent = unanswered + count(|delivery| delivery == Delivery::Refused);
-            return Answer { accepted: true, why: format!("sent to {sent} relays, unanswered") };
+        if unanswered == 0 {
+            return self.refused();
         }
-        self.refused()
+        let sent = unanswered + count(|delivery| matches!(delivery, Delivery::Refused(_)));
+        Fate::Doubt(format!("sent to {sent} relays, unanswered"))
     }
 
-    /// Whether a relay has it for certain.
-    pub fn is_accepted(&self) -> bool {
-        self.relays.iter().any(|(_, delivery)| *delivery == Delivery::Accepted)
+    /// [`Fate::Refused`] or [`Fate::Unsent`] where no relay has the event and none will get it.
+    pub fn fate(&self) -> Option<Fate> {
+        let over =
+            |delivery: &Delivery| matches!(delivery, Delivery::Refused(_) | Delivery::Unsent);
+        self.relays.iter().all(|(_, delivery)| over(delivery)).then(|| self.refused())
     }
 
-    /// `false` where no relay has the event and none will get it.
-    pub fn verdict(&self) -> Option<Answer> {
-        let over = |delivery| matches!(delivery, Delivery::Refused | Delivery::Unsent);
-        self.relays.iter().all(|(_, delivery)| over(*delivery)).then(|| self.refused())
+    fn refused(&self) -> Fate {
+        let refusals = self.relays.iter().filter_map(|(_, delivery)| match delivery {
+            Delivery::Refused(why) => Some(why),
+            _ => None,
+        });
+        let why = refusals.fold(None, |kept, why| Some(more_telling(kept, why)));
+        why.map_or(Fate::Unsent, Fate::Refused)
     }
 
-    fn refused(&self) -> Answer {
-        let none = "error: no relay connected";
-        Answer { accepted: false, why: self.refusal.clone().unwrap_or_else(|| none.to_owned()) }
-    }
-
-    fn step(&mut self, relay: RelayId, from: Delivery, to: Delivery) -> bool {
-        match self.relays.iter_mut().find(|(id, delivery)| *id == relay && *delivery == from) {
+    fn step(&mut self, relay: RelayId, from: &Delivery, to: Delivery) -> bool {
+        match self.relays.iter_mut().find(|(id, delivery)| *id == relay && delivery == from) {
             Some((_, delivery)) => {
                 *delivery = to;
                 true

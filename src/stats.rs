@@ -17,6 +17,16 @@ impl Counter {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// This many more.
+    pub fn add_all(&self, count: usize) {
+        self.0.fetch_add(count as u64, Relaxed);
+    }
+
+    /// One more, and which it is.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Relaxed) + 1
+    }
+
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -52,6 +62,8 @@ pub struct RelayStats {
     pub forged: Counter,
     /// Events the relay answered `OK false`.
     pub rejected: Counter,
+    /// Events it never got although others did: too many while it was away, or too fast for it.
+    pub backlog_dropped: Counter,
     /// Events for no subscription, or that match no filter of theirs.
     pub unasked: Counter,
     /// All that ever went into `errors`.
@@ -73,6 +85,7 @@ impl Default for RelayStats {
             duplicates: Counter::default(),
             forged: Counter::default(),
             rejected: Counter::default(),
+            backlog_dropped: Counter::default(),
             unasked: Counter::default(),
             error_count: Counter::default(),
             ping_micros: AtomicU64::default(),
@@ -132,6 +145,26 @@ pub struct HubStats {
     pub forged: Counter,
     /// Events given to clients.
     pub delivered: Counter,
+    /// Events of the outbox no relay has had, now.
+    pub outbox_queued: Counter,
+    /// Events of the outbox that were sent and not answered, now.
+    pub outbox_in_doubt: Counter,
+    /// Rejected events kept, now.
+    pub outbox_rejected: Counter,
+    /// Unix seconds since when the oldest of those that wait has been there; 0: none waits.
+    pub outbox_oldest: Counter,
+    /// Events of the outbox that a relay has taken.
+    pub outbox_delivered: Counter,
+    /// Events of the outbox given up because no relay wanted them.
+    pub outbox_rejected_ever: Counter,
+    /// Events of the outbox dropped because their time had passed (NIP-40) …
+    pub expired: Counter,
+    /// … their author withdrew them (NIP-09, NIP-62) …
+    pub withdrawn: Counter,
+    /// … or published a newer version.
+    pub superseded: Counter,
+    /// Batches given to the database: their numbers.
+    pub batches: Counter,
 }
 
 fn note(log: &Mutex<VecDeque<String>>, text: &str) {

@@ -5,8 +5,10 @@ dictionaries it answers with.
 """
 
 from ._native import (
+    STORE,
     Client,
     Core,
+    CoreBusy,
     CoreStopped,
     TooManyClients,
     __version__,
@@ -17,16 +19,31 @@ from ._native import (
     public_key,
     sign_event,
 )
-from .shapes import KeyPair, Limits, RelayStatus, Stats
+from .shapes import (
+    KeyPair,
+    Limits,
+    OutboxEntry,
+    OutboxRow,
+    OutboxStats,
+    RelayStatus,
+    Stats,
+    StoreTask,
+)
 
 __all__ = [
+    "STORE",
     "Client",
     "Core",
+    "CoreBusy",
     "CoreStopped",
     "KeyPair",
     "Limits",
+    "OutboxEntry",
+    "OutboxRow",
+    "OutboxStats",
     "RelayStatus",
     "Stats",
+    "StoreTask",
     "TooManyClients",
     "__version__",
     "encrypt_nip04",

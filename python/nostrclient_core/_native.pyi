@@ -2,11 +2,21 @@
 
 from typing import final
 
-from .shapes import KeyPair, Limits, RelayStatus, Stats
+from .shapes import (
+    KeyPair,
+    Limits,
+    OutboxEntry,
+    OutboxRow,
+    RelayStatus,
+    Stats,
+    StoreTask,
+)
 
 __all__ = [
+    "STORE",
     "Client",
     "Core",
+    "CoreBusy",
     "CoreStopped",
     "TooManyClients",
     "__version__",
@@ -20,8 +30,14 @@ __all__ = [
 
 __version__: str
 
+STORE: int
+"""What `Core.ready()` names when `Core.store_task()` has something. No client's token."""
+
 class CoreStopped(RuntimeError):
     """The core has been stopped; start a new one."""
+
+class CoreBusy(RuntimeError):
+    """Too many calls wait for the core; try again."""
 
 class TooManyClients(RuntimeError):
     """The limit of clients in all is reached."""
@@ -88,6 +104,56 @@ class Core:
 
     def relays(self) -> list[RelayStatus]: ...
     def stats(self) -> Stats: ...
+
+    # The outbox (SPEC 2). The core decides, Python stores: `store_task` says what is to
+    # be written, `outbox_stored` that it was. All below may raise `CoreStopped` or
+    # `CoreBusy`.
+
+    def store_task(self) -> StoreTask | None:
+        """What is to be done with the database, once `ready()` has named `STORE`; call it
+        until it gives None. The next one to write comes when this one was answered. At
+        the start the rows are to be read."""
+
+    def outbox_stored(
+        self,
+        number: int,
+        error: str | None = None,
+        certain: bool = True,
+        elsewhere: list[str] = ...,
+    ) -> None:
+        """The task of this number is durable, but for the rows `elsewhere`, which another
+        node holds; or it failed with `error`, a few words for clients and the owner.
+        Certain: nothing of it was written. Not certain: nobody knows."""
+
+    def outbox_adopt(self, rows: list[OutboxRow]) -> list[tuple[str, str]]:
+        """These rows are this node's from now on. Every signature is verified again, so
+        call it from a thread. Returns ids of rows that are no good, and why; they are
+        not taken. Nothing is queued before the first call, which may be with no rows."""
+
+    def outbox_let_go(self, ids: list[str]) -> None:
+        """These rows are this node's no longer: nothing is done with them any more."""
+
+    def outbox_lease(self, seconds: float | None) -> None:
+        """What waits may be sent this long from now on. None (also at the start): as long
+        as the core runs."""
+
+    @property
+    def outbox_size(self) -> int:
+        """How many events may be queued."""
+
+    def set_outbox_size(self, size: int) -> None:
+        """Set it. What is queued already stays."""
+
+    def outbox(self) -> list[OutboxEntry]:
+        """What waits, in the order published, and what was rejected. Waits for the core,
+        and so do the next two: call them from a thread."""
+
+    def outbox_retry(self, id: str) -> bool:  # noqa: A002
+        """Try this event again, a rejected one too. False: it is not there."""
+
+    def outbox_delete(self, id: str) -> bool:  # noqa: A002
+        """Remove this event for good. False: it is not there, or not answered yet."""
+
     def stop(self) -> None:
         """Close every client (code 1012) and relay and end every thread. Idempotent;
         takes at most two seconds and normally a few milliseconds."""

@@ -8,7 +8,7 @@ thread. Ends with `stop()`.
 
 import asyncio
 
-from ._native import Client, Core
+from ._native import STORE, Client, Core
 
 
 class Connection:
@@ -47,6 +47,8 @@ class Bridge:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.loop = asyncio.get_running_loop()
+        self.store = asyncio.Event()
+        """Set when `core.store_task()` has something. The keeper of the rows clears it."""
         self._connections: dict[int, Connection] = {}
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)
@@ -77,6 +79,9 @@ class Bridge:
             self._detach()
             raise
         for token in ready:
+            if token == STORE:
+                self.store.set()
+                continue
             connection = self._connections.get(token)
             if connection is not None:
                 connection.wake()

@@ -29,6 +29,7 @@ class RelayStatus(TypedDict):
     duplicates: int
     forged: int  # wrong id or signature
     rejected: int  # events the relay answered OK false
+    backlog_dropped: int  # events others have and it never got: away too long, too slow
     unasked: int  # events for no subscription, or that match no filter of theirs
     errors: list[str]  # newest last, at most 50
     notices: list[str]  # newest last, at most 50
@@ -44,6 +45,52 @@ class Stats(TypedDict):
     verified: int
     forged: int
     delivered: int
+    outbox: "OutboxStats"
+
+
+class OutboxStats(TypedDict):
+    """The outbox of this node. Below `oldest`: counted since the core started."""
+
+    size: int  # how many may be queued
+    queued: int  # no relay has had them
+    in_doubt: int  # sent, and no relay has said what became of them
+    rejected: int  # kept for the owner to see
+    oldest: int | None  # unix seconds, of those that wait
+    delivered: int
+    rejected_ever: int
+    expired: int  # NIP-40
+    withdrawn: int  # NIP-09, NIP-62
+    superseded: int  # a newer version came
+
+
+class OutboxRow(TypedDict):
+    """An event of the outbox as the database keeps it."""
+
+    id: str  # 64 hex
+    event: str  # its JSON
+    state: str  # "queued" | "doubt" | "rejected"
+    position: int  # orders the events as they were published
+    queued_at: int  # unix seconds
+    reasons: dict[str, str]  # relay url to what it said
+
+
+class StoreTask(TypedDict):
+    """Something to be done with the database."""
+
+    number: int | None  # for `outbox_stored`; None: read the rows and `outbox_adopt` them
+    put: list[OutboxRow]  # to be written over those of the same id, and then …
+    delete: list[str]  # … ids to be removed, all in one transaction
+
+
+class OutboxEntry(TypedDict):
+    """An event of the outbox as the owner sees it."""
+
+    id: str  # 64 hex
+    kind: int
+    pubkey: str  # 64 hex
+    state: str  # as in `OutboxRow`
+    queued_at: int  # unix seconds
+    reasons: dict[str, str]  # relay url to what it said
 
 
 class KeyPair(TypedDict):

@@ -8,6 +8,7 @@ it over, and only the copy that started it can stop it. Nothing happens at impor
 import asyncio
 import atexit
 import json
+import secrets
 import sys
 from collections.abc import Coroutine
 from importlib import import_module
@@ -16,6 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from loguru import logger
+
+from .outbox import OutboxKeeper
 
 if TYPE_CHECKING:
     from nostrclient_core.bridge import Bridge
@@ -36,10 +39,11 @@ class CoreUnavailable(Exception):
 class Running:
     """A started core, the loop's bridge to it, and the tasks that end with it."""
 
-    def __init__(self, library: ModuleType, bridge: "Bridge") -> None:
+    def __init__(self, library: ModuleType, bridge: "Bridge", node: str) -> None:
         self.library = library
         self.bridge = bridge
         self.core = bridge.core
+        self.outbox = OutboxKeeper(bridge, node)
         self.relays_known = asyncio.Event()
         """Set once the core has the database's relays. Before that no client is served:
         its EOSE would not wait for relays that are still to come."""
@@ -67,6 +71,7 @@ class _Shared(ModuleType):
 
     running: Running | None = None
     owner: object = None
+    node: str | None = None  # this process among those that share a database
     problem = "nostrclient is not started."
 
 
@@ -86,8 +91,9 @@ def start() -> Running | None:
         shared.running.stop()
         shared.running = None
     shared.owner = _THIS_COPY
+    shared.node = shared.node or secrets.token_hex(8)
     try:
-        shared.running = _launch()
+        shared.running = _launch(shared.node)
     except CoreUnavailable as exc:
         shared.problem = str(exc)
         logger.error(exc)
@@ -114,7 +120,7 @@ def running() -> Running:
     return shared.running
 
 
-def _launch() -> Running:
+def _launch(node: str) -> Running:
     try:
         library = import_module("nostrclient_core")
         bridge = import_module("nostrclient_core.bridge")
@@ -129,6 +135,6 @@ def _launch() -> Running:
             f" {library.__version__}. {_HOW_TO_BUILD}"
         )
     try:
-        return Running(library, bridge.Bridge(library.Core()))
+        return Running(library, bridge.Bridge(library.Core()), node)
     except Exception as exc:
         raise CoreUnavailable(f"nostrclient's core cannot start: {exc}") from exc

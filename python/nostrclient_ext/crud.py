@@ -64,8 +64,9 @@ async def get_config(owner_id: str = ADMIN) -> Config:
     return await _read_config(owner_id) or Config()
 
 
-async def save_config(config: Config, owner_id: str = ADMIN) -> Config:
-    """Set the settings, whether there was a row or not."""
+async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> Config:
+    """Set these of the settings, whether there was a row or not. All of them now."""
+    config = (await get_config(owner_id)).copy(update=changes)
     row = UserConfig(owner_id=owner_id, extra=config)
     if await _has_config(owner_id):
         await db.update("nostrclient.config", row, "WHERE owner_id = :owner_id")

@@ -16,6 +16,7 @@ class RelayStatus(BaseModel):
     duplicates: int = 0
     forged: int = 0
     rejected: int = 0
+    backlog_dropped: int = 0
     unasked: int = 0
 
 
@@ -61,14 +62,30 @@ class RelaySwitches(BaseModel):
 
 
 class Config(BaseModel):
-    """Which endpoints are open."""
+    """Which endpoints are open, and how many events may wait for a relay."""
 
     private_ws: bool = True
     public_ws: bool = False
+    outbox_size: int = Field(default=100, ge=0, le=10_000)
 
     @classmethod
     def validate(cls, value: Any) -> "Config":
         """Pydantic takes an empty list for an empty object, and so for the defaults."""
+        if isinstance(value, list):
+            raise TypeError("settings are a JSON object")
+        return super().validate(value)
+
+
+class ConfigChange(BaseModel):
+    """Settings to be set; those that are not given stay as they are."""
+
+    private_ws: bool | None = None
+    public_ws: bool | None = None
+    outbox_size: int | None = Field(default=None, ge=0, le=10_000)
+
+    @classmethod
+    def validate(cls, value: Any) -> "ConfigChange":
+        """Pydantic takes an empty list for an empty object."""
         if isinstance(value, list):
             raise TypeError("settings are a JSON object")
         return super().validate(value)
@@ -86,6 +103,65 @@ class Endpoints(BaseModel):
 
     public: str | None
     private: str | None
+
+
+class OutboxEntry(BaseModel):
+    """An event that waits for a relay, or that no relay wants."""
+
+    id: str
+    kind: int | None
+    pubkey: str | None
+    state: str  # queued, in doubt, rejected or unreadable
+    queued_at: int  # unix seconds
+    age: int  # seconds
+    reasons: dict[str, str]  # relay url to what it said
+    here: bool  # this node sends it
+
+
+class OutboxDropped(BaseModel):
+    """Events that left the outbox without a relay, since the core started."""
+
+    expired: int
+    withdrawn: int  # by their author
+    superseded: int  # by a newer version
+    rejected: int
+
+
+class Outbox(BaseModel):
+    """The outbox as the owner sees it."""
+
+    size: int  # how many may be queued
+    queued: int
+    in_doubt: int
+    rejected: int
+    oldest_age: int | None  # seconds, of those that wait
+    delivered: int  # since the core started
+    dropped: OutboxDropped
+    problem: str | None  # what is wrong with its database
+    rows: list[OutboxEntry]
+
+
+class RelaysStatus(BaseModel):
+    """How many relays there are."""
+
+    configured: int
+    connected: int
+    writable: int  # connected, and set for writing
+
+
+class OutboxStatus(BaseModel):
+    """How much waits for a relay on this node."""
+
+    depth: int
+    size: int  # how many may be queued
+    oldest_age: int | None  # seconds
+
+
+class Status(BaseModel):
+    """Whether Nostr works right now."""
+
+    relays: RelaysStatus
+    outbox: OutboxStatus
 
 
 class TestMessage(BaseModel):

@@ -156,6 +156,7 @@ def _with_state(
                 duplicates=state["duplicates"],
                 forged=state["forged"],
                 rejected=state["rejected"],
+                backlog_dropped=state["backlog_dropped"],
                 unasked=state["unasked"],
             ),
         }

@@ -5,6 +5,7 @@ import asyncio
 from loguru import logger
 
 from . import core
+from .crud import get_config
 from .relays import connect_all
 
 RETRY_FIRST = 1.0  # seconds until the database is asked again
@@ -15,6 +16,7 @@ def nostrclient_start() -> None:
     """Start the core and connect to the relays. Called inside the event loop."""
     started = core.start()
     if started is not None:
+        started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
 
 
@@ -24,10 +26,13 @@ def nostrclient_stop() -> None:
 
 
 async def _connect_relays(started: core.Running) -> None:
-    """Read the relays from the database, however long it is out of reach."""
+    """Read the relays from the database, however long it is out of reach. What waits for
+    them is read before."""
+    await started.outbox.tried.wait()
     delay = RETRY_FIRST
     while True:
         try:
+            started.core.set_outbox_size((await get_config()).outbox_size)
             await connect_all(started)
             started.relays_known.set()
             return

@@ -13,17 +13,23 @@ from lnbits.decorators import check_admin, require_invoice_key
 
 from . import relays
 from .core import CoreUnavailable, Running, running
-from .crud import get_config, save_config
+from .crud import change_config, get_config
 from .endpoints import endpoints
 from .models import (
     Config,
+    ConfigChange,
     Endpoints,
+    Outbox,
     Relay,
     RelaySwitches,
     RelayUrl,
+    Status,
     TestMessage,
     TestMessageResponse,
 )
+from .status import nostr_status
+
+NO_SUCH_EVENT = HTTPException(HTTPStatus.NOT_FOUND, "No such event in the outbox.")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -108,14 +114,54 @@ async def api_test_message(data: TestMessage) -> TestMessageResponse:
 
 @api_router.get("/config", dependencies=admin)
 async def api_get_config() -> Config:
-    """Which endpoints are open."""
+    """The settings."""
     return await get_config()
 
 
 @api_router.put("/config", dependencies=admin)
-async def api_update_config(data: Config) -> Config:
-    """Open or close the endpoints, for clients that come from now on."""
-    return await save_config(data)
+async def api_update_config(data: ConfigChange) -> Config:
+    """Set the settings that are given. They count for clients and events that come from
+    now on. Answers with all of them."""
+    config = await change_config(data.dict(exclude_none=True))
+    try:
+        running().core.set_outbox_size(config.outbox_size)
+    except CoreUnavailable:
+        pass  # read at its start
+    return config
+
+
+@api_router.get("/outbox", dependencies=admin)
+async def api_get_outbox() -> Outbox:
+    """What waits for a relay, and what no relay wants."""
+    return await running().outbox.view()
+
+
+@api_router.post("/outbox/{event_id}/retry", dependencies=admin)
+async def api_retry_event(event_id: str) -> Outbox:
+    """Try an event again, a rejected one too. Answers with the outbox."""
+    outbox = running().outbox
+    try:
+        found = await outbox.retry(event_id)
+    except ValueError:
+        found = False
+    if not found:
+        raise NO_SUCH_EVENT
+    return await outbox.view()
+
+
+@api_router.delete("/outbox/{event_id}", dependencies=admin)
+async def api_delete_event(event_id: str) -> Outbox:
+    """Remove an event for good. Answers with the outbox."""
+    outbox = running().outbox
+    if not await outbox.delete(event_id):
+        raise NO_SUCH_EVENT
+    return await outbox.view()
+
+
+@api_router.get("/status", dependencies=[Depends(require_invoice_key)])
+async def api_get_status() -> Status:
+    """Whether Nostr works right now, for other extensions."""
+    return nostr_status()
 
 
 @api_router.get("/endpoints", dependencies=admin)

@@ -4,6 +4,7 @@
 //! verifying threads. [`Core::stop`], or dropping it, ends all of them.
 
 mod client;
+mod desk;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -16,15 +17,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::constants::{ROUTER_QUEUE, STOP_TIMEOUT};
+use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
+use crate::event::EventId;
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId};
 use crate::mailbox::{Bell, Mailbox};
+use crate::outbox::{EntryView, Row, Stored};
 use crate::relay::{Dial, Line, Network, Relay, Switches, url};
 use crate::stats::{HubStats, RelayStats};
 
 pub use client::ClientHandle;
+use desk::Desk;
+pub use desk::{OutboxCall, STORE, StoreTask};
 
 /// What the router's queue takes.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub enum Arrival {
     LinkUp(RelayId, LinkId, Line),
     /// [`Input::ClientJoined`], and how to reach the client.
     Joined(ClientId, Mailbox),
+    /// A call of the owner's.
+    Outbox(OutboxCall),
     /// A bug, for the test that one does not take the process down.
     #[cfg(test)]
     Bug,
@@ -55,6 +62,9 @@ pub enum CoreError {
     /// A limit is zero.
     #[error("a limit must be greater than zero")]
     Limit,
+    /// Too many calls wait.
+    #[error("nostrclient's core is too busy; try again")]
+    Busy,
     /// The system refuses a thread or a file descriptor.
     #[error("nostrclient's core cannot start: {0}")]
     System(String),
@@ -90,6 +100,9 @@ struct Shared {
     relays: Mutex<BTreeMap<String, Entry>>,
     /// The queue of the router that runs now. Replaced if a router had to be started anew.
     router: Mutex<mpsc::Sender<Arrival>>,
+    desk: Desk,
+    /// How many events may be queued. The owner's wish, for routers to come.
+    outbox_size: AtomicUsize,
     connected: AtomicUsize,
     numbers: AtomicU64,
 }
@@ -97,9 +110,12 @@ struct Shared {
 impl Shared {
     fn new(limits: Limits) -> std::io::Result<(Arc<Self>, mpsc::Receiver<Arrival>)> {
         let (router, queue) = mpsc::channel(ROUTER_QUEUE);
+        let bell = Arc::new(Bell::new()?);
         let shared = Self {
             limits,
-            bell: Arc::new(Bell::new()?),
+            desk: Desk::new(&bell),
+            outbox_size: AtomicUsize::new(OUTBOX_SIZE),
+            bell,
             stats: Arc::default(),
             relays: Mutex::default(),
             router: Mutex::new(router),
@@ -129,7 +145,7 @@ impl Shared {
             hurry: Arc::default(),
         };
         let router = lock(&self.router).clone();
-        entry.introduce(&router);
+        entry.introduce(&url, &router);
         runtime.spawn(entry.task(&url, router, dial));
         relays.insert(url, entry);
         true
@@ -140,8 +156,15 @@ impl Shared {
 #[derive(Debug)]
 pub struct Core {
     shared: Arc<Shared>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    runtime: Runtime,
     /// Its end tells the router to stop.
-    running: Mutex<Option<(Runtime, watch::Sender<()>)>>,
+    _router: watch::Sender<()>,
+    calls: mpsc::Sender<Arrival>,
 }
 
 impl Core {
@@ -180,7 +203,10 @@ impl Core {
         let (running, stop) = watch::channel(());
         let dial = Arc::new(Network);
         runtime.spawn(router::supervise(Arc::clone(&shared), queue, stop, threads, dial));
-        Ok(Self { shared, running: Mutex::new(Some((runtime, running))) })
+        let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
+        runtime.spawn(pass_on(Arc::clone(&shared), queue));
+        let running = Running { runtime, _router: running, calls };
+        Ok(Self { shared, running: Mutex::new(Some(running)) })
     }
 
     /// Readable when [`Core::ready`] has something to tell.
@@ -204,8 +230,8 @@ impl Core {
     /// [`CoreError::Stopped`] or [`CoreError::TooManyClients`].
     pub fn connect(&self) -> Result<ClientHandle, CoreError> {
         let running = lock(&self.running);
-        let (runtime, _) = running.as_ref().ok_or(CoreError::Stopped)?;
-        client::connect(&self.shared, runtime.handle())
+        let running = running.as_ref().ok_or(CoreError::Stopped)?;
+        client::connect(&self.shared, running.runtime.handle())
     }
 
     /// Connects to a relay and keeps it connected. False: it is there already, and only its switches
@@ -216,8 +242,9 @@ impl Core {
     pub fn add_relay(&self, text: &str, switches: Switches) -> Result<bool, CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
         let running = lock(&self.running);
-        let (runtime, _) = running.as_ref().ok_or(CoreError::Stopped)?;
-        Ok(self.shared.add_relay(url, switches, runtime.handle(), &Arc::new(Network)))
+        let running = running.as_ref().ok_or(CoreError::Stopped)?;
+        let runtime = running.runtime.handle();
+        Ok(self.shared.add_relay(url, switches, runtime, &Arc::new(Network)))
     }
 
     /// Forgets a relay. False: there was none.
@@ -260,17 +287,115 @@ impl Core {
         &self.shared.stats
     }
 
+    /// What is to be done with the database, once [`Self::ready`] has said [`STORE`]. To be called
+    /// until there is nothing.
+    pub fn store_task(&self) -> Option<StoreTask> {
+        self.shared.desk.take()
+    }
+
+    /// What became of the batch of this number.
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`] or [`CoreError::Busy`], and so below.
+    pub fn stored(&self, number: u64, result: Stored) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxStored(number, result)))
+    }
+
+    /// Takes over rows of the outbox. From the first call on, even with none, events are queued.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn adopt(&self, rows: Vec<Row>) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxRows(rows)))
+    }
+
+    /// Lets go of rows that are this node's no longer.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn let_go(&self, ids: Vec<EventId>) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxGone(ids)))
+    }
+
+    /// How long from now on what waits may be sent. `None`: as long as the core runs.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn set_lease(&self, lease: Option<Duration>) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxLease(lease)))
+    }
+
+    /// How many events may be queued from now on.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn set_outbox_size(&self, size: usize) -> Result<(), CoreError> {
+        self.shared.outbox_size.store(size, SeqCst);
+        self.call(Arrival::Input(Input::OutboxSize(size)))
+    }
+
+    /// How many events may be queued.
+    pub fn outbox_size(&self) -> usize {
+        self.shared.outbox_size.load(SeqCst)
+    }
+
+    /// What is in the outbox. Waits for the router, and so do the next two.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn outbox(&self) -> Result<Vec<EntryView>, CoreError> {
+        self.ask(OutboxCall::View)
+    }
+
+    /// Tries an event of the outbox again. False: it is not there.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn outbox_retry(&self, id: EventId) -> Result<bool, CoreError> {
+        self.ask(|reply| OutboxCall::Retry(id, reply))
+    }
+
+    /// Removes an event from the outbox. False: it is not there.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn outbox_delete(&self, id: EventId) -> Result<bool, CoreError> {
+        self.ask(|reply| OutboxCall::Delete(id, reply))
+    }
+
+    fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> OutboxCall) -> Result<T, CoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.call(Arrival::Outbox(call(reply)))?;
+        answer.blocking_recv().map_err(|_| CoreError::Stopped)
+    }
+
+    fn call(&self, call: Arrival) -> Result<(), CoreError> {
+        let running = lock(&self.running);
+        let calls = &running.as_ref().ok_or(CoreError::Stopped)?.calls;
+        calls.try_send(call).map_err(|_| CoreError::Busy)
+    }
+
     /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little.
     pub fn stop(&self) {
-        let Some((runtime, running)) = lock(&self.running).take() else { return };
+        let Some(Running { runtime, _router: router, calls }) = lock(&self.running).take() else {
+            return;
+        };
         let deadline = Instant::now() + STOP_TIMEOUT;
         // Without these, the relays' tasks say goodbye and end; then the router does.
         lock(&self.shared.relays).clear();
-        drop(running);
+        drop((router, calls));
         while runtime.metrics().num_alive_tasks() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
         runtime.shutdown_timeout(Duration::from_millis(200));
+    }
+}
+
+/// Passes the owner's calls on to the router that runs at the time, in order.
+async fn pass_on(shared: Arc<Shared>, mut calls: mpsc::Receiver<Arrival>) {
+    while let Some(call) = calls.recv().await {
+        let router = lock(&shared.router).clone();
+        let _ = router.send(call).await;
     }
 }
 
@@ -283,11 +408,11 @@ impl Drop for Core {
 impl Entry {
     /// Tells the router about the relay before anybody can subscribe, so that an EOSE waits for it.
     /// If the queue is full, the relay's task does so a moment later.
-    fn introduce(&self, router: &mpsc::Sender<Arrival>) {
+    fn introduce(&self, url: &str, router: &mpsc::Sender<Arrival>) {
         let Switches { read, write } = *self.switches.borrow();
-        let stats = Arc::clone(&self.stats);
-        let _ =
-            router.try_send(Arrival::Input(Input::RelaySet { relay: self.id, read, write, stats }));
+        let (url, stats) = (url.into(), Arc::clone(&self.stats));
+        let set = Input::RelaySet { relay: self.id, url, read, write, stats };
+        let _ = router.try_send(Arrival::Input(set));
     }
 
     /// The task that keeps this relay connected, for a router's queue.
@@ -299,7 +424,7 @@ impl Entry {
     ) -> impl Future<Output = ()> + Send + use<D> {
         let relay = Relay {
             id: self.id,
-            url: url.to_owned(),
+            url: url.into(),
             stats: Arc::clone(&self.stats),
             switches: self.switches.subscribe(),
             hurry: Arc::clone(&self.hurry),

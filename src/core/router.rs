@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
@@ -19,7 +20,7 @@ use crate::relay::{Dial, Line};
 use crate::time::Now;
 use crate::verify::{Verdict, Verifier};
 
-use super::{Arrival, Shared, lock};
+use super::{Arrival, OutboxCall, Shared, lock};
 
 /// Runs a router until `stop` has no sender any more. A router that panics, which would be a bug,
 /// takes its clients along (they are closed and come again) and is replaced by a new one with the
@@ -45,13 +46,14 @@ pub(super) async fn supervise<D: Dial>(
         let relays = lock(&shared.relays);
         *lock(&shared.router) = sender.clone();
         for (url, entry) in &*relays {
-            entry.introduce(&sender);
+            entry.introduce(url, &sender);
             tokio::spawn(entry.task(url, sender.clone(), &dial));
         }
     }
 }
 
 struct Router {
+    shared: Arc<Shared>,
     hub: Hub,
     verifier: Verifier<Tag>,
     verdicts: mpsc::Receiver<Verdict<Tag>>,
@@ -71,14 +73,19 @@ struct Standing {
 }
 
 impl Router {
-    fn new(shared: &Shared, threads: usize) -> Self {
+    fn new(shared: &Arc<Shared>, threads: usize) -> Self {
         let (deliver, verdicts) = mpsc::channel(threads.max(1) * VERIFY_DEPTH);
         let verifier = Verifier::start(threads, move |verdict| {
             // Never full: the state machine has no more jobs out than fit.
             let _ = deliver.try_send(verdict);
         });
+        let mut hub = Hub::new(shared.limits, Arc::clone(&shared.stats), verifier.depth());
+        hub.set_outbox_size(shared.outbox_size.load(SeqCst));
+        // What an earlier router or an earlier run had in the outbox is in the database.
+        shared.desk.load();
         Self {
-            hub: Hub::new(shared.limits, Arc::clone(&shared.stats), verifier.depth()),
+            shared: Arc::clone(shared),
+            hub,
             verifier,
             verdicts,
             mailboxes: HashMap::default(),
@@ -136,6 +143,7 @@ impl Router {
         let mut input = match step {
             Step::Verdict(verdict) => Input::Verified(verdict),
             Step::Arrival(Arrival::Input(input)) => input,
+            Step::Arrival(Arrival::Outbox(call)) => return self.owner_calls(now, call),
             Step::Arrival(Arrival::LinkUp(relay, link, line)) => {
                 self.lines.insert(relay, Standing { link, line, unsent: Vec::new() });
                 Input::LinkUp(relay, link)
@@ -163,6 +171,16 @@ impl Router {
             _ => {}
         }
         self.hub.handle(now, input, &mut self.effects);
+    }
+
+    fn owner_calls(&mut self, now: Now, call: OutboxCall) {
+        let (hub, fx) = (&mut self.hub, &mut self.effects);
+        // Whoever asked may have gone.
+        let _ = match call {
+            OutboxCall::View(reply) => reply.send(hub.outbox_view()).is_ok(),
+            OutboxCall::Retry(id, reply) => reply.send(hub.outbox_retry(now, &id, fx)).is_ok(),
+            OutboxCall::Delete(id, reply) => reply.send(hub.outbox_delete(now, &id, fx)).is_ok(),
+        };
     }
 
     /// Ends a connection if it still stands; gives the events that it could not be given.
@@ -202,6 +220,9 @@ impl Router {
                     self.hub.handle(now, Input::Verified(verdict), &mut self.effects);
                 }
             }
+            if let Some(batch) = doing.store.take() {
+                self.shared.desk.write(batch);
+            }
             std::mem::swap(&mut doing, &mut self.effects);
             if doing.is_empty() {
                 self.effects = doing;
@@ -232,7 +253,8 @@ mod tests {
         let now = router.now();
         let take = |router: &mut Router, input| router.take(now, Step::Arrival(input));
         let stats = Arc::default();
-        let set = Input::RelaySet { relay: 1, read: true, write: true, stats };
+        let set =
+            Input::RelaySet { relay: 1, url: "ws://a".into(), read: true, write: true, stats };
         take(&mut router, Arrival::Input(set));
         let (line, mut outgoing) = mpsc::channel(8);
         take(&mut router, Arrival::LinkUp(1, 1, line));

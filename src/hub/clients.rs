@@ -78,7 +78,7 @@ impl Hub {
         };
         let reply = match message {
             ClientMessage::Event { id, json } if allowed => {
-                return self.check_published(client, id, json, ticket);
+                return self.check_published(client, id, json, ticket, now);
             }
             ClientMessage::Req { id, filters } if allowed => {
                 return self.subscribe(client, &id, filters, now, fx);
@@ -86,11 +86,11 @@ impl Hub {
             ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
             ClientMessage::Event { id: Some(id), .. } => {
                 let why = too_fast();
-                return self.refuse_unread(client, id, why, fx);
+                return self.refuse_unread(client, id, &why, fx);
             }
             // Too long, or an AUTH: the same holds.
             ClientMessage::Refused(Reply::Ok { id, why, .. }) => {
-                return self.refuse_unread(client, id, why.into(), fx);
+                return self.refuse_unread(client, id, &why, fx);
             }
             ClientMessage::Req { id, .. } => Reply::Closed { id, why: too_fast() },
             ClientMessage::Refused(reply) => reply,

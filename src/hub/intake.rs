@@ -32,13 +32,19 @@ pub struct Tag(Purpose);
 enum Purpose {
     /// A relay sent it for a subscription.
     Incoming(EventId, Copy),
-    /// A client publishes it. The id is the one to answer for.
-    Published(ClientId, Option<EventId>, Ticket),
+    /// A client publishes it. The id is the one to answer for, the number its place among all that
+    /// is published.
+    Published(ClientId, Option<EventId>, u64, Ticket),
 }
 
 impl Tag {
-    pub(super) const fn published(client: ClientId, id: Option<EventId>, ticket: Ticket) -> Self {
-        Self(Purpose::Published(client, id, ticket))
+    pub(super) const fn published(
+        client: ClientId,
+        id: Option<EventId>,
+        position: u64,
+        ticket: Ticket,
+    ) -> Self {
+        Self(Purpose::Published(client, id, position, ticket))
     }
 }
 
@@ -148,7 +154,9 @@ impl Hub {
             stats.unasked.add();
             return self.relay_junk(relay, now, fx);
         };
-        let Some(target) = self.subscriptions.get_mut(&key) else { return };
+        let Some(target) = self.subscriptions.get_mut(&key) else {
+            return self.found(relay, key, &id, now, fx);
+        };
         let Some(stale_before) = target.hear(relay, now) else {
             stats.unasked.add();
             return;
@@ -190,11 +198,12 @@ impl Hub {
             Err(_) => self.stats.forged.add(),
         }
         match (purpose, result) {
-            (Purpose::Published(client, id, _ticket), result) => {
-                self.published(client, id, result, now, fx);
+            (Purpose::Published(client, id, position, _ticket), result) => {
+                self.published(client, id, position, result, now, fx);
             }
             (Purpose::Incoming(id, copy), Ok(event)) => {
                 self.intake.recent.insert(&event);
+                self.drop_voided_by(&event, fx);
                 let waiting = self.intake.pending.remove(&id).unwrap_or_default();
                 self.settle_copy(&copy, Some(&event), now, fx);
                 for (copy, text) in waiting {

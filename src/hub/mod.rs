@@ -7,12 +7,19 @@
 //!
 //! - `clients`: who is there, and what their limits are (SPEC 5.2)
 //! - `publish`: EVENT and OK (SPEC 1)
+//! - `outbox`: what no relay has taken yet (SPEC 2), `ledger`: what the database has to be told of it,
+//!   `flush`: its way to the relays
+//! - `backlog`: what one relay should have and may not (SPEC 2.5)
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `relays`: connections that come and go, and what is sent over them (SPEC 3.7, 4.1)
 
+mod backlog;
 mod clients;
+mod flush;
 mod intake;
+mod ledger;
+mod outbox;
 mod publish;
 mod relays;
 mod subscribe;
@@ -30,7 +37,9 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::event::EventId;
 use crate::message::{ClientMessage, Reply};
+use crate::outbox::{Batch, Row, Stored};
 use crate::publication::Publication;
+use crate::relay::Switches;
 use crate::stats::{HubStats, RelayStats};
 use crate::subscription::Subscription;
 use crate::time::Now;
@@ -59,6 +68,8 @@ pub enum Input {
     RelaySet {
         /// Which.
         relay: RelayId,
+        /// Normalised.
+        url: Arc<str>,
         /// Subscriptions go to it.
         read: bool,
         /// Events are published to it.
@@ -93,6 +104,16 @@ pub enum Input {
     ClientLeft(ClientId),
     /// An event handed out for verification is back.
     Verified(Verdict<Tag>),
+    /// How many events may be queued from now on.
+    OutboxSize(usize),
+    /// How long from now this node may send what is in the outbox; `None`: as long as it lives.
+    OutboxLease(Option<Duration>),
+    /// Rows of the outbox that are this node's from now on.
+    OutboxRows(Vec<Row>),
+    /// Rows that are this node's no longer.
+    OutboxGone(Vec<EventId>),
+    /// What became of the batch of this number.
+    OutboxStored(u64, Stored),
 }
 
 /// A relay's message, as much of it as the router needs.
@@ -141,6 +162,8 @@ pub struct Effects {
     pub to_client: Vec<(ClientId, Reply)>,
     /// Events to verify.
     pub verify: Vec<Job<Tag>>,
+    /// Changes for the database. The next ones come when it has answered to these.
+    pub store: Option<Batch>,
 }
 
 impl Effects {
@@ -150,6 +173,7 @@ impl Effects {
             && self.cut.is_empty()
             && self.to_client.is_empty()
             && self.verify.is_empty()
+            && self.store.is_none()
     }
 }
 
@@ -162,6 +186,8 @@ enum Timer {
     Answer(EventId),
     /// Refuse an event that has waited unsent for too long.
     Waiting(EventId),
+    /// Answer for an event whose row is not written yet.
+    Store(EventId),
 }
 
 /// The state. See the module's own page.
@@ -177,6 +203,7 @@ pub struct Hub {
     remembered: usize,
     publications: Map<EventId, Publication>,
     outbound: publish::Outbound,
+    outbox: outbox::Outbox,
     intake: intake::Intake,
     timers: BTreeSet<(Duration, Timer)>,
 }
@@ -194,16 +221,22 @@ impl Hub {
             remembered: 0,
             publications: Map::default(),
             outbound: publish::Outbound::default(),
+            outbox: outbox::Outbox::default(),
             intake: intake::Intake::new(verify_depth),
             timers: BTreeSet::new(),
         }
     }
 
+    /// How many events may be queued.
+    pub fn set_outbox_size(&mut self, size: usize) {
+        self.outbox.size = size;
+    }
+
     /// Takes one input and says what follows from it.
     pub fn handle(&mut self, now: Now, input: Input, fx: &mut Effects) {
         match input {
-            Input::RelaySet { relay, read, write, stats } => {
-                self.set_relay(relay, read, write, stats, now, fx);
+            Input::RelaySet { relay, url, read, write, stats } => {
+                self.set_relay(relay, &url, Switches { read, write }, stats, now, fx);
             }
             Input::RelayRemoved(relay) => self.remove_relay(relay, now, fx),
             Input::LinkUp(relay, link) => self.link_up(relay, link, now, fx),
@@ -218,13 +251,19 @@ impl Hub {
             }
             Input::ClientLeft(client) => self.client_left(client, now, fx),
             Input::Verified(verdict) => self.verified(verdict, now, fx),
+            Input::OutboxSize(size) => self.set_outbox_size(size),
+            Input::OutboxLease(lease) => self.set_lease(lease, now, fx),
+            Input::OutboxRows(rows) => self.adopt(rows, now, fx),
+            Input::OutboxGone(ids) => self.let_go(&ids),
+            Input::OutboxStored(number, result) => self.stored(number, result, now, fx),
         }
         self.follow_up(now, fx);
     }
 
     /// When [`Self::tick`] is due.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.timers.first().map(|(at, _)| *at)
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timer, self.outbox.due, self.outbox.ledger.due()].into_iter().flatten().min()
     }
 
     /// Does what has become due.
@@ -236,9 +275,13 @@ impl Hub {
             self.timers.pop_first();
             match timer {
                 Timer::Eose(key) => self.look_at_eose(key, now, fx),
-                Timer::Answer(id) => self.answer_deadline(&id, fx),
+                Timer::Answer(id) => self.answer_deadline(&id, now, fx),
                 Timer::Waiting(id) => self.refuse_waiting(&id, fx),
+                Timer::Store(id) => self.store_deadline(&id, now, fx),
             }
+        }
+        if self.outbox.due.is_some_and(|due| due <= now.mono) {
+            self.look_at_outbox(now, fx);
         }
         self.follow_up(now, fx);
     }
@@ -246,6 +289,7 @@ impl Hub {
     fn follow_up(&mut self, now: Now, fx: &mut Effects) {
         self.admit_waiting(now, fx);
         self.hand_out_jobs(fx);
+        self.hand_out_batch(now, fx);
         self.stats.clients.set(self.clients.len());
         self.stats.subscriptions.set(self.subscriptions.len());
         self.stats.unanswered.set(self.publications.len() + self.outbound.waiting());

@@ -1,19 +1,19 @@
 //! Publishing: an EVENT is verified, sent to every connected relay that takes writes, and answered
-//! with exactly one OK (SPEC 1.1 to 1.3).
+//! with exactly one OK (SPEC 1). What cannot be sent goes on into the `outbox`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use crate::constants::{
-    MAX_EARLIER_EVENTS, MAX_UNANSWERED_EVENTS, MAX_WAITING_BYTES, MAX_WAITING_EVENTS, OK_DEADLINE,
-    SEND_LEAST,
+    MAX_EARLIER_EVENTS, MAX_IN_DOUBT, MAX_UNANSWERED_EVENTS, MAX_WAITING_BYTES, MAX_WAITING_EVENTS,
+    OK_DEADLINE, SEND_LEAST, STORE_PATIENCE,
 };
-use crate::event::{Event, EventError, EventId, KIND_AUTH};
+use crate::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::fair::FairQueue;
 use crate::message::Reply;
-use crate::publication::{Answer, Publication};
+use crate::outbox::{Stage, State};
+use crate::publication::{Delivery, Fate, Publication, Published};
 use crate::time::Now;
 
 use super::intake::{Source, Tag};
@@ -23,21 +23,15 @@ use super::{ClientId, Effects, Hub, Map, RelayId, Ticket, Timer};
 /// Events that wait for a place among the unanswered ones, and what became of earlier ones.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    /// Whose turn it is next. May name events that are gone from `waiting`.
-    turns: FairQueue<ClientId, EventId>,
-    waiting: Map<EventId, Waiting>,
+    /// Whose turn it is next: ephemeral events (orders to pay are among them), then the others. May
+    /// name events that are gone from `waiting`.
+    turns: [FairQueue<ClientId, EventId>; 2],
+    waiting: Map<EventId, Published>,
     waiting_bytes: usize,
     /// Answered `true` lately: whether a relay has it for certain.
     earlier: Map<EventId, bool>,
     earlier_order: VecDeque<EventId>,
-}
-
-/// An event that waits unsent.
-#[derive(Debug)]
-struct Waiting {
-    event: Arc<Event>,
-    waiters: Vec<ClientId>,
-    until: Duration,
+    last_position: u64,
 }
 
 impl Outbound {
@@ -46,13 +40,13 @@ impl Outbound {
         self.waiting.len()
     }
 
-    fn take(&mut self, id: &EventId) -> Option<Waiting> {
+    fn take(&mut self, id: &EventId) -> Option<Published> {
         let waiting = self.waiting.remove(id)?;
         self.waiting_bytes -= waiting.event.json.len();
         Some(waiting)
     }
 
-    fn remember(&mut self, id: EventId, certain: bool) {
+    pub(super) fn remember(&mut self, id: EventId, certain: bool) {
         if let Some(known) = self.earlier.get_mut(&id) {
             *known |= certain;
             return;
@@ -66,19 +60,21 @@ impl Outbound {
         }
     }
 
-    /// `false` would be a lie for an event that some relay took, or may have taken, before.
-    fn in_view_of_earlier(&self, id: &EventId, answer: Answer) -> Answer {
-        match self.earlier.get(id) {
-            Some(certain) if !answer.accepted => {
-                let why = if *certain {
-                    "duplicate: a relay has accepted it before"
-                } else {
-                    "duplicate: sent before, unanswered"
-                };
-                Answer { accepted: true, why: why.to_owned() }
-            }
-            _ => answer,
-        }
+    /// The place of one more event among all that is published: by the clock, so that the events of
+    /// several nodes and runs stay in order; never back, as clocks may be set.
+    fn next_position(&mut self, now: Now) -> u64 {
+        self.last_position = (self.last_position + 1).max(now.unix * 1_000_000);
+        self.last_position
+    }
+
+    /// Events of earlier runs have places up to this one.
+    pub(super) fn positions_from(&mut self, last: u64) {
+        self.last_position = self.last_position.max(last);
+    }
+
+    /// Every relay has refused it since.
+    pub(super) fn forget(&mut self, id: &EventId) {
+        self.earlier.remove(id);
     }
 }
 
@@ -90,8 +86,10 @@ impl Hub {
         id: Option<EventId>,
         json: Box<str>,
         ticket: Ticket,
+        now: Now,
     ) {
-        self.intake.check(Source::Client(client), Tag::published(client, id, ticket), None, json);
+        let tag = Tag::published(client, id, self.outbound.next_position(now), ticket);
+        self.intake.check(Source::Client(client), tag, None, json);
     }
 
     /// The verdict on a client's EVENT.
@@ -99,6 +97,7 @@ impl Hub {
         &mut self,
         client: ClientId,
         id: Option<EventId>,
+        position: u64,
         result: Result<Arc<Event>, EventError>,
         now: Now,
         fx: &mut Effects,
@@ -115,42 +114,48 @@ impl Hub {
                 return;
             }
         };
+        let (waiters, deadline) = (vec![client], now.mono + OK_DEADLINE);
         let refusal = if event.kind == KIND_AUTH {
-            Some("invalid: kind 22242 is for authentication and never published")
+            "invalid: kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= now.unix) {
-            Some("invalid: expired")
+            "invalid: expired"
         } else if event.is_protected() {
-            Some("restricted: a protected event (NIP-70) needs an authentication not offered here")
-        } else if self.join(client, &event.id) {
-            None
+            "restricted: a protected event (NIP-70) needs an authentication not offered here"
+        } else if self.join(client, &event.id, fx) {
+            return;
         } else if !self.relays.values().any(|relay| relay.write) {
-            Some("error: no relay configured")
+            "error: no relay configured"
         } else if !self.relays.values().any(Relay::takes_events) {
-            Some("error: no relay connected")
-        } else if self.publications.len() < MAX_UNANSWERED_EVENTS {
-            return self.publish(&event, vec![client], now.mono + OK_DEADLINE, now, fx);
+            let published = Published { event, position, waiters, deadline };
+            return self.unsent(published, QUEUED, now, fx);
+        } else if self.has_place(is_ephemeral(event.kind)) {
+            return self.publish(Published { event, position, waiters, deadline }, now, fx);
         } else if self.outbound.waiting() >= MAX_WAITING_EVENTS
             || self.outbound.waiting_bytes + event.json.len() > MAX_WAITING_BYTES
         {
-            Some(TOO_MANY)
+            TOO_MANY
         } else {
-            return self.wait(client, event, now);
+            return self.wait(client, Published { event, position, waiters, deadline });
         };
-        if let Some(why) = refusal {
-            let answer = Answer { accepted: false, why: why.to_owned() };
-            let answer = self.outbound.in_view_of_earlier(&event.id, answer);
-            tell(&[client], event.id, &answer, fx);
-        }
+        self.refuse(&[client], event.id, refusal, fx);
+    }
+
+    /// Whether one more event may be unanswered. Those in doubt are; only what the outbox would keep
+    /// has to find a place there.
+    fn has_place(&self, ephemeral: bool) -> bool {
+        let out = self.publications.len();
+        let in_doubt = if ephemeral { 0 } else { self.outbox.count(State::Doubt) };
+        out < MAX_UNANSWERED_EVENTS && out + in_doubt < MAX_IN_DOUBT
     }
 
     /// The same event is on its way or waits already: one fate, one answer each. False: it is not.
-    fn join(&mut self, client: ClientId, id: &EventId) -> bool {
+    fn join(&mut self, client: ClientId, id: &EventId, fx: &mut Effects) -> bool {
         if let Some(publication) = self.publications.get_mut(id) {
-            publication.waiters.push(client);
+            publication.published.waiters.push(client);
         } else if let Some(waiting) = self.outbound.waiting.get_mut(id) {
             waiting.waiters.push(client);
         } else {
-            return false;
+            return self.join_stored(client, id, fx);
         }
         true
     }
@@ -160,23 +165,15 @@ impl Hub {
         &mut self,
         client: ClientId,
         id: EventId,
-        why: String,
+        why: &str,
         fx: &mut Effects,
     ) {
-        if !self.join(client, &id) {
-            let answer = Answer { accepted: false, why };
-            tell(&[client], id, &self.outbound.in_view_of_earlier(&id, answer), fx);
+        if !self.join(client, &id, fx) {
+            self.refuse(&[client], id, why, fx);
         }
     }
 
-    fn publish(
-        &mut self,
-        event: &Arc<Event>,
-        waiters: Vec<ClientId>,
-        deadline: Duration,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn publish(&mut self, published: Published, now: Now, fx: &mut Effects) {
         let mut relays: Vec<RelayId> = self
             .relays
             .iter()
@@ -184,15 +181,16 @@ impl Hub {
             .map(|(id, _)| *id)
             .collect();
         relays.sort_unstable();
-        let publication =
-            Publication::new(Arc::clone(event), waiters, deadline, relays.iter().copied());
+        let (event, deadline) = (Arc::clone(&published.event), published.deadline);
+        self.forget_rejected(&event.id);
+        let publication = Publication::new(published, relays.iter().copied());
         self.publications.insert(event.id, publication);
         self.timers.insert((deadline, Timer::Answer(event.id)));
         for relay in relays {
-            self.send_event(relay, event, now, fx);
+            self.send_event(relay, &event, now, fx);
         }
         // Where no relay was left to take it, nothing would settle it before its deadline.
-        self.settle(&event.id, |publication| publication.verdict(), fx);
+        self.settle(&event.id, |publication| publication.fate(), now, fx);
     }
 
     /// A relay's answer to an event.
@@ -202,18 +200,23 @@ impl Hub {
         event: &EventId,
         accepted: bool,
         why: &str,
+        now: Now,
         fx: &mut Effects,
     ) {
-        if let Some(relay) = self.relays.get(&relay).filter(|_| !accepted) {
-            if !why.starts_with("duplicate:") {
-                relay.stats.rejected.add();
-                relay.stats.error(&format!("refused an event: {why}"));
-            }
-            if why.starts_with("auth-required:") {
-                relay.stats.authentication_required.store(true, Relaxed);
-            }
+        let Some(Relay { stats, in_flight, .. }) = self.relays.get_mut(&relay) else { return };
+        in_flight.remove(event);
+        if !accepted && !why.starts_with("duplicate:") {
+            stats.rejected.add();
+            stats.error(&format!("refused an event: {why}"));
         }
-        self.settle(event, |publication| publication.answered(relay, accepted, why), fx);
+        if !accepted && why.starts_with("auth-required:") {
+            stats.authentication_required.store(true, Relaxed);
+        }
+        if self.publications.contains_key(event) {
+            self.settle(event, |publication| publication.answered(relay, accepted, why), now, fx);
+        } else {
+            self.answered_waiting(relay, event, accepted, why, now, fx);
+        }
     }
 
     /// A relay's connection is gone, or the relay itself (`unsent` is `None`).
@@ -221,88 +224,183 @@ impl Hub {
         &mut self,
         relay: RelayId,
         unsent: Option<&[EventId]>,
+        now: Now,
         fx: &mut Effects,
     ) {
         let ids: Vec<EventId> = self.publications.keys().copied().collect();
         for id in ids {
             let unsent = unsent.is_some_and(|unsent| unsent.contains(&id));
-            self.settle(&id, |publication| publication.lost(relay, unsent), fx);
+            self.settle(&id, |publication| publication.lost(relay, unsent), now, fx);
         }
     }
 
     /// A relay's line dropped the event before it was sent.
-    pub(super) fn not_sent(&mut self, relay: RelayId, id: &EventId, fx: &mut Effects) {
-        self.settle(id, |publication| publication.lost(relay, true), fx);
+    pub(super) fn not_sent(&mut self, relay: RelayId, id: &EventId, now: Now, fx: &mut Effects) {
+        if self.publications.contains_key(id) {
+            self.settle(id, |publication| publication.lost(relay, true), now, fx);
+        } else if !self.not_sent_waiting(relay, id, now)
+            && let Some(relay) = self.relays.get(&relay)
+        {
+            relay.stats.backlog_dropped.add();
+        }
     }
 
     /// Two seconds have passed: the clients get their answer, whatever is open.
-    pub(super) fn answer_deadline(&mut self, id: &EventId, fx: &mut Effects) {
-        self.settle(id, |publication| Some(publication.deadline()), fx);
+    pub(super) fn answer_deadline(&mut self, id: &EventId, now: Now, fx: &mut Effects) {
+        self.settle(id, |publication| Some(publication.at_deadline()), now, fx);
     }
 
-    /// Lets something happen to a publication, and answers it if that decides it.
+    /// Lets something happen to a publication, and ends it if that decides its fate.
     fn settle(
         &mut self,
         id: &EventId,
-        step: impl FnOnce(&mut Publication) -> Option<Answer>,
+        step: impl FnOnce(&mut Publication) -> Option<Fate>,
+        now: Now,
         fx: &mut Effects,
     ) {
         let Some(publication) = self.publications.get_mut(id) else { return };
-        let Some(answer) = step(publication) else { return };
+        let Some(fate) = step(publication) else { return };
         let Some(publication) = self.publications.remove(id) else { return };
-        self.timers.remove(&(publication.deadline, Timer::Answer(*id)));
-        if answer.accepted {
-            self.outbound.remember(*id, publication.is_accepted());
+        let Publication { mut published, relays } = publication;
+        let event = Arc::clone(&published.event);
+        self.timers.remove(&(published.deadline, Timer::Answer(*id)));
+        match fate {
+            Fate::Accepted(why) => {
+                self.outbound.remember(*id, true);
+                accept(&published.waiters, *id, &why, fx);
+                self.drop_voided_by(&event, fx);
+                self.spread(&event, &missing(&relays, self.relays.keys()), now, fx);
+            }
+            Fate::Refused(why) => {
+                // What was answered false must never show up later.
+                self.take_back(id);
+                self.refuse(&published.waiters, *id, &why, fx);
+            }
+            Fate::Unsent => {
+                self.take_back(id);
+                published.deadline = published.deadline.max(now.mono + STORE_PATIENCE);
+                let linked = self.relays.values().any(Relay::takes_events);
+                self.unsent(published, if linked { QUEUED_LATE } else { QUEUED }, now, fx);
+            }
+            Fate::Doubt(why) if is_ephemeral(event.kind) => {
+                self.outbound.remember(*id, false);
+                accept(&published.waiters, *id, &why, fx);
+            }
+            Fate::Doubt(why) => self.doubt(Publication { published, relays }, why, now, fx),
         }
-        let answer = self.outbound.in_view_of_earlier(id, answer);
-        if !answer.accepted {
-            // What was answered false must never show up later.
-            self.take_back(id);
-        }
-        tell(&publication.waiters, *id, &answer, fx);
     }
 
-    fn wait(&mut self, client: ClientId, event: Arc<Event>, now: Now) {
-        let until = now.mono + OK_DEADLINE;
-        let id = event.id;
+    /// No relay could be given the event, and none will be on its own.
+    fn unsent(&mut self, published: Published, why: &str, now: Now, fx: &mut Effects) {
+        let Published { event, waiters, .. } = &published;
+        if is_ephemeral(event.kind) {
+            // Never kept: an order to pay that comes minutes late pays what was paid otherwise.
+            self.refuse(waiters, event.id, "mute: no relay connected", fx);
+        } else if self.outbound.earlier.get(&event.id) == Some(&true) {
+            accept(waiters, event.id, HAD_BEFORE, fx);
+        } else {
+            self.forget_rejected(&event.id);
+            self.enqueue(published, why, now, fx);
+        }
+    }
+
+    /// Sends an event that some relay has to those that may not have it, now or when they connect.
+    pub(super) fn spread(
+        &mut self,
+        event: &Arc<Event>,
+        relays: &[RelayId],
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        if is_ephemeral(event.kind) {
+            return;
+        }
+        for id in relays {
+            let Some(relay) = self.relays.get_mut(id).filter(|relay| relay.write) else { continue };
+            if relay.link.is_some() {
+                self.send_event(*id, event, now, fx);
+            } else {
+                let dropped = relay.backlog.push(Arc::clone(event));
+                relay.stats.backlog_dropped.add_all(dropped);
+            }
+        }
+    }
+
+    fn wait(&mut self, client: ClientId, published: Published) {
+        let Published { event, deadline, .. } = &published;
+        let (id, ephemeral) = (event.id, is_ephemeral(event.kind));
         self.outbound.waiting_bytes += event.json.len();
-        self.outbound.waiting.insert(id, Waiting { event, waiters: vec![client], until });
-        self.outbound.turns.push(client, id);
-        self.timers.insert((until, Timer::Waiting(id)));
+        self.outbound.turns[usize::from(!ephemeral)].push(client, id);
+        self.timers.insert((*deadline, Timer::Waiting(id)));
+        self.outbound.waiting.insert(id, published);
     }
 
     /// Where places have become free, the clients that wait take turns. What is sent keeps its
     /// deadline: it counts from when the EVENT came, not from when it got its place.
     pub(super) fn admit_waiting(&mut self, now: Now, fx: &mut Effects) {
-        while self.publications.len() < MAX_UNANSWERED_EVENTS {
-            let Some(id) = self.outbound.turns.pop() else { break };
+        loop {
+            let [ephemeral, others] = [self.has_place(true), self.has_place(false)];
+            let [first, second] = &mut self.outbound.turns;
+            let next = ephemeral.then(|| first.pop()).flatten();
+            let Some(id) = next.or_else(|| others.then(|| second.pop()).flatten()) else { break };
             let waiting = self.outbound.waiting.get(&id);
-            if waiting.is_some_and(|waiting| waiting.until < now.mono + SEND_LEAST) {
+            if waiting.is_some_and(|waiting| waiting.deadline < now.mono + SEND_LEAST) {
                 continue; // refused when its time comes
             }
-            if let Some(Waiting { event, waiters, until }) = self.outbound.take(&id) {
-                self.timers.remove(&(until, Timer::Waiting(id)));
-                self.publish(&event, waiters, until, now, fx);
+            if let Some(published) = self.outbound.take(&id) {
+                self.timers.remove(&(published.deadline, Timer::Waiting(id)));
+                self.publish(published, now, fx);
             }
         }
     }
 
     /// It got no place in time. It was never sent.
     pub(super) fn refuse_waiting(&mut self, id: &EventId, fx: &mut Effects) {
-        if let Some(Waiting { waiters, .. }) = self.outbound.take(id) {
-            let answer = Answer { accepted: false, why: TOO_MANY.to_owned() };
-            let answer = self.outbound.in_view_of_earlier(id, answer);
-            tell(&waiters, *id, &answer, fx);
+        if let Some(Published { waiters, .. }) = self.outbound.take(id) {
+            self.refuse(&waiters, *id, TOO_MANY, fx);
+        }
+    }
+
+    /// `OK false`, unless that would be a lie: some relay took the event before or may have, or it
+    /// waits in the outbox.
+    pub(super) fn refuse(&self, waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
+        let waits = self.outbox.get(&id).is_some_and(|entry| entry.stage == Stage::Waiting);
+        let before = match self.outbound.earlier.get(&id) {
+            Some(true) => Some(HAD_BEFORE),
+            Some(false) => Some("duplicate: sent before, unanswered"),
+            None => waits.then_some("duplicate: it waits for a relay already"),
+        };
+        if let Some(why) = before {
+            return accept(waiters, id, why, fx);
+        }
+        for client in waiters {
+            fx.to_client.push((*client, Reply::Ok { id, accepted: false, why: why.into() }));
         }
     }
 }
 
-const TOO_MANY: &str = "rate-limited: too many events are waiting for the relays' answers";
-
-fn tell(waiters: &[ClientId], id: EventId, answer: &Answer, fx: &mut Effects) {
+/// `OK true`.
+pub(super) fn accept(waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
     for client in waiters {
-        let Answer { accepted, why } = answer;
-        let reply = Reply::Ok { id, accepted: *accepted, why: why.as_str().into() };
-        fx.to_client.push((*client, reply));
+        fx.to_client.push((*client, Reply::Ok { id, accepted: true, why: why.into() }));
     }
 }
+
+/// The relays that took no part in a publication, or whose connection died.
+fn missing<'a>(
+    relays: &[(RelayId, Delivery)],
+    all: impl Iterator<Item = &'a RelayId>,
+) -> Vec<RelayId> {
+    let had = |id: &RelayId| {
+        relays.iter().any(|(relay, delivery)| {
+            relay == id && !matches!(delivery, Delivery::Lost | Delivery::Unsent)
+        })
+    };
+    all.copied().filter(|id| !had(id)).collect()
+}
+
+const QUEUED: &str = "queued: no relay connected";
+const QUEUED_LATE: &str = "queued: no relay took it in time";
+const HAD_BEFORE: &str = "duplicate: a relay has accepted it before";
+
+const TOO_MANY: &str = "rate-limited: too many events are waiting for the relays' answers";

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::constants::{
-    JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS,
-    RELAY_WINDOW,
+    BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE,
+    OUTBOX_AHEAD, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS, RELAY_WINDOW,
 };
 use crate::event::{Event, EventId, is_ephemeral};
 use crate::message;
+use crate::relay::Switches;
 use crate::stats::RelayStats;
 use crate::subscription::Stage;
 use crate::time::{Now, TokenBucket};
 
+use super::backlog::Backlog;
 use super::{Effects, Frame, Hub, LinkId, Outgoing, RelayId};
 
 /// A configured relay.
@@ -29,6 +31,8 @@ pub(super) struct Relay {
     pub(super) read: bool,
     /// Events are published to it.
     pub(super) write: bool,
+    /// Normalised.
+    pub(super) url: Arc<str>,
     /// Its numbers.
     pub(super) stats: Arc<RelayStats>,
     /// Its connection, while there is one.
@@ -36,8 +40,14 @@ pub(super) struct Relay {
     /// What is to be sent, in order. Empty while there is no connection.
     work: VecDeque<Work>,
     /// Events in `work`, and their bytes.
-    events: usize,
+    pub(super) events: usize,
     event_bytes: usize,
+    /// The outbox has more for it than its line was let ahead.
+    pub(super) more: bool,
+    /// Given to the connection and not answered.
+    pub(super) in_flight: Backlog,
+    /// To be sent when it connects.
+    pub(super) backlog: Backlog,
     /// REQs in `work` whose subscription has ended.
     dead: usize,
     junk: TokenBucket,
@@ -57,6 +67,8 @@ pub(super) struct Link {
 #[derive(Debug)]
 enum Work {
     Ask(u64),
+    /// A REQ that is no client's.
+    AskOnce(String),
     Close(u64),
     Publish {
         event: Arc<Event>,
@@ -69,6 +81,7 @@ impl Relay {
     fn clear_work(&mut self) {
         self.work.clear();
         (self.events, self.event_bytes, self.dead) = (0, 0, 0);
+        self.more = false;
     }
 
     fn forget_event(&mut self, event: &Event) {
@@ -97,27 +110,37 @@ impl Hub {
     pub(super) fn set_relay(
         &mut self,
         id: RelayId,
-        read: bool,
-        write: bool,
+        url: &Arc<str>,
+        switches: Switches,
         stats: Arc<RelayStats>,
         now: Now,
         fx: &mut Effects,
     ) {
+        let Switches { read, write } = switches;
         let relay = self.relays.entry(id).or_insert_with(|| Relay {
             read: false,
             write,
+            url: Arc::clone(url),
             stats,
             link: None,
             work: VecDeque::new(),
             events: 0,
             event_bytes: 0,
+            more: false,
+            in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
+            backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
             dead: 0,
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
-        relay.write = write;
-        if relay.read == read {
-            return;
+        if relay.write != write {
+            relay.write = write;
+            relay.backlog.take();
+            self.judge_all(fx);
+            self.flush(id, now, fx);
         }
+        let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.read != read) else {
+            return;
+        };
         relay.read = read;
         let asked_before = relay.link.as_ref().is_some_and(|link| link.asked);
         if read {
@@ -135,9 +158,11 @@ impl Hub {
     }
 
     pub(super) fn remove_relay(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
-        self.lose_publications(id, None, fx);
+        self.lose_publications(id, None, now, fx);
+        self.lose_waiting(id, &[], now);
         self.relays.remove(&id);
         self.leave_all(id, now, fx);
+        self.judge_all(fx);
     }
 
     pub(super) fn link_up(&mut self, id: RelayId, link: LinkId, now: Now, fx: &mut Effects) {
@@ -145,7 +170,14 @@ impl Hub {
         relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
         relay.clear_work();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
+        let missed = relay.backlog.take();
         self.ask_all(id, now, fx);
+        for event in missed {
+            if event.expiration().is_none_or(|at| at > now.unix) {
+                self.send_event(id, &event, now, fx);
+            }
+        }
+        self.flush(id, now, fx);
     }
 
     pub(super) fn link_wrote(
@@ -176,9 +208,29 @@ impl Hub {
             return;
         };
         relay.link = None;
+        let mut missed = relay.in_flight.take();
+        missed.extend(relay.work.drain(..).filter_map(|work| match work {
+            Work::Publish { event, .. } => Some(event),
+            Work::Ask(_) | Work::AskOnce(_) | Work::Close(_) => None,
+        }));
+        let taken = missed.len() - relay.events;
+        let unsent: Vec<EventId> =
+            unsent.iter().copied().chain(missed[taken..].iter().map(|event| event.id)).collect();
         relay.clear_work();
-        self.lose_publications(id, Some(unsent), fx);
+        // What is still open is decided below, and by the outbox.
+        missed.retain(|event| {
+            !self.publications.contains_key(&event.id) && self.outbox.get(&event.id).is_none()
+        });
+        self.lose_publications(id, Some(&unsent), now, fx);
+        self.lose_waiting(id, &unsent, now);
+        self.spread_all(missed, id, now, fx);
         self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
+    }
+
+    fn spread_all(&mut self, events: Vec<Arc<Event>>, id: RelayId, now: Now, fx: &mut Effects) {
+        for event in events {
+            self.spread(&event, &[id], now, fx);
+        }
     }
 
     pub(super) fn relay_said(
@@ -198,10 +250,20 @@ impl Hub {
                     let Some(json) = text.as_str().get(json) else { continue };
                     self.relay_event(id, subscription, event, json, ticket, now, fx);
                 }
-                Frame::Eose(Some(key)) => self.relay_eose(id, key, now, fx),
-                Frame::Closed(Some(key), why) => self.relay_closed(id, key, &why, now, fx),
+                Frame::Eose(Some(key)) => {
+                    if self.asked(id, key, now, fx) {
+                        self.close_upstream(id, key, now, fx);
+                    } else {
+                        self.relay_eose(id, key, now, fx);
+                    }
+                }
+                Frame::Closed(Some(key), why) => {
+                    if !self.asked(id, key, now, fx) {
+                        self.relay_closed(id, key, &why, now, fx);
+                    }
+                }
                 Frame::Ok(event, accepted, why) => {
-                    self.relay_ok(id, &event, accepted, &why, fx);
+                    self.relay_ok(id, &event, accepted, &why, now, fx);
                 }
                 Frame::Eose(None) | Frame::Closed(None, _) | Frame::Junk => {
                     self.relay_junk(id, now, fx);
@@ -219,6 +281,11 @@ impl Hub {
 
     pub(super) fn ask(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
         self.push_work(id, Work::Ask(key), now, fx);
+    }
+
+    /// A REQ that is no client's, given as it is to be sent.
+    pub(super) fn ask_once(&mut self, id: RelayId, text: String, now: Now, fx: &mut Effects) {
+        self.push_work(id, Work::AskOnce(text), now, fx);
     }
 
     pub(super) fn close_upstream(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
@@ -246,13 +313,22 @@ impl Hub {
         relay.work.push_back(Work::Publish { event: Arc::clone(event), until });
         self.pump(id, now, fx);
         for event in dropped {
-            self.not_sent(id, &event, fx);
+            self.not_sent(id, &event, now, fx);
         }
     }
 
-    /// Takes an event back from wherever it has not been sent yet.
+    /// The url of a relay, as it is shown.
+    pub(super) fn url_of(&self, id: RelayId) -> Arc<str> {
+        self.relays
+            .get(&id)
+            .map_or_else(|| "a removed relay".into(), |relay| Arc::clone(&relay.url))
+    }
+
+    /// Takes an event back from wherever it has not been sent yet, and sends it to nobody again.
     pub(super) fn take_back(&mut self, id: &EventId) {
         for relay in self.relays.values_mut() {
+            relay.in_flight.remove(id);
+            relay.backlog.remove(id);
             let Relay { work, events, event_bytes, .. } = relay;
             work.retain(|work| match work {
                 Work::Publish { event, .. } if event.id == *id => {
@@ -343,6 +419,7 @@ impl Hub {
                         },
                     )
                 }
+                Work::AskOnce(text) => Some(Outgoing { text, event: None }),
                 Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
                 Work::Publish { event, until } => {
                     relay.events -= 1;
@@ -355,7 +432,11 @@ impl Hub {
                             publication.sent(id);
                         }
                         let text = message::publish(&event);
-                        Some(Outgoing { text, event: Some(event.id) })
+                        let sent = Some(event.id);
+                        if !is_ephemeral(event.kind) {
+                            relay.in_flight.append(event);
+                        }
+                        Some(Outgoing { text, event: sent })
                     }
                 }
             };
@@ -364,8 +445,12 @@ impl Hub {
                 fx.to_relay.push((id, link.id, outgoing));
             }
         }
+        let more = relay.more && relay.events < OUTBOX_AHEAD / 2;
         for event in too_late {
-            self.not_sent(id, &event, fx);
+            self.not_sent(id, &event, now, fx);
+        }
+        if more {
+            self.flush(id, now, fx);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, Publication, more_telling};
+use super::{Delivery, Fate as Known, Publication, Published, more_telling};
 use crate::event::Event;
 use crate::hub::RelayId;
 
@@ -49,10 +49,12 @@ fn publication(relays: usize) -> Publication {
         json: "{}".into(),
     };
     let relays = (0..relays).map(|relay| relay as RelayId);
-    Publication::new(Arc::new(event), vec![5], Duration::from_secs(2), relays)
+    let (waiters, deadline) = (vec![5], Duration::from_secs(2));
+    let published = Published { event: Arc::new(event), position: 1, waiters, deadline };
+    Publication::new(published, relays)
 }
 
-fn apply(publication: &mut Publication, relay: usize, step: Step) -> Option<Answer> {
+fn apply(publication: &mut Publication, relay: usize, step: Step) -> Option<Known> {
     let relay = relay as RelayId;
     match step {
         Taken => {
@@ -97,29 +99,37 @@ fn fate(happened: &[Step]) -> Fate {
 /// In the order in which they tell a client what to do.
 const TELLING: [&str; 4] = ["pow: 20", "blocked: no", "error: full", ""];
 
-fn refusal(fates: &[Fate]) -> Answer {
+fn refusal(fates: &[Fate]) -> Known {
     let said = |why: &&str| fates.iter().any(|fate| matches!(fate, Fate::Refused(no) if no == why));
-    let why = TELLING.into_iter().find(said).unwrap_or("error: no relay connected");
-    Answer { accepted: false, why: why.to_owned() }
+    let why = TELLING.into_iter().find(said);
+    why.map_or(Known::Unsent, |why| Known::Refused(why.to_owned()))
 }
 
-/// The answer due before the deadline; `accepted` was said just now.
-fn answer_due(fates: &[Fate], just_said: Step) -> Option<Answer> {
+fn is_good(fate: &Known) -> bool {
+    matches!(fate, Known::Accepted(_) | Known::Doubt(_))
+}
+
+fn is_accepted(publication: &Publication) -> bool {
+    publication.relays.iter().any(|(_, delivery)| *delivery == Delivery::Accepted)
+}
+
+/// What must be known before the deadline; `just_said` is the last thing that happened.
+fn known(fates: &[Fate], just_said: Step) -> Option<Known> {
     if fates.iter().any(|fate| matches!(fate, Fate::HasIt)) {
         let Said(_, why) = just_said else { panic!("it should have been answered before") };
-        return Some(Answer { accepted: true, why: why.to_owned() });
+        return Some(Known::Accepted(why.to_owned()));
     }
     let settled = |fate: &Fate| matches!(fate, Fate::Refused(_) | Fate::NeverLeft);
     fates.iter().all(settled).then(|| refusal(fates))
 }
 
-fn answer_at_deadline(fates: &[Fate]) -> Answer {
+fn known_at_deadline(fates: &[Fate]) -> Known {
     let unanswered = fates.iter().filter(|fate| matches!(fate, Fate::Unanswered)).count();
     if unanswered == 0 {
         return refusal(fates);
     }
     let sent = unanswered + fates.iter().filter(|fate| matches!(fate, Fate::Refused(_))).count();
-    Answer { accepted: true, why: format!("sent to {sent} relays, unanswered") }
+    Known::Doubt(format!("sent to {sent} relays, unanswered"))
 }
 
 /// Follows every order of these lives, calling `visit` with each history.
@@ -164,42 +174,42 @@ fn fates(relays: usize, history: &[(usize, Step)]) -> Vec<Fate> {
 }
 
 #[test]
-fn the_answer_is_the_one_spec_1_3_asks_for_whatever_the_order() {
+fn what_is_known_is_what_spec_1_3_says_whatever_the_order() {
     for relays in 1..=3 {
         every_history(relays, &mut |history| {
             let mut publication = publication(relays);
             for (at, (relay, step)) in history.iter().enumerate() {
                 let answer = apply(&mut publication, *relay, *step);
                 let fates = fates(relays, &history[..=at]);
-                assert_eq!(answer, answer_due(&fates, *step), "{:?}", &history[..=at]);
+                assert_eq!(answer, known(&fates, *step), "{:?}", &history[..=at]);
                 if answer.is_some() {
                     return;
                 }
             }
             let fates = fates(relays, history);
-            assert_eq!(publication.deadline(), answer_at_deadline(&fates), "{history:?}");
+            assert_eq!(publication.at_deadline(), known_at_deadline(&fates), "{history:?}");
         });
     }
 }
 
 #[test]
-fn an_answer_is_never_taken_back() {
+fn what_is_known_is_never_taken_back() {
     for relays in 1..=2 {
         every_history(relays, &mut |history| {
             let mut publication = publication(relays);
-            let mut given: Option<Answer> = None;
+            let mut given: Option<Known> = None;
             for (relay, step) in history {
                 let answer = apply(&mut publication, *relay, *step);
                 match (&given, answer) {
                     (None, answer) => given = answer,
                     (Some(given), Some(answer)) => {
-                        assert!(given.accepted && answer.accepted, "{history:?}");
+                        assert!(is_good(given) && is_good(&answer), "{history:?}");
                     }
                     (Some(_), None) => {}
                 }
             }
             if let Some(given) = given {
-                assert_eq!(publication.is_accepted(), given.accepted, "{history:?}");
+                assert_eq!(is_accepted(&publication), is_good(&given), "{history:?}");
             }
         });
     }
@@ -212,15 +222,15 @@ fn an_event_that_may_have_left_is_never_refused() {
             let mut publication = publication(relays);
             let fates = fates(relays, history);
             let left = |fate: &Fate| matches!(fate, Fate::Unanswered | Fate::HasIt);
-            let answers: Vec<Answer> = history
+            let answers: Vec<Known> = history
                 .iter()
                 .filter_map(|(relay, step)| apply(&mut publication, *relay, *step))
                 .collect();
             if fates.iter().any(left) {
-                assert!(answers.iter().all(|answer| answer.accepted), "{history:?}");
-                assert_eq!(publication.verdict(), None, "{history:?}");
-                let in_doubt = !publication.is_accepted();
-                assert!(!in_doubt || publication.deadline().accepted, "{history:?}");
+                assert!(answers.iter().all(is_good), "{history:?}");
+                assert_eq!(publication.fate(), None, "{history:?}");
+                let in_doubt = !is_accepted(&publication);
+                assert!(!in_doubt || is_good(&publication.at_deadline()), "{history:?}");
             }
         });
     }
@@ -228,10 +238,9 @@ fn an_event_that_may_have_left_is_never_refused() {
 
 #[test]
 fn no_relay_means_no() {
-    let no = Answer { accepted: false, why: "error: no relay connected".to_owned() };
-    assert_eq!(publication(0).verdict(), Some(no.clone()));
-    assert_eq!(publication(0).deadline(), no);
-    assert_eq!(publication(1).verdict(), None);
+    assert_eq!(publication(0).fate(), Some(Known::Unsent));
+    assert_eq!(publication(0).at_deadline(), Known::Unsent);
+    assert_eq!(publication(1).fate(), None);
 }
 
 #[test]
@@ -241,8 +250,8 @@ fn a_relay_that_was_not_asked_has_no_say() {
     assert_eq!(publication.answered(7, true, ""), None);
     assert_eq!(publication.lost(7, false), None);
     assert_eq!(publication.answered(0, true, ""), None, "the event has not left for it yet");
-    assert_eq!(publication.verdict(), None);
-    assert!(!publication.is_accepted());
+    assert_eq!(publication.fate(), None);
+    assert!(!is_accepted(&publication));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::relay::{Switches, url};
 use crate::stats::RelayState;
 
 use super::client::Client;
+use super::outbox::{self, StoredRow};
 
 /// The running multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -77,11 +78,90 @@ impl Core {
         dict.set_item("verified", stats.verified.get())?;
         dict.set_item("forged", stats.forged.get())?;
         dict.set_item("delivered", stats.delivered.get())?;
+        dict.set_item("outbox", self.outbox_stats(py)?)?;
         Ok(dict)
+    }
+
+    fn store_task<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.0.store_task().map(|task| outbox::store_task(py, &task)).transpose()
+    }
+
+    #[pyo3(signature = (number, error=None, certain=true, elsewhere=Vec::new()))]
+    #[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
+    fn outbox_stored(
+        &self,
+        number: u64,
+        error: Option<String>,
+        certain: bool,
+        elsewhere: Vec<String>,
+    ) -> PyResult<()> {
+        Ok(self.0.stored(number, outbox::result(error, certain, &elsewhere)?)?)
+    }
+
+    fn outbox_adopt(
+        &self,
+        py: Python<'_>,
+        rows: Vec<StoredRow>,
+    ) -> PyResult<Vec<(String, String)>> {
+        let (rows, unreadable) = py.detach(|| outbox::read_rows(rows));
+        self.0.adopt(rows)?;
+        Ok(unreadable)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
+    fn outbox_let_go(&self, ids: Vec<String>) -> PyResult<()> {
+        Ok(self.0.let_go(outbox::ids(&ids)?)?)
+    }
+
+    fn outbox_lease(&self, seconds: Option<f64>) -> PyResult<()> {
+        Ok(self.0.set_lease(outbox::seconds(seconds)?)?)
+    }
+
+    #[getter]
+    fn outbox_size(&self) -> usize {
+        self.0.outbox_size()
+    }
+
+    fn set_outbox_size(&self, size: usize) -> PyResult<()> {
+        Ok(self.0.set_outbox_size(size)?)
+    }
+
+    fn outbox<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let entries = py.detach(|| self.0.outbox())?;
+        entries.iter().map(|entry| outbox::entry(py, entry)).collect()
+    }
+
+    fn outbox_retry(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
+        let id = outbox::id(id)?;
+        Ok(py.detach(|| self.0.outbox_retry(id))?)
+    }
+
+    fn outbox_delete(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
+        let id = outbox::id(id)?;
+        Ok(py.detach(|| self.0.outbox_delete(id))?)
     }
 
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.0.stop());
+    }
+}
+
+impl Core {
+    fn outbox_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.0.stats();
+        let oldest = stats.outbox_oldest.get();
+        let dict = PyDict::new(py);
+        dict.set_item("size", self.0.outbox_size())?;
+        dict.set_item("queued", stats.outbox_queued.get())?;
+        dict.set_item("in_doubt", stats.outbox_in_doubt.get())?;
+        dict.set_item("rejected", stats.outbox_rejected.get())?;
+        dict.set_item("oldest", (oldest > 0).then_some(oldest))?;
+        dict.set_item("delivered", stats.outbox_delivered.get())?;
+        dict.set_item("rejected_ever", stats.outbox_rejected_ever.get())?;
+        dict.set_item("expired", stats.expired.get())?;
+        dict.set_item("withdrawn", stats.withdrawn.get())?;
+        dict.set_item("superseded", stats.superseded.get())?;
+        Ok(dict)
     }
 }
 
@@ -131,6 +211,7 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("duplicates", stats.duplicates.get())?;
     dict.set_item("forged", stats.forged.get())?;
     dict.set_item("rejected", stats.rejected.get())?;
+    dict.set_item("backlog_dropped", stats.backlog_dropped.get())?;
     dict.set_item("unasked", stats.unasked.get())?;
     dict.set_item("errors", stats.errors())?;
     dict.set_item("notices", stats.notices())?;

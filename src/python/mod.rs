@@ -6,6 +6,7 @@
 mod client;
 mod core;
 mod keys;
+mod outbox;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -16,12 +17,14 @@ use crate::keys::KeyError;
 
 create_exception!(nostrclient_core, CoreStopped, PyRuntimeError);
 create_exception!(nostrclient_core, TooManyClients, PyRuntimeError);
+create_exception!(nostrclient_core, CoreBusy, PyRuntimeError);
 
 impl From<CoreError> for PyErr {
     fn from(error: CoreError) -> Self {
         let text = error.to_string();
         match error {
             CoreError::Stopped => CoreStopped::new_err(text),
+            CoreError::Busy => CoreBusy::new_err(text),
             CoreError::TooManyClients(_) => TooManyClients::new_err(text),
             CoreError::Url(_) | CoreError::Limit => PyValueError::new_err(text),
             CoreError::System(_) => PyRuntimeError::new_err(text),
@@ -44,7 +47,7 @@ mod _native {
     #[pymodule_export]
     use super::keys::{encrypt_nip04, generate_key, normalize_public_key, public_key, sign_event};
     #[pymodule_export]
-    use super::{CoreStopped, TooManyClients};
+    use super::{CoreBusy, CoreStopped, TooManyClients};
 
     use pyo3::prelude::*;
 
@@ -52,6 +55,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Fails if another copy of this module has done it already, which will do.
         let _ = pyo3_log::try_init();
+        module.add("STORE", crate::core::STORE)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -74,8 +74,9 @@ async fn watch_owner<D: Dial>(
 ) -> End {
     while owner.changed().await.is_ok() {
         let super::Switches { read, write } = *owner.borrow_and_update();
-        let stats = Arc::clone(&relay.stats);
-        if relay.tell(Input::RelaySet { relay: relay.id, read, write, stats }).await.is_err() {
+        let (url, stats) = (Arc::clone(&relay.url), Arc::clone(&relay.stats));
+        let set = Input::RelaySet { relay: relay.id, url, read, write, stats };
+        if relay.tell(set).await.is_err() {
             break;
         }
     }

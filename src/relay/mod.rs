@@ -47,7 +47,7 @@ pub struct Relay<D> {
     /// Names the relay to the router.
     pub id: RelayId,
     /// Normalised.
-    pub url: String,
+    pub url: Arc<str>,
     /// Its numbers; the task writes state, ping, errors and what it sent.
     pub stats: Arc<RelayStats>,
     /// The owner's switches, and by its end the sign to stop.
@@ -78,7 +78,7 @@ impl<D: Dial> Relay<D> {
         for link in 1.. {
             self.stats.set_state(RelayState::Connecting);
             let started = Instant::now();
-            let (dial, url) = (Arc::clone(&self.dial), self.url.clone());
+            let (dial, url) = (Arc::clone(&self.dial), Arc::clone(&self.url));
             let end = match self.unless_over(connect::connect(&*dial, &url)).await? {
                 Ok(socket) => self.serve(link, socket).await?,
                 Err(why) => End::Lost(why),
@@ -143,7 +143,8 @@ impl<D: Dial> Relay<D> {
     async fn tell_switches(&mut self) -> Result<(), Over> {
         let Switches { read, write } = *self.switches.borrow_and_update();
         let stats = Arc::clone(&self.stats);
-        self.tell(Input::RelaySet { relay: self.id, read, write, stats }).await
+        let url = Arc::clone(&self.url);
+        self.tell(Input::RelaySet { relay: self.id, url, read, write, stats }).await
     }
 
     async fn tell(&self, input: Input) -> Result<(), Over> {

@@ -1,10 +1,15 @@
 //! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
 
+mod backlog;
+mod doubt;
 mod intake;
+mod outbox;
 mod publish;
 mod relays;
+mod store;
 mod subscribe;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +19,7 @@ use crate::event::EventId;
 use crate::hub::{Effects, Frame, Hub, Input, Limits, LinkId, RelayId};
 use crate::keys::Keys;
 use crate::message::{ClientMessage, RelayMessage};
+use crate::outbox::{Batch, Row, Stored};
 use crate::relay::Switches;
 use crate::stats::{HubStats, RelayStats};
 use crate::time::Now;
@@ -40,6 +46,24 @@ struct World {
     hold: bool,
     /// Relays report what they wrote, unless stalled.
     stalled: bool,
+    /// What the database holds.
+    rows: BTreeMap<EventId, Row>,
+    /// Batches not written yet, while `database` says nothing.
+    unwritten: Option<Batch>,
+    /// What the database does with the next batches.
+    database: Database,
+}
+
+/// What the database does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Database {
+    Writes,
+    Hangs,
+    Fails,
+    /// Loses its connection at the commit: it may have written or not.
+    Breaks {
+        wrote: bool,
+    },
 }
 
 impl World {
@@ -55,7 +79,11 @@ impl World {
             held: Vec::new(),
             hold: false,
             stalled: false,
+            rows: BTreeMap::new(),
+            unwritten: None,
+            database: Database::Writes,
         };
+        world.input(Input::OutboxRows(Vec::new()));
         for relay in 0..relays {
             world.add_relay(relay, true, true);
             world.up(relay, 1);
@@ -72,7 +100,8 @@ impl World {
 
     fn switch(&mut self, relay: RelayId, Switches { read, write }: Switches) {
         let stats = Arc::clone(self.stats_of(relay));
-        self.input(Input::RelaySet { relay, read, write, stats });
+        let url = format!("ws://relay{relay}").into();
+        self.input(Input::RelaySet { relay, url, read, write, stats });
     }
 
     fn stats_of(&self, relay: RelayId) -> &Arc<RelayStats> {
@@ -81,6 +110,11 @@ impl World {
 
     fn up(&mut self, relay: RelayId, link: LinkId) {
         self.input(Input::LinkUp(relay, link));
+    }
+
+    /// A relay that is configured and away.
+    fn away(&mut self, relay: RelayId) {
+        self.add_relay(relay, true, true);
     }
 
     fn down(&mut self, relay: RelayId, link: LinkId) {
@@ -106,6 +140,10 @@ impl World {
                 self.told.push((client, serde_json::from_str(&reply.to_json()).unwrap()));
             }
             self.cut.extend(doing.cut.into_iter().map(|(relay, _)| relay));
+            if let Some(batch) = doing.store {
+                assert_eq!(self.unwritten.replace(batch), None, "one batch at a time");
+            }
+            self.write(&mut fx);
             self.held.extend(doing.verify);
             if !self.hold {
                 for job in std::mem::take(&mut self.held) {
@@ -118,6 +156,33 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The database does what it does with the batch it has.
+    fn write(&mut self, fx: &mut Effects) {
+        let Some(batch) = self.unwritten.take_if(|_| self.database != Database::Hangs) else {
+            return;
+        };
+        let result = match self.database {
+            Database::Writes | Database::Hangs => Stored::Done(Vec::new()),
+            Database::Fails => Stored::Failed("disk full".to_owned()),
+            Database::Breaks { .. } => Stored::Unknown("connection lost".to_owned()),
+        };
+        if matches!(self.database, Database::Writes | Database::Breaks { wrote: true }) {
+            self.rows.extend(batch.put.into_iter().map(|row| (row.event.id, row)));
+            for id in batch.delete {
+                self.rows.remove(&id);
+            }
+        }
+        self.hub.handle(self.now, Input::OutboxStored(batch.number, result), fx);
+    }
+
+    /// From now on the database does this.
+    fn database(&mut self, does: Database) {
+        self.database = does;
+        let mut fx = Effects::default();
+        self.write(&mut fx);
+        self.carry_out(fx);
     }
 
     /// Does the verifications held back, the latest first: threads keep no order.
@@ -191,6 +256,44 @@ impl World {
         its.into_iter().map(|(_, message)| message).collect()
     }
 
+    /// The events a relay was sent since last asked.
+    fn got_events(&mut self, relay: RelayId) -> Vec<Value> {
+        let events = self.got(relay).into_iter().filter(|message| message[0] == "EVENT");
+        events.map(|message| message[1].clone()).collect()
+    }
+
+    /// The last REQ a relay was sent since last asked: its number and the ids it is about.
+    fn got_question(&mut self, relay: RelayId) -> (String, Vec<Value>) {
+        let question = self.got(relay).into_iter().rfind(|message| message[0] == "REQ").unwrap();
+        let ids = question[2]["ids"].as_array().unwrap().clone();
+        (question[1].as_str().unwrap().to_owned(), ids)
+    }
+
+    /// Publishes and gives the answer, if there is one yet.
+    fn publish(&mut self, event: &Value) -> Option<Value> {
+        self.say(CLIENT, &json!(["EVENT", event]));
+        self.heard().pop()
+    }
+
+    /// The owner retries or deletes an event.
+    fn owner(&mut self, what: impl FnOnce(&mut Hub, Now, &mut Effects) -> bool) -> bool {
+        let mut fx = Effects::default();
+        let done = what(&mut self.hub, self.now, &mut fx);
+        self.carry_out(fx);
+        done
+    }
+
+    /// The process dies: what another one finds.
+    fn restarted(self) -> Self {
+        let mut world = Self::new(0);
+        world.now = self.now;
+        world.rows = self.rows;
+        let mut rows: Vec<Row> = world.rows.values().cloned().collect();
+        rows.sort_by_key(|row| row.position);
+        world.input(Input::OutboxRows(rows));
+        world
+    }
+
     /// Subscribes the first client and gives the number the relays know it by.
     #[expect(clippy::needless_pass_by_value, reason = "made on the spot, for this call")]
     fn subscribe(&mut self, id: &str, filter: Value) -> String {
@@ -209,6 +312,8 @@ impl World {
             && self.hub.publications.is_empty()
             && self.hub.timers.is_empty()
             && self.hub.remembered == 0
+            && self.hub.outbox_is_idle()
+            && self.rows.is_empty()
     }
 }
 

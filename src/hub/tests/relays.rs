@@ -228,7 +228,7 @@ fn an_ephemeral_event_is_not_sent_late_and_a_stored_one_is() {
     world.got(1);
     world.pass_ms(3_000);
     world.input(Input::LinkWrote(1, 1, 100));
-    assert_eq!(world.got(1), [json!(["EVENT", stored])]);
+    assert_eq!(world.got_events(1), [stored]);
 }
 
 #[test]

@@ -1,0 +1,257 @@
+"""The outbox between the core and the database: the core decides, this writes.
+
+`OutboxKeeper.keep` is the one task that touches the rows: it reads those of earlier runs,
+writes what the core hands out, one transaction at a time, and, where several nodes share
+a database, renews this node's lease and takes over the rows of nodes that are gone.
+"""
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from .models import Outbox, OutboxDropped, OutboxEntry
+from .outbox_rows import LEASE_SECONDS, OutboxRows, StoreError
+
+if TYPE_CHECKING:
+    from nostrclient_core import OutboxRow, StoreTask
+    from nostrclient_core.bridge import Bridge
+
+RENEW_SECONDS = 5.0  # between two looks at the lease
+LEASE_MARGIN = 3.0  # seconds this node stops sending before others may take its rows
+RETRY_FIRST = 1.0  # seconds until rows that could not be read are tried again
+RETRY_MOST = 30.0  # and at most, doubling
+
+STATES = {"doubt": "in doubt"}  # those that read differently to people
+
+
+class OutboxKeeper:
+    """Keeps the rows of one running core. Made and used on its event loop."""
+
+    def __init__(self, bridge: "Bridge", owner: str) -> None:
+        self.core = bridge.core
+        self.rows = OutboxRows(owner)
+        self.problem: str | None = None
+        """What is wrong with the database, as a sentence for the owner."""
+        self.tried = asyncio.Event()
+        """Set once the rows were read, or could not be."""
+        self._wake = bridge.store
+        self._unreadable: dict[str, str] = {}
+        self._load_at: float | None = None
+        self._load_delay = RETRY_FIRST
+        self._renew_at = 0.0
+
+    async def keep(self) -> None:
+        """Until cancelled. A transaction that is under way then is still finished."""
+        while True:
+            await asyncio.shield(self._do_what_is_due())
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._seconds_left())
+            except asyncio.TimeoutError:
+                pass
+
+    async def _do_what_is_due(self) -> None:
+        self._wake.clear()
+        while (task := self.core.store_task()) is not None:
+            if task["number"] is None:
+                self._load_at = 0.0
+                self._load_delay = RETRY_FIRST
+                await self._load()
+            else:
+                await self._write(task["number"], task)
+        if self._load_at is not None and time.monotonic() >= self._load_at:
+            await self._load()
+        if self.rows.shared and self._load_at is None:
+            if time.monotonic() >= self._renew_at:
+                await self._renew()
+
+    def _seconds_left(self) -> float | None:
+        """Until something is due by the clock."""
+        due = self._load_at
+        if due is None and self.rows.shared:
+            due = self._renew_at
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    async def _load(self) -> None:
+        """Hand the rows of earlier runs to the core, which queues nothing before."""
+        try:
+            await self._take_over()
+        except StoreError as exc:
+            self._load_at = time.monotonic() + self._load_delay
+            self._load_delay = min(self._load_delay * 2, RETRY_MOST)
+            self._trouble(f"The offline queue cannot be read from the database: {exc}")
+        else:
+            self._load_at = None
+            self._recovered()
+        finally:
+            self.tried.set()
+
+    async def _take_over(self) -> None:
+        before = time.monotonic()
+        await self.rows.claim()
+        if self.rows.shared:
+            await self.rows.renew()
+            self._leased(before)
+        await self._adopt(await self.rows.mine())
+
+    async def _adopt(self, rows: list["OutboxRow"]) -> None:
+        # Every signature is verified: not on the loop's thread.
+        bad = await asyncio.to_thread(self.core.outbox_adopt, rows)
+        for row_id, why in bad:
+            if row_id not in self._unreadable:
+                logger.error(
+                    f"nostrclient leaves the outbox's row {row_id[:64]!r} alone,"
+                    f" it cannot be read: {why}"
+                )
+        self._unreadable.update(bad)
+
+    async def _write(self, number: int, task: "StoreTask") -> None:
+        try:
+            elsewhere = await self.rows.write(task)
+        except StoreError as exc:
+            self._trouble(f"The offline queue cannot be written to the database: {exc}")
+            words = "the offline queue's database failed"
+            self.core.outbox_stored(number, error=words, certain=exc.certain)
+        else:
+            self.core.outbox_stored(number, elsewhere=elsewhere)
+            self._recovered()
+
+    async def _renew(self) -> None:
+        """Keep what is ours a while longer, let go of what is not ours any more, and
+        take over what nobody keeps."""
+        before = time.monotonic()
+        self._renew_at = before + RENEW_SECONDS
+        ids = {entry["id"] for entry in await asyncio.to_thread(self.core.outbox)}
+        try:
+            kept = await self.rows.renew()
+            self._leased(before)
+            self.core.outbox_let_go(sorted(ids - kept))
+            if await self.rows.claim():
+                await self._adopt(await self.rows.mine())
+        except StoreError as exc:
+            self._trouble(f"The offline queue's database is out of reach: {exc}")
+        else:
+            self._recovered()
+
+    def _leased(self, before: float) -> None:
+        """The lease was renewed by a question asked at this time."""
+        left = LEASE_SECONDS - LEASE_MARGIN - (time.monotonic() - before)
+        self.core.outbox_lease(max(0.0, left))
+        self._renew_at = before + RENEW_SECONDS
+
+    def _trouble(self, problem: str) -> None:
+        if problem != self.problem:
+            logger.error(f"nostrclient: {problem}")
+        self.problem = problem
+
+    def _recovered(self) -> None:
+        if self.problem is not None and self._load_at is None:
+            logger.info("nostrclient: the offline queue's database works again.")
+            self.problem = None
+
+    # What the owner sees and does.
+
+    async def view(self) -> Outbox:
+        """The outbox of this node and, where they are shared, the other nodes' rows."""
+        stats = self.core.stats()["outbox"]
+        now = time.time()
+        entries = [
+            OutboxEntry(
+                id=entry["id"],
+                kind=entry["kind"],
+                pubkey=entry["pubkey"],
+                state=STATES.get(entry["state"], entry["state"]),
+                queued_at=entry["queued_at"],
+                age=_age(entry["queued_at"], now),
+                reasons=entry["reasons"],
+                here=True,
+            )
+            for entry in await asyncio.to_thread(self.core.outbox)
+        ]
+        known = {entry.id for entry in entries}
+        problem = self.problem
+        try:
+            others = [row for row in await self.rows.all() if row["id"] not in known]
+        except StoreError as exc:
+            others, problem = [], problem or f"The offline queue cannot be read: {exc}"
+        entries += [self._from_row(row, now) for row in others]
+        return Outbox(
+            size=stats["size"],
+            queued=_count(entries, "queued"),
+            in_doubt=_count(entries, "in doubt"),
+            rejected=_count(entries, "rejected"),
+            oldest_age=_oldest_age(entries),
+            delivered=stats["delivered"],
+            dropped=OutboxDropped(
+                expired=stats["expired"],
+                withdrawn=stats["withdrawn"],
+                superseded=stats["superseded"],
+                rejected=stats["rejected_ever"],
+            ),
+            problem=problem,
+            rows=entries,
+        )
+
+    async def retry(self, row_id: str) -> bool:
+        """Try an event again at every relay. False: there is none. Raises `ValueError`
+        for what is no event's id."""
+        if await asyncio.to_thread(self.core.outbox_retry, row_id):
+            return True
+        if not await self.rows.steal(row_id):
+            return False
+        await self._adopt(await self.rows.mine())
+        return await asyncio.to_thread(self.core.outbox_retry, row_id)
+
+    async def delete(self, row_id: str) -> bool:
+        """Remove an event for good. False: there is none."""
+        try:
+            if await asyncio.to_thread(self.core.outbox_delete, row_id):
+                return True
+        except ValueError:
+            pass  # the id of a row that cannot be read
+        return await self.rows.remove(row_id)
+
+    def _from_row(self, row: "OutboxRow", now: float) -> OutboxEntry:
+        kind, pubkey = _kind_and_author(row["event"])
+        reasons, state = row["reasons"], STATES.get(row["state"], row["state"])
+        if row["id"] in self._unreadable:
+            reasons, state = {"": self._unreadable[row["id"]]}, "unreadable"
+        return OutboxEntry(
+            id=row["id"],
+            kind=kind,
+            pubkey=pubkey,
+            state=state,
+            queued_at=row["queued_at"],
+            age=_age(row["queued_at"], now),
+            reasons=reasons,
+            here=False,
+        )
+
+
+def _age(since: int, now: float) -> int:
+    """Seconds; a clock that was set back makes none negative."""
+    return max(0, round(now - since))
+
+
+def _count(entries: list[OutboxEntry], state: str) -> int:
+    return sum(entry.state == state for entry in entries)
+
+
+def _oldest_age(entries: list[OutboxEntry]) -> int | None:
+    ages = [entry.age for entry in entries if entry.state in ("queued", "in doubt")]
+    return max(ages, default=None)
+
+
+def _kind_and_author(event: str) -> tuple[int | None, str | None]:
+    """Of an event that may be no event."""
+    try:
+        fields: Any = json.loads(event)
+        kind, pubkey = fields["kind"], fields["pubkey"]
+    except (KeyError, TypeError, ValueError):
+        return None, None
+    return (
+        kind if isinstance(kind, int) else None,
+        pubkey if isinstance(pubkey, str) else None,
+    )

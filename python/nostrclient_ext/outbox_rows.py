@@ -1,0 +1,207 @@
+"""The outbox's table: rows written and removed in one transaction, claimed by one node.
+
+Has an engine of its own: a locked database keeps the outbox waiting, not the relays and
+the settings. Event texts go in as they are; LNbits' own `execute` would strip from them
+what looks like HTML.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lnbits.db import SQLITE, Connection, Database
+from sqlalchemy import bindparam, text
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from nostrclient_core import OutboxRow, StoreTask
+
+LEASE_SECONDS = 15.0  # a node that has not renewed for so long is taken for dead
+CLAIM_ROWS = 1_000  # at a time
+
+_COLUMNS = "id, event, state, position, queued_at, reasons"
+
+_PUT = """
+    INSERT INTO nostrclient.outbox AS old (
+        id, event, state, position, queued_at, reasons, owner, lease_until
+    )
+    VALUES (
+        :id, :event, :state, :position, :queued_at, :reasons, :owner, {now} + {lease}
+    )
+    ON CONFLICT (id) DO UPDATE SET
+        event = excluded.event, state = excluded.state, position = excluded.position,
+        queued_at = excluded.queued_at, reasons = excluded.reasons,
+        owner = excluded.owner, lease_until = excluded.lease_until
+    WHERE old.owner IS NULL OR old.owner = excluded.owner OR old.state = 'rejected'
+        OR old.lease_until < {now}
+"""
+_FOREIGN = """
+    SELECT id FROM nostrclient.outbox WHERE id IN :ids AND owner <> :owner
+"""
+_DELETE = """
+    DELETE FROM nostrclient.outbox WHERE id = :id AND (owner IS NULL OR owner = :owner)
+"""
+_RENEW = """
+    UPDATE nostrclient.outbox SET lease_until = {now} + {lease}
+    WHERE owner = :owner RETURNING id
+"""
+# Nobody waits for a row that another node is claiming or writing just now.
+_CLAIM = """
+    UPDATE nostrclient.outbox SET owner = :owner, lease_until = {now} + {lease}
+    WHERE id IN (
+        SELECT id FROM nostrclient.outbox
+        WHERE owner IS NULL OR (owner <> :owner AND lease_until < {now})
+        ORDER BY position LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+"""
+_CLAIM_ALL = "UPDATE nostrclient.outbox SET owner = :owner"
+_MINE = f"""
+    SELECT {_COLUMNS} FROM nostrclient.outbox WHERE owner = :owner ORDER BY position
+"""
+_STEAL = """
+    UPDATE nostrclient.outbox SET owner = :owner, lease_until = {now} + {lease}
+    WHERE id = :id AND state = 'rejected'
+"""
+_REMOVE = "DELETE FROM nostrclient.outbox WHERE id = :id"
+_ALL = f"SELECT {_COLUMNS} FROM nostrclient.outbox ORDER BY position"
+
+
+class StoreError(Exception):
+    """The database did not do it. `certain`: nothing of it was done. The text has no
+    event and no SQL in it."""
+
+    def __init__(self, error: Exception, certain: bool) -> None:
+        orig = error.orig if isinstance(error, DBAPIError) else error
+        words = " ".join(str(orig).split())[:200]
+        super().__init__(words or type(orig).__name__)
+        self.certain = certain
+
+
+class OutboxRows:
+    """The rows, as one node sees them. Its name is `owner`."""
+
+    def __init__(self, owner: str) -> None:
+        self._db = Database("ext_nostrclient")
+        self._owner = owner
+        self.shared = self._db.type != SQLITE
+        """Whether other nodes may be working on the same table."""
+
+    async def write(self, task: "StoreTask") -> list[str]:
+        """Do what the core has decided, all or nothing. Ids that another node holds,
+        whose rows are left alone. Raises `StoreError`."""
+        put = [self._values(row) for row in task["put"]]
+        delete = [{"id": row_id, "owner": self._owner} for row_id in task["delete"]]
+        foreign: list[str] = []
+
+        async def work(connection: Connection) -> None:
+            if put:
+                await self._execute(connection, _PUT, put)
+            if put and self.shared:
+                ids = {"ids": [row["id"] for row in put], "owner": self._owner}
+                query = text(_FOREIGN).bindparams(bindparam("ids", expanding=True))
+                found = await connection.conn.execute(query, ids)
+                foreign.extend(row.id for row in found)
+            if delete:
+                await self._execute(connection, _DELETE, delete)
+
+        await self._transaction(work)
+        return foreign
+
+    async def claim(self) -> int:
+        """Take the rows of nodes that are gone; where this is the only node, all rows.
+        How many were taken. Raises `StoreError`."""
+        if not self.shared:
+            return await self._count(_CLAIM_ALL, {"owner": self._owner})
+        return await self._count(_CLAIM, {"owner": self._owner, "most": CLAIM_ROWS})
+
+    async def mine(self) -> list["OutboxRow"]:
+        """The rows this node sends, in the order published. Raises `StoreError`."""
+        return await self._read(_MINE, {"owner": self._owner})
+
+    async def all(self) -> list["OutboxRow"]:
+        """Every row, whoever sends it. Raises `StoreError`."""
+        return await self._read(_ALL, {})
+
+    async def renew(self) -> set[str]:
+        """Keep this node's rows for another `LEASE_SECONDS`; their ids. Only where other
+        nodes share the table. Raises `StoreError`."""
+        ids: set[str] = set()
+
+        async def work(connection: Connection) -> None:
+            found = await self._execute(connection, _RENEW, {"owner": self._owner})
+            ids.update(row.id for row in found)
+
+        await self._transaction(work)
+        return ids
+
+    async def steal(self, row_id: str) -> bool:
+        """Take over a rejected row, which nobody sends. False: there is none. Raises
+        `StoreError`."""
+        return await self._count(_STEAL, {"id": row_id, "owner": self._owner}) > 0
+
+    async def remove(self, row_id: str) -> bool:
+        """Remove a row, whoever sends it; its node will notice. False: there is none.
+        Raises `StoreError`."""
+        return await self._count(_REMOVE, {"id": row_id}) > 0
+
+    async def _count(self, query: str, values: dict[str, Any]) -> int:
+        """Change rows; how many."""
+        counts: list[int] = []
+
+        async def work(connection: Connection) -> None:
+            counts.append((await self._execute(connection, query, values)).rowcount)
+
+        await self._transaction(work)
+        return counts[0]
+
+    async def _read(self, query: str, values: dict[str, Any]) -> list["OutboxRow"]:
+        rows: list[OutboxRow] = []
+
+        async def work(connection: Connection) -> None:
+            found = await self._execute(connection, query, values)
+            rows.extend(_row(row) for row in found.mappings())
+
+        await self._transaction(work)
+        return rows
+
+    async def _transaction(self, work: Any) -> None:
+        done = False
+        try:
+            async with self._db.connect() as connection:
+                await work(connection)
+                done = True
+                await connection.conn.commit()
+        except Exception as exc:
+            # Until the commit was asked for, leaving the connection rolls back.
+            raise StoreError(exc, certain=not done) from None
+
+    async def _execute(
+        self, connection: Connection, query: str, values: dict[str, Any] | list[Any]
+    ) -> Any:
+        now = "extract(epoch from clock_timestamp())"
+        if not self.shared:
+            now = "CAST(strftime('%s', 'now') AS REAL)"
+        filled = query.replace("{now}", now).replace("{lease}", str(LEASE_SECONDS))
+        return await connection.conn.execute(text(filled), values)
+
+    def _values(self, row: "OutboxRow") -> dict[str, Any]:
+        return {**row, "reasons": json.dumps(row["reasons"]), "owner": self._owner}
+
+
+def _row(row: Any) -> "OutboxRow":
+    return {
+        "id": row["id"],
+        "event": row["event"],
+        "state": row["state"],
+        "position": max(0, int(row["position"])),
+        "queued_at": max(0, int(row["queued_at"])),
+        "reasons": _reasons(row["reasons"]),
+    }
+
+
+def _reasons(stored: str) -> dict[str, str]:
+    """Only for people to read, so whatever else is there counts for nothing."""
+    try:
+        reasons = json.loads(stored)
+        return {str(url): str(why) for url, why in reasons.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}

@@ -1,0 +1,32 @@
+"""Whether Nostr works right now, for other extensions: from Python and over REST.
+
+A shop that gets `relays.connected == 0` or `outbox.depth > 0` can tell its user that
+something is not sent yet.
+"""
+
+import time
+
+from .core import running
+from .models import OutboxStatus, RelaysStatus, Status
+
+
+def nostr_status() -> Status:
+    """The relays' and the outbox's numbers. From any thread, at once, without a look at
+    the database. Raises `CoreUnavailable` while there is no core to ask."""
+    core = running().core
+    relays = core.relays()
+    connected = [relay for relay in relays if relay["state"] == "connected"]
+    outbox = core.stats()["outbox"]
+    oldest = outbox["oldest"]
+    return Status(
+        relays=RelaysStatus(
+            configured=len(relays),
+            connected=len(connected),
+            writable=sum(relay["write"] for relay in connected),
+        ),
+        outbox=OutboxStatus(
+            depth=outbox["queued"] + outbox["in_doubt"],
+            size=outbox["size"],
+            oldest_age=None if oldest is None else max(0, round(time.time() - oldest)),
+        ),
+    )

@@ -1,0 +1,161 @@
+//! What the database has to be told: which rows of the outbox changed, one batch at a time.
+//!
+//! The router marks what changed; what is to be written is looked up when a batch is handed out. So
+//! whatever happens while a batch is being written is in the next one, once. One batch is out at a
+//! time, which is also what makes many events share one commit.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+
+use crate::constants::{STORE_BATCH, STORE_RETRY};
+use crate::event::EventId;
+use crate::outbox::{Batch, Entry, Row, Stage};
+
+use super::Map;
+
+type Set = HashSet<EventId, RandomState>;
+
+/// Changes not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// To be written next, in this order, each once.
+    fresh: VecDeque<EventId>,
+    marked: Set,
+    /// Failed before; tried again at `again_at`, apart from the fresh ones.
+    again: Set,
+    again_at: Option<Duration>,
+    /// Ids that may have a row.
+    rows: Set,
+    out: Option<Out>,
+}
+
+/// A batch that the database has.
+#[derive(Debug)]
+pub(super) struct Out {
+    number: u64,
+    /// Rows being written: the position tells an entry from a later one of the same id.
+    pub(super) put: Vec<(EventId, u64)>,
+    /// Those of them that had no row before.
+    new: Set,
+    /// Rows being removed on their own account.
+    pub(super) delete: Vec<EventId>,
+    /// Rows being removed because another one is written.
+    pub(super) voids: Vec<(EventId, u64)>,
+}
+
+impl Ledger {
+    /// The row of this id is to be written, or removed if there is no entry of that id.
+    pub(super) fn mark(&mut self, id: EventId) {
+        if self.marked.insert(id) {
+            self.fresh.push_back(id);
+        }
+    }
+
+    /// The same, but not before some time has passed: it has just failed.
+    pub(super) fn mark_again(&mut self, id: EventId, now: Duration) {
+        self.again.insert(id);
+        self.again_at.get_or_insert(now + STORE_RETRY);
+    }
+
+    /// There is a row of this id, or may be.
+    pub(super) fn has_row(&mut self, id: EventId) {
+        self.rows.insert(id);
+    }
+
+    /// Whether the database has heard all of this id and has a row of it.
+    pub(super) fn is_settled(&self, id: &EventId) -> bool {
+        let out = self
+            .out
+            .as_ref()
+            .is_some_and(|out| out.put.iter().chain(&out.voids).any(|(other, _)| other == id));
+        let pending = self.marked.contains(id) || self.again.contains(id) || out;
+        self.rows.contains(id) && !pending
+    }
+
+    /// There is no row of this id that is ours.
+    pub(super) fn has_no_row(&mut self, id: &EventId) {
+        self.rows.remove(id);
+    }
+
+    /// When [`Self::hand_out`] has something to try again.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.again_at.filter(|_| self.out.is_none())
+    }
+
+    /// The next batch, if the database has none and there is something to write.
+    pub(super) fn hand_out(
+        &mut self,
+        entries: &Map<EventId, Entry>,
+        number: impl FnOnce() -> u64,
+        now: Duration,
+    ) -> Option<Batch> {
+        if self.out.is_some() {
+            return None;
+        }
+        let mut out = loop {
+            let out = self.collect(entries, now)?;
+            if !(out.put.is_empty() && out.delete.is_empty()) {
+                break out;
+            }
+        };
+        out.number = number();
+        let rows = out.put.iter().filter_map(|(id, _)| entries.get(id)).map(Entry::row);
+        let voided = out.voids.iter().map(|(id, _)| *id);
+        let batch = Batch {
+            number: out.number,
+            put: rows.collect::<Vec<Row>>(),
+            delete: out.delete.iter().copied().chain(voided).collect(),
+        };
+        self.out = Some(out);
+        Some(batch)
+    }
+
+    /// What changed in the ids whose turn it is, which may be nothing. `None`: it is nobody's turn.
+    fn collect(&mut self, entries: &Map<EventId, Entry>, now: Duration) -> Option<Out> {
+        let ids: Vec<EventId> = if self.fresh.is_empty() {
+            self.again_at.take_if(|at| *at <= now)?;
+            self.again.drain().collect()
+        } else {
+            let some = self.fresh.len().min(STORE_BATCH);
+            self.fresh.drain(..some).inspect(|id| _ = self.marked.remove(id)).collect()
+        };
+        let (mut put, mut delete, mut voids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut new = Set::default();
+        for id in ids {
+            match entries.get(&id) {
+                Some(entry) if !matches!(entry.stage, Stage::Undoing { .. }) => {
+                    put.push((id, entry.position));
+                    if self.rows.insert(id) {
+                        new.insert(id);
+                    }
+                    let there = entry.voids.iter().filter_map(|void| entries.get(void));
+                    voids.extend(there.map(|void| (void.event.id, void.position)));
+                }
+                _ if self.rows.contains(&id) => delete.push(id),
+                _ => {}
+            }
+        }
+        put.sort_unstable_by_key(|(_, position)| *position);
+        Some(Out { number: 0, put, new, delete, voids })
+    }
+
+    /// The database has answered. `None`: not to the batch that is out.
+    pub(super) fn close(&mut self, number: u64) -> Option<Out> {
+        self.out.take_if(|out| out.number == number)
+    }
+
+    /// Nothing of this batch was written.
+    pub(super) fn undo(&mut self, out: &Out) {
+        for id in &out.new {
+            self.rows.remove(id);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.fresh.is_empty() && self.again.is_empty() && self.out.is_none()
+    }
+}
