@@ -48,7 +48,7 @@ class Bridge:
         self.core = core
         self.loop = asyncio.get_running_loop()
         self.store = asyncio.Event()
-        """Set when `core.store_task()` has something. The keeper of the rows clears it."""
+        """Set when `core.store_task()` has something. The rows' keeper clears it."""
         self._connections: dict[int, Connection] = {}
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)

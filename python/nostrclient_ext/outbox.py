@@ -173,7 +173,7 @@ class OutboxKeeper:
         known = {entry.id for entry in entries}
         problem = self.problem
         try:
-            others = [row for row in await self.rows.all() if row["id"] not in known]
+            others = await self.rows.others(known)
         except StoreError as exc:
             others, problem = [], problem or f"The offline queue cannot be read: {exc}"
         entries += [self._from_row(row, now) for row in others]

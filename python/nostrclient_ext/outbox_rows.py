@@ -62,7 +62,10 @@ _STEAL = """
     WHERE id = :id AND state = 'rejected'
 """
 _REMOVE = "DELETE FROM nostrclient.outbox WHERE id = :id"
-_ALL = f"SELECT {_COLUMNS} FROM nostrclient.outbox ORDER BY position"
+_IDS = "SELECT id FROM nostrclient.outbox"
+_THESE = f"""
+    SELECT {_COLUMNS} FROM nostrclient.outbox WHERE id IN :ids ORDER BY position
+"""
 
 
 class StoreError(Exception):
@@ -96,9 +99,8 @@ class OutboxRows:
             if put:
                 await self._execute(connection, _PUT, put)
             if put and self.shared:
-                ids = {"ids": [row["id"] for row in put], "owner": self._owner}
-                query = text(_FOREIGN).bindparams(bindparam("ids", expanding=True))
-                found = await connection.conn.execute(query, ids)
+                values = {"ids": [row["id"] for row in put], "owner": self._owner}
+                found = await self._execute(connection, _FOREIGN, values)
                 foreign.extend(row.id for row in found)
             if delete:
                 await self._execute(connection, _DELETE, delete)
@@ -117,9 +119,20 @@ class OutboxRows:
         """The rows this node sends, in the order published. Raises `StoreError`."""
         return await self._read(_MINE, {"owner": self._owner})
 
-    async def all(self) -> list["OutboxRow"]:
-        """Every row, whoever sends it. Raises `StoreError`."""
-        return await self._read(_ALL, {})
+    async def others(self, known: set[str]) -> list["OutboxRow"]:
+        """The rows that are not known here: other nodes', and those that could not be
+        read. Raises `StoreError`."""
+        rows: list[OutboxRow] = []
+
+        async def work(connection: Connection) -> None:
+            ids = {row.id for row in await self._execute(connection, _IDS, {})} - known
+            if ids:
+                values = {"ids": sorted(ids)}
+                found = await self._execute(connection, _THESE, values)
+                rows.extend(_row(row) for row in found.mappings())
+
+        await self._transaction(work)
+        return rows
 
     async def renew(self) -> set[str]:
         """Keep this node's rows for another `LEASE_SECONDS`; their ids. Only where other
@@ -180,8 +193,10 @@ class OutboxRows:
         now = "extract(epoch from clock_timestamp())"
         if not self.shared:
             now = "CAST(strftime('%s', 'now') AS REAL)"
-        filled = query.replace("{now}", now).replace("{lease}", str(LEASE_SECONDS))
-        return await connection.conn.execute(text(filled), values)
+        filled = text(query.format(now=now, lease=LEASE_SECONDS))
+        if ":ids" in query:
+            filled = filled.bindparams(bindparam("ids", expanding=True))
+        return await connection.conn.execute(filled, values)
 
     def _values(self, row: "OutboxRow") -> dict[str, Any]:
         return {**row, "reasons": json.dumps(row["reasons"]), "owner": self._owner}

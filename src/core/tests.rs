@@ -1,5 +1,7 @@
 //! The pool under a paused clock, over lines that are cut: real tasks, real `WebSocket`s, no network.
 
+mod storm;
+
 use std::collections::BTreeMap;
 
 use futures_util::{SinkExt, StreamExt};

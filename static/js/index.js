@@ -14,6 +14,7 @@ window.app = Vue.createApp({
       relays: [],
       config: {public_ws: false, private_ws: false},
       endpoints: {public: null, private: null},
+      outbox: {queued: 0, in_doubt: 0, rejected: 0, size: 0, problem: null},
       newUrl: ''
     }
   },
@@ -25,6 +26,20 @@ window.app = Vue.createApp({
       const active = this.relays.filter(relay => relay.active)
       const connected = active.filter(relay => relay.connected)
       return `${connected.length} of ${active.length} connected`
+    },
+    outboxInWords() {
+      const {
+        queued,
+        in_doubt: inDoubt,
+        rejected,
+        size,
+        oldest_age: age
+      } = this.outbox
+      const parts = [`${queued} of at most ${size} events wait for a relay`]
+      if (inDoubt) parts.push(`${inDoubt} were sent and not answered`)
+      if (queued || inDoubt) parts.push(`the oldest for ${this.duration(age)}`)
+      if (rejected) parts.push(`${rejected} were refused by every relay`)
+      return `${parts.join(', ')}.`
     }
   },
   methods: {
@@ -79,11 +94,17 @@ window.app = Vue.createApp({
       if (document.hidden) return
       try {
         this.relays = await this.call('GET', '/relays')
+        this.outbox = await this.call('GET', '/outbox')
         this.problem = ''
         this.loaded = true
       } catch (error) {
         this.problem = String(error.response?.data?.detail ?? error.message)
       }
+    },
+    duration(seconds) {
+      if (seconds < 120) return `${seconds} seconds`
+      if (seconds < 7200) return `${Math.floor(seconds / 60)} minutes`
+      return `${Math.floor(seconds / 3600)} hours`
     },
     stateOf(relay) {
       const {num_sent_events: sent, num_received_events: received} =
