@@ -26,13 +26,14 @@ def say(*words: object) -> None:
 
 async def run(count: int) -> None:
     """One life. Ends by being killed."""
-    from nostrclient_core import STORE, Core, generate_key, sign_event
-    from nostrclient_core.bridge import Bridge
     from nostrclient_ext.outbox import OutboxKeeper
 
-    core = Core()
+    import nostrclient_core
+    from nostrclient_core.bridge import Bridge
+
+    core = nostrclient_core.Core()
     bridge = Bridge(core)
-    keeper = OutboxKeeper(bridge, "the only node")
+    keeper = OutboxKeeper(nostrclient_core, bridge, "the only node")
     keeping = asyncio.create_task(keeper.keep())
     await keeper.tried.wait()
     core.add_relay(NOWHERE)
@@ -40,12 +41,14 @@ async def run(count: int) -> None:
     for entry in entries:
         say("has", entry["id"])
     core.set_outbox_size(len(entries) + count * 3 // 4)
-    assert keeper.problem is None and STORE == 0
+    assert keeper.problem is None
     connection = bridge.connect()
     say("ready")
-    key = generate_key()["private_key"]
+    key = nostrclient_core.generate_key()["private_key"]
     for number in range(count):
-        event = sign_event(key, int(time.time()), 1, [], f"<b>{number}</b>")
+        event = nostrclient_core.sign_event(
+            key, int(time.time()), 1, [], f"<b>{number}</b>"
+        )
         say("sent", json.loads(event)["id"])
         connection.client.feed(f'["EVENT",{event}]')
         answer(connection.client.drain(1_000))
@@ -69,6 +72,7 @@ def answer(messages: list[str]) -> None:
 async def make_table() -> None:
     """The outbox's table, as LNbits makes it."""
     from lnbits.db import Database
+
     from migrations import m005_outbox
 
     database = Database("ext_nostrclient")

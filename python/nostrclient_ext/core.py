@@ -43,7 +43,7 @@ class Running:
         self.library = library
         self.bridge = bridge
         self.core = bridge.core
-        self.outbox = OutboxKeeper(bridge, node)
+        self.outbox = OutboxKeeper(library, bridge, node)
         self.relays_known = asyncio.Event()
         """Set once the core has the database's relays. Before that no client is served:
         its EOSE would not wait for relays that are still to come."""

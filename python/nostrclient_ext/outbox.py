@@ -8,6 +8,7 @@ a database, renews this node's lease and takes over the rows of nodes that are g
 import asyncio
 import json
 import time
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -23,6 +24,7 @@ RENEW_SECONDS = 5.0  # between two looks at the lease
 LEASE_MARGIN = 3.0  # seconds this node stops sending before others may take its rows
 RETRY_FIRST = 1.0  # seconds until rows that could not be read are tried again
 RETRY_MOST = 30.0  # and at most, doubling
+BUSY_SECONDS = 0.05  # until a core that takes no calls is called again
 
 STATES = {"doubt": "in doubt"}  # those that read differently to people
 
@@ -30,8 +32,9 @@ STATES = {"doubt": "in doubt"}  # those that read differently to people
 class OutboxKeeper:
     """Keeps the rows of one running core. Made and used on its event loop."""
 
-    def __init__(self, bridge: "Bridge", owner: str) -> None:
+    def __init__(self, library: ModuleType, bridge: "Bridge", owner: str) -> None:
         self.core = bridge.core
+        self._library = library
         self.rows = OutboxRows(owner)
         self.problem: str | None = None
         """What is wrong with the database, as a sentence for the owner."""
@@ -44,19 +47,29 @@ class OutboxKeeper:
         self._renew_at = 0.0
 
     async def keep(self) -> None:
-        """Until cancelled. A transaction that is under way then is still finished."""
-        while True:
-            await asyncio.shield(self._do_what_is_due())
+        """Until the core stops. A transaction under way then is still finished."""
+        while await asyncio.shield(self._go_on()):
             try:
                 await asyncio.wait_for(self._wake.wait(), self._seconds_left())
             except asyncio.TimeoutError:
                 pass
 
+    async def _go_on(self) -> bool:
+        """False: the core has stopped."""
+        try:
+            await self._do_what_is_due()
+        except self._library.CoreStopped:
+            return False
+        except Exception as exc:
+            # Nothing may end this task: who publishes would wait for it in vain.
+            logger.error(f"nostrclient: the outbox's keeper stumbled: {exc!r}")
+            await asyncio.sleep(RETRY_FIRST)
+        return True
+
     async def _do_what_is_due(self) -> None:
         self._wake.clear()
         while (task := self.core.store_task()) is not None:
             if task["number"] is None:
-                self._load_at = 0.0
                 self._load_delay = RETRY_FIRST
                 await self._load()
             else:
@@ -76,10 +89,10 @@ class OutboxKeeper:
 
     async def _load(self) -> None:
         """Hand the rows of earlier runs to the core, which queues nothing before."""
+        self._load_at = time.monotonic() + self._load_delay
         try:
             await self._take_over()
         except StoreError as exc:
-            self._load_at = time.monotonic() + self._load_delay
             self._load_delay = min(self._load_delay * 2, RETRY_MOST)
             self._trouble(f"The offline queue cannot be read from the database: {exc}")
         else:
@@ -113,10 +126,19 @@ class OutboxKeeper:
         except StoreError as exc:
             self._trouble(f"The offline queue cannot be written to the database: {exc}")
             words = "the offline queue's database failed"
-            self.core.outbox_stored(number, error=words, certain=exc.certain)
+            await self._tell(number, error=words, certain=exc.certain)
         else:
-            self.core.outbox_stored(number, elsewhere=elsewhere)
+            await self._tell(number, elsewhere=elsewhere)
             self._recovered()
+
+    async def _tell(self, number: int, **result: Any) -> None:
+        """The core waits for this before it hands out anything else."""
+        while True:
+            try:
+                self.core.outbox_stored(number, **result)
+                return
+            except self._library.CoreBusy:
+                await asyncio.sleep(BUSY_SECONDS)
 
     async def _renew(self) -> None:
         """Keep what is ours a while longer, let go of what is not ours any more, and

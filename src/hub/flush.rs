@@ -181,8 +181,7 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
-        let url = self.url_of(relay);
-        let Some(entry) = self.outbox.get_mut(id).filter(|entry| entry.at(relay).is_some()) else {
+        let Some(entry) = self.outbox.get(id).filter(|entry| entry.at(relay).is_some()) else {
             return;
         };
         if accepted || why.starts_with("duplicate:") {
@@ -191,6 +190,8 @@ impl Hub {
         if entry.stage == Stage::Rejected {
             return;
         }
+        let url = self.url_of(relay);
+        let Some(entry) = self.outbox.get_mut(id) else { return };
         entry.reasons.insert(url, why.to_owned());
         let part = entry.part(relay);
         part.at = refused(why, || now.mono + part.pause());

@@ -65,14 +65,18 @@ impl Ledger {
         self.rows.insert(id);
     }
 
+    /// Whether the database has yet to hear of this id, or to say what became of it.
+    pub(super) fn is_pending(&self, id: &EventId) -> bool {
+        let out = self.out.as_ref().is_some_and(|out| {
+            let written = out.put.iter().chain(&out.voids).any(|(other, _)| other == id);
+            written || out.delete.contains(id)
+        });
+        self.marked.contains(id) || self.again.contains(id) || out
+    }
+
     /// Whether the database has heard all of this id and has a row of it.
     pub(super) fn is_settled(&self, id: &EventId) -> bool {
-        let out = self
-            .out
-            .as_ref()
-            .is_some_and(|out| out.put.iter().chain(&out.voids).any(|(other, _)| other == id));
-        let pending = self.marked.contains(id) || self.again.contains(id) || out;
-        self.rows.contains(id) && !pending
+        self.rows.contains(id) && !self.is_pending(id)
     }
 
     /// There is no row of this id that is ours.

@@ -532,11 +532,12 @@ impl Hub {
         self.outbox.open = true;
         for Row { event, state, position, queued_at, reasons } in rows {
             let id = event.id;
-            self.outbox.ledger.has_row(id);
             self.outbound.positions_from(position);
-            if self.outbox.entries.contains_key(&id) {
+            // What is here already, or about to be removed, is known better here.
+            if self.outbox.entries.contains_key(&id) || self.outbox.ledger.is_pending(&id) {
                 continue;
             }
+            self.outbox.ledger.has_row(id);
             let rejected = state == State::Rejected;
             if !rejected && self.outbox.has_newer(&event) {
                 self.stats.superseded.add();

@@ -213,8 +213,7 @@ impl Run {
     fn start(weather: &Arc<Weather>, disk: &Arc<Disk>, dice: Dice) -> Self {
         let (shared, queue) = Shared::new(Limits::default()).unwrap();
         let (stop, stopped) = watch::channel(());
-        let router =
-            router::supervise(Arc::clone(&shared), queue, stopped, 0, Arc::clone(weather));
+        let router = router::supervise(Arc::clone(&shared), queue, stopped, 0, Arc::clone(weather));
         let router = tokio::spawn(router);
         let disk = tokio::spawn(Arc::clone(disk).serve(Arc::clone(&shared), dice));
         for url in weather.0.keys() {
@@ -354,7 +353,8 @@ fn judge(published: &BTreeMap<String, Published>, relays: &[Arc<Moody>], disk: &
             assert!(event.orphan, "no answer: {id}");
             continue;
         };
-        *counts.entry(format!("{accepted} {}", why.replace(char::is_numeric, "n"))).or_default() += 1;
+        *counts.entry(format!("{accepted} {}", why.replace(char::is_numeric, "n"))).or_default() +=
+            1;
         if *accepted {
             let safe = has_it || rejected.contains(id);
             // It may have left for a relay that never read it.

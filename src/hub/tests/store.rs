@@ -220,6 +220,23 @@ fn a_row_that_another_node_holds_is_left_to_it() {
 }
 
 #[test]
+fn a_row_that_is_about_to_be_removed_is_not_adopted() {
+    let mut world = offline();
+    let note = note("refused at the deadline");
+    world.database(Database::Hangs);
+    world.publish(&note);
+    let row = world.unwritten.as_ref().unwrap().put[0].clone();
+    world.pass_ms(2_000);
+    assert_eq!(world.heard()[0][2], false);
+    // The row was written after all, and somebody reads the table just then.
+    world.input(Input::OutboxRows(vec![row]));
+    world.up(0, 1);
+    assert_eq!(world.got_events(0), [] as [Value; 0]);
+    world.database(Database::Writes);
+    assert!(world.nothing_is_left());
+}
+
+#[test]
 fn an_answer_about_an_unknown_batch_counts_for_nothing() {
     let mut world = offline();
     world.database(Database::Hangs);
