@@ -4,26 +4,28 @@
 //! One batch at a time lies here; the router makes the next one when it has heard what became of the
 //! last. The bell names [`STORE`] when there is something to pick up.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::event::EventId;
-use crate::hub::ClientId;
+use crate::hub::{ClientId, Input};
 use crate::mailbox::Bell;
-use crate::outbox::{Batch, EntryView};
+use crate::outbox::{Batch, EntryView, Row, Stored};
 
-use super::lock;
+use super::{Arrival, Core, CoreError, lock};
 
-/// What [`super::Core::ready`] says when [`super::Core::store_task`] has something. No client's name.
+/// What [`Core::ready`] says when [`Core::store_task`] has something. No client's name.
 pub const STORE: ClientId = 0;
 
 /// Something to be done with the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreTask {
-    /// Read the rows of earlier runs and hand them to [`super::Core::adopt`].
+    /// Read the rows of earlier runs and hand them to [`Core::adopt`].
     Load,
-    /// Write this, and say so with [`super::Core::stored`].
+    /// Write this, and say so with [`Core::stored`].
     Write(Batch),
 }
 
@@ -67,5 +69,96 @@ impl Desk {
             return Some(StoreTask::Load);
         }
         batch.take().map(StoreTask::Write)
+    }
+}
+
+/// What the owner of the outbox's rows has to do with the core.
+impl Core {
+    /// What is to be done with the database, once [`Core::ready`] has said [`STORE`]. To be called
+    /// until there is nothing.
+    pub fn store_task(&self) -> Option<StoreTask> {
+        self.shared.desk.take()
+    }
+
+    /// What became of the batch of this number.
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`] or [`CoreError::Busy`], and so below.
+    pub fn stored(&self, number: u64, result: Stored) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxStored(number, result)))
+    }
+
+    /// Takes over rows of the outbox. From the first call on, even with none, events are queued.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn adopt(&self, rows: Vec<Row>) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxRows(rows)))
+    }
+
+    /// Lets go of rows that are this node's no longer.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn let_go(&self, ids: Vec<EventId>) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxGone(ids)))
+    }
+
+    /// How long from now on what waits may be sent. `None`: as long as the core runs.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn set_lease(&self, lease: Option<Duration>) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxLease(lease)))
+    }
+
+    /// How many events may be queued from now on.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn set_outbox_size(&self, size: usize) -> Result<(), CoreError> {
+        self.shared.outbox_size.store(size, SeqCst);
+        self.call(Arrival::Input(Input::OutboxSize(size)))
+    }
+
+    /// How many events may be queued.
+    pub fn outbox_size(&self) -> usize {
+        self.shared.outbox_size.load(SeqCst)
+    }
+
+    /// What is in the outbox. Waits for the router, and so do the next two.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn outbox(&self) -> Result<Vec<EntryView>, CoreError> {
+        self.ask(OutboxCall::View)
+    }
+
+    /// Tries an event of the outbox again. False: it is not there.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn outbox_retry(&self, id: EventId) -> Result<bool, CoreError> {
+        self.ask(|reply| OutboxCall::Retry(id, reply))
+    }
+
+    /// Removes an event from the outbox. False: it is not there.
+    ///
+    /// # Errors
+    /// See [`Self::stored`].
+    pub fn outbox_delete(&self, id: EventId) -> Result<bool, CoreError> {
+        self.ask(|reply| OutboxCall::Delete(id, reply))
+    }
+
+    fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> OutboxCall) -> Result<T, CoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.call(Arrival::Outbox(call(reply)))?;
+        answer.blocking_recv().map_err(|_| CoreError::Stopped)
+    }
+
+    fn call(&self, call: Arrival) -> Result<(), CoreError> {
+        let running = lock(&self.running);
+        let calls = &running.as_ref().ok_or(CoreError::Stopped)?.calls;
+        calls.try_send(call).map_err(|_| CoreError::Busy)
     }
 }

@@ -17,13 +17,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
-use crate::event::EventId;
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId};
 use crate::mailbox::{Bell, Mailbox};
-use crate::outbox::{EntryView, Row, Stored};
 use crate::relay::{Dial, Line, Network, Relay, Switches, url};
 use crate::stats::{HubStats, RelayStats};
 
@@ -285,94 +283,6 @@ impl Core {
     /// Numbers over the whole core.
     pub fn stats(&self) -> &HubStats {
         &self.shared.stats
-    }
-
-    /// What is to be done with the database, once [`Self::ready`] has said [`STORE`]. To be called
-    /// until there is nothing.
-    pub fn store_task(&self) -> Option<StoreTask> {
-        self.shared.desk.take()
-    }
-
-    /// What became of the batch of this number.
-    ///
-    /// # Errors
-    /// [`CoreError::Stopped`] or [`CoreError::Busy`], and so below.
-    pub fn stored(&self, number: u64, result: Stored) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxStored(number, result)))
-    }
-
-    /// Takes over rows of the outbox. From the first call on, even with none, events are queued.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn adopt(&self, rows: Vec<Row>) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxRows(rows)))
-    }
-
-    /// Lets go of rows that are this node's no longer.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn let_go(&self, ids: Vec<EventId>) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxGone(ids)))
-    }
-
-    /// How long from now on what waits may be sent. `None`: as long as the core runs.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn set_lease(&self, lease: Option<Duration>) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxLease(lease)))
-    }
-
-    /// How many events may be queued from now on.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn set_outbox_size(&self, size: usize) -> Result<(), CoreError> {
-        self.shared.outbox_size.store(size, SeqCst);
-        self.call(Arrival::Input(Input::OutboxSize(size)))
-    }
-
-    /// How many events may be queued.
-    pub fn outbox_size(&self) -> usize {
-        self.shared.outbox_size.load(SeqCst)
-    }
-
-    /// What is in the outbox. Waits for the router, and so do the next two.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn outbox(&self) -> Result<Vec<EntryView>, CoreError> {
-        self.ask(OutboxCall::View)
-    }
-
-    /// Tries an event of the outbox again. False: it is not there.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn outbox_retry(&self, id: EventId) -> Result<bool, CoreError> {
-        self.ask(|reply| OutboxCall::Retry(id, reply))
-    }
-
-    /// Removes an event from the outbox. False: it is not there.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn outbox_delete(&self, id: EventId) -> Result<bool, CoreError> {
-        self.ask(|reply| OutboxCall::Delete(id, reply))
-    }
-
-    fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> OutboxCall) -> Result<T, CoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.call(Arrival::Outbox(call(reply)))?;
-        answer.blocking_recv().map_err(|_| CoreError::Stopped)
-    }
-
-    fn call(&self, call: Arrival) -> Result<(), CoreError> {
-        let running = lock(&self.running);
-        let calls = &running.as_ref().ok_or(CoreError::Stopped)?.calls;
-        calls.try_send(call).map_err(|_| CoreError::Busy)
     }
 
     /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little.

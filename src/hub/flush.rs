@@ -70,8 +70,8 @@ impl Hub {
         let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.takes_events()) else {
             return false;
         };
-        relay.more = false;
-        let (asks, ahead) = (relay.read, OUTBOX_AHEAD.saturating_sub(relay.events));
+        relay.line.more = false;
+        let (asks, ahead) = (relay.read, OUTBOX_AHEAD.saturating_sub(relay.line.events()));
         // One question at a time: relays allow few subscriptions.
         let asking = self.outbox.questions.values().any(|question| question.relay == id);
         let (mut send, mut ask, mut expired) = (Vec::new(), Vec::new(), false);
@@ -103,8 +103,8 @@ impl Hub {
         }
         // Only now, or the line would come for more while this is being sent.
         self.relays.get_mut(&id).is_some_and(|relay| {
-            relay.more = more;
-            more && relay.events < OUTBOX_AHEAD / 2
+            relay.line.more = more;
+            more && relay.line.events() < OUTBOX_AHEAD / 2
         })
     }
 

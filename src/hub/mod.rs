@@ -7,21 +7,24 @@
 //!
 //! - `clients`: who is there, and what their limits are (SPEC 5.2)
 //! - `publish`: EVENT and OK (SPEC 1)
-//! - `outbox`: what no relay has taken yet (SPEC 2), `ledger`: what the database has to be told of it,
-//!   `flush`: its way to the relays
+//! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
+//!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
 //! - `backlog`: what one relay should have and may not (SPEC 2.5)
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
-//! - `relays`: connections that come and go, and what is sent over them (SPEC 3.7, 4.1)
+//! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
 
 mod backlog;
 mod clients;
 mod flush;
 mod intake;
 mod ledger;
+mod line;
 mod outbox;
+mod owner;
 mod publish;
 mod relays;
+mod store;
 mod subscribe;
 #[cfg(test)]
 mod tests;

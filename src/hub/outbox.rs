@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use crate::constants::{MAX_REJECTED, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::event::{Event, EventId};
-use crate::outbox::{At, Entry, EntryView, Reasons, Row, Stage, State, Stored};
+use crate::outbox::{At, Batch, Entry, Reasons, Stage, State};
 use crate::publication::{Delivery, Publication, Published, more_telling};
 use crate::relay::url;
 use crate::succession::{self, Address};
 use crate::time::Now;
 
 use super::flush::Question;
-use super::ledger::{Ledger, Out};
+use super::ledger::Ledger;
 use super::publish::accept;
 use super::{ClientId, Effects, Hub, Map, RelayId, Timer};
 
@@ -35,7 +35,7 @@ pub(super) struct Outbox {
     /// How many may be queued.
     pub(super) size: usize,
     /// The rows of earlier runs have been read.
-    open: bool,
+    pub(super) open: bool,
     /// Until when this node may send: after that another one may have taken its rows over.
     pub(super) lease: Option<Duration>,
     pub(super) ledger: Ledger,
@@ -81,6 +81,14 @@ impl Outbox {
         self.order.iter().filter_map(|(_, id)| self.entries.get(id))
     }
 
+    /// Those that no relay wants, the oldest first.
+    pub(super) fn rejected(&self) -> Vec<&Entry> {
+        let mut rejected: Vec<&Entry> =
+            self.entries.values().filter(|entry| entry.stage == Stage::Rejected).collect();
+        rejected.sort_unstable_by_key(|entry| entry.position);
+        rejected
+    }
+
     pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.entries.values_mut()
     }
@@ -106,14 +114,14 @@ impl Outbox {
     }
 
     /// Whether a newer version of this event is here.
-    fn has_newer(&self, event: &Event) -> bool {
+    pub(super) fn has_newer(&self, event: &Event) -> bool {
         let newest = succession::address(event).and_then(|at| self.addresses.get(&at));
         newest
             .and_then(|id| self.entries.get(id))
             .is_some_and(|newest| succession::is_newer(&newest.event, event))
     }
 
-    fn insert(&mut self, entry: Entry) {
+    pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.event.id;
         self.tally[entry.state() as usize] += 1;
         if entry.stage != Stage::Rejected {
@@ -148,11 +156,16 @@ impl Outbox {
         }
     }
 
-    fn remove(&mut self, id: &EventId) -> Option<Entry> {
+    pub(super) fn remove(&mut self, id: &EventId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         self.tally[entry.state() as usize] -= 1;
         self.step_out(&entry);
         Some(entry)
+    }
+
+    /// What the database is to be told next.
+    pub(super) fn next_batch(&mut self, number: impl FnOnce() -> u64, now: Now) -> Option<Batch> {
+        self.ledger.hand_out(&self.entries, number, now.mono)
     }
 
     #[cfg(test)]
@@ -260,124 +273,6 @@ impl Hub {
         }
     }
 
-    /// Those who wait for the row have waited long enough.
-    pub(super) fn store_deadline(&mut self, id: &EventId, now: Now, fx: &mut Effects) {
-        let why = match self.outbox.entries.get(id).map(|entry| &entry.stage) {
-            Some(Stage::Storing { .. }) => "error: the database does not answer in time".to_owned(),
-            Some(Stage::Undoing { why, .. }) => why.clone(),
-            _ => return,
-        };
-        self.not_stored(id, &why, now, fx);
-    }
-
-    /// The database has answered.
-    pub(super) fn stored(&mut self, number: u64, result: Stored, now: Now, fx: &mut Effects) {
-        let Some(out) = self.outbox.ledger.close(number) else { return };
-        match result {
-            Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, now, fx),
-            Stored::Failed(why) => {
-                self.outbox.ledger.undo(&out);
-                self.batch_failed(&out, &format!("error: {why}"), now, fx);
-            }
-            Stored::Unknown(why) => {
-                self.batch_unknown(&out, &format!("error: {why}"));
-                self.batch_failed(&out, &format!("error: {why}"), now, fx);
-            }
-        }
-    }
-
-    fn batch_done(&mut self, out: &Out, elsewhere: &[EventId], now: Now, fx: &mut Effects) {
-        for id in &out.delete {
-            self.outbox.ledger.has_no_row(id);
-            let stage = self.outbox.entries.get(id).map(|entry| &entry.stage);
-            if let Some(Stage::Undoing { why, .. }) = stage {
-                let why = why.clone();
-                self.not_stored(id, &why, now, fx);
-            }
-        }
-        for (id, position) in &out.put {
-            if elsewhere.contains(id) {
-                self.outbox.ledger.has_no_row(id);
-            }
-            let Some(entry) = self.outbox.entries.get_mut(id) else { continue };
-            if entry.position == *position {
-                if let Stage::Storing { waiters, why, until } = &mut entry.stage {
-                    let (waiters, why) = (std::mem::take(waiters), std::mem::take(why));
-                    self.timers.remove(&(*until, Timer::Store(*id)));
-                    entry.stage = Stage::Waiting;
-                    self.outbound.remember(*id, false);
-                    accept(&waiters, *id, &why, fx);
-                }
-                if elsewhere.contains(id) {
-                    self.outbox.remove(id);
-                }
-            }
-        }
-        for (id, position) in &out.voids {
-            self.outbox.ledger.has_no_row(id);
-            if self.outbox.entries.get(id).is_some_and(|entry| entry.position == *position) {
-                self.drop_void(id, fx);
-            }
-        }
-        self.flush_all(now, fx);
-    }
-
-    /// What was to be queued is refused, unless it still has to be made sure that it is not there.
-    fn batch_failed(&mut self, out: &Out, why: &str, now: Now, fx: &mut Effects) {
-        for (id, position) in &out.put {
-            let Some(entry) = self.outbox.entries.get(id) else { continue };
-            if entry.position != *position || matches!(entry.stage, Stage::Undoing { .. }) {
-                continue;
-            }
-            if matches!(entry.stage, Stage::Storing { .. }) {
-                self.not_stored(id, why, now, fx);
-            } else {
-                self.outbox.ledger.mark_again(*id, now.mono);
-            }
-        }
-        for id in &out.delete {
-            self.outbox.ledger.mark_again(*id, now.mono);
-        }
-        self.flush_all(now, fx);
-    }
-
-    fn batch_unknown(&mut self, out: &Out, why: &str) {
-        for (id, position) in &out.put {
-            let Some(entry) = self.outbox.entries.get_mut(id) else { continue };
-            if entry.position != *position || entry.doubt {
-                continue;
-            }
-            if let Stage::Storing { waiters, until, .. } = &mut entry.stage {
-                let (waiters, until) = (std::mem::take(waiters), *until);
-                entry.stage = Stage::Undoing { waiters, why: why.to_owned(), until };
-                self.outbox.ledger.mark(*id);
-            }
-        }
-        for (id, _) in &out.voids {
-            self.outbox.ledger.mark(*id); // their rows may be gone, and they are still here
-        }
-    }
-
-    /// There will be no row. What may have left stays here all the same; the rest is refused.
-    fn not_stored(&mut self, id: &EventId, why: &str, now: Now, fx: &mut Effects) {
-        let Some(entry) = self.outbox.entries.get_mut(id) else { return };
-        let stage = std::mem::replace(&mut entry.stage, Stage::Waiting);
-        let (Stage::Storing { waiters, why: good, until }
-        | Stage::Undoing { waiters, why: good, until }) = stage
-        else {
-            return;
-        };
-        self.timers.remove(&(until, Timer::Store(*id)));
-        if entry.doubt {
-            self.outbound.remember(*id, false);
-            self.outbox.ledger.mark_again(*id, now.mono);
-            accept(&waiters, *id, &good, fx);
-        } else {
-            self.drop_entry(id);
-            self.refuse(&waiters, *id, why, fx);
-        }
-    }
-
     /// Takes an entry out, with its row and wherever it waits to be sent.
     pub(super) fn drop_entry(&mut self, id: &EventId) -> Option<Entry> {
         let entry = self.outbox.remove(id)?;
@@ -387,7 +282,7 @@ impl Hub {
     }
 
     /// Its author has published something that makes it void.
-    fn drop_void(&mut self, id: &EventId, fx: &mut Effects) {
+    pub(super) fn drop_void(&mut self, id: &EventId, fx: &mut Effects) {
         let Some(entry) = self.drop_entry(id) else { return };
         if succession::address(&entry.event).is_some() {
             self.stats.superseded.add();
@@ -518,133 +413,14 @@ impl Hub {
         self.stats.outbox_rejected_ever.add();
         self.take_back(id);
         if self.outbox.count(State::Rejected) > MAX_REJECTED {
-            let rejected =
-                self.outbox.entries.values().filter(|entry| entry.stage == Stage::Rejected);
-            let oldest = rejected.min_by_key(|entry| entry.position).map(|entry| entry.event.id);
+            let oldest = self.outbox.rejected().first().map(|entry| entry.event.id);
             oldest.and_then(|oldest| self.drop_entry(&oldest));
         }
-    }
-
-    // What the owner of the core asks for.
-
-    /// The rows of earlier runs, or of another node that is gone.
-    pub(super) fn adopt(&mut self, rows: Vec<Row>, now: Now, fx: &mut Effects) {
-        self.outbox.open = true;
-        for Row { event, state, position, queued_at, reasons } in rows {
-            let id = event.id;
-            self.outbound.positions_from(position);
-            // What is here already, or about to be removed, is known better here.
-            if self.outbox.entries.contains_key(&id) || self.outbox.ledger.is_pending(&id) {
-                continue;
-            }
-            self.outbox.ledger.has_row(id);
-            let rejected = state == State::Rejected;
-            if !rejected && self.outbox.has_newer(&event) {
-                self.stats.superseded.add();
-                self.outbox.ledger.mark(id);
-                continue;
-            }
-            if !rejected {
-                self.drop_voided_by(&event, fx);
-            }
-            let doubt = state == State::Doubt;
-            self.outbox.insert(Entry {
-                event,
-                position,
-                queued_at,
-                doubt,
-                anywhere: doubt,
-                stage: if rejected { Stage::Rejected } else { Stage::Waiting },
-                parts: Vec::new(),
-                reasons,
-                voids: Vec::new(),
-                sent: doubt.then_some((queued_at, now.mono)),
-            });
-        }
-        self.flush_all(now, fx);
-    }
-
-    /// Another node has taken these rows over, or somebody has removed them.
-    pub(super) fn let_go(&mut self, ids: &[EventId]) {
-        for id in ids {
-            if self.outbox.ledger.is_settled(id) {
-                self.outbox.ledger.has_no_row(id);
-                self.drop_entry(id);
-            }
-        }
-    }
-
-    /// Until when this node may send what waits; `None`: as long as it lives.
-    pub(super) fn set_lease(&mut self, lease: Option<Duration>, now: Now, fx: &mut Effects) {
-        self.outbox.lease = lease.map(|lease| now.mono + lease);
-        self.flush_all(now, fx);
-    }
-
-    /// What is in the outbox: what waits, in order, then what was rejected.
-    pub fn outbox_view(&self) -> Vec<EntryView> {
-        let mut rejected: Vec<&Entry> =
-            self.outbox.entries.values().filter(|entry| entry.stage == Stage::Rejected).collect();
-        rejected.sort_unstable_by_key(|entry| entry.position);
-        self.outbox
-            .in_order()
-            .chain(rejected)
-            .map(|entry| EntryView {
-                event: Arc::clone(&entry.event),
-                state: entry.state(),
-                queued_at: entry.queued_at,
-                reasons: entry.reasons.clone(),
-            })
-            .collect()
-    }
-
-    /// Tries an event again, a rejected one too, at every relay. False: it is not here.
-    pub fn outbox_retry(&mut self, now: Now, id: &EventId, fx: &mut Effects) -> bool {
-        let Some(mut entry) = self.outbox.remove(id) else { return false };
-        if entry.stage == Stage::Rejected {
-            entry.stage = Stage::Waiting;
-            entry.reasons.clear();
-            entry.parts.clear();
-            entry.sent = None;
-            self.outbox.ledger.mark(*id);
-        }
-        for part in entry.parts.iter_mut().filter(|part| matches!(part.at, At::Later(_))) {
-            part.at = At::Later(now.mono);
-        }
-        self.outbox.insert(entry);
-        self.flush_all(now, fx);
-        self.follow_up(now, fx);
-        true
-    }
-
-    /// Removes an event for good. False: it is not here, or not answered yet.
-    pub fn outbox_delete(&mut self, now: Now, id: &EventId, fx: &mut Effects) -> bool {
-        let stage = self.outbox.entries.get(id).map(|entry| &entry.stage);
-        if !matches!(stage, Some(Stage::Waiting | Stage::Rejected)) {
-            return false;
-        }
-        self.drop_entry(id);
-        self.follow_up(now, fx);
-        true
     }
 
     #[cfg(test)]
     pub(super) fn outbox_is_idle(&self) -> bool {
         self.outbox.is_idle()
-    }
-
-    /// The next batch for the database, and what the page shows.
-    pub(super) fn hand_out_batch(&mut self, now: Now, fx: &mut Effects) {
-        let (stats, outbox) = (&self.stats, &mut self.outbox);
-        if let Some(batch) =
-            outbox.ledger.hand_out(&outbox.entries, || stats.batches.next(), now.mono)
-        {
-            fx.store = Some(batch);
-        }
-        stats.outbox_queued.set(outbox.count(State::Queued));
-        stats.outbox_in_doubt.set(outbox.count(State::Doubt));
-        stats.outbox_rejected.set(outbox.count(State::Rejected));
-        let oldest = outbox.in_order().next().map_or(0, |entry| entry.queued_at);
-        stats.outbox_oldest.set(usize::try_from(oldest).unwrap_or_default());
     }
 }
 

@@ -302,7 +302,9 @@ async fn through_a_storm_every_event_gets_one_answer_and_it_is_true() {
             seconds(10).await;
             take_answers(&run, &mut published);
             run.kill(&weather).await;
-            published.values_mut().for_each(|event| event.orphan |= event.ok.is_none());
+            for event in published.values_mut() {
+                event.orphan |= event.ok.is_none();
+            }
             run = Run::start(&weather, &disk, Dice(dice.0));
             seconds(1).await;
         }
