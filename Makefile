@@ -29,9 +29,9 @@ CORE := $(VENV)/.core
 NODE := $(VENV)/.node
 NODE_TOOLS := node_modules/.package-lock.json
 
-.PHONY: help run test dev format check clean bench pre-commit
+.PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: rustfmt checkrust stubtest lock
+.PHONY: rustfmt checkrust stubtest lock postgres
 
 help: ## What the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -43,9 +43,14 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-test: $(CORE) $(NODE) ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) postgres ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest
+
+ROUNDS ?= 200
+
+crash-test: $(CORE) ## Kill LNbits ROUNDS times, and the core alone ten times as often
+	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/test_crash.py
 
 bench: $(CORE) ## Measure the endpoint of a real LNbits
 	cargo bench --bench endpoint
@@ -111,14 +116,22 @@ $(INSTALLED): $(wildcard requirements/*.txt) requirements/dev.in scripts/setup.s
 	@touch $@
 
 # `maturin develop` links `python/` into the environment; the library itself is beside
-# the sources, and serves every environment.
+# the sources, and serves every environment. It overwrites a copy of the old one, from
+# which an LNbits may be running.
 $(CORE): $(INSTALLED) $(RUST) $(PYTHON_CORE) pyproject.toml
+	for so in python/nostrclient_core/*.so; do \
+	    if [ -e "$$so" ]; then cp "$$so" "$$so.copy" && mv "$$so.copy" "$$so"; fi; \
+	done
 	maturin develop --release --uv
 	@touch $@
 
 $(NODE): $(INSTALLED) requirements/node.txt
 	scripts/setup-node.sh
 	@touch $@
+
+# Of the machine, so nothing here marks that it is there.
+postgres:
+	scripts/setup-postgres.sh
 
 $(NODE_TOOLS): package-lock.json $(NODE)
 	npm ci --silent

@@ -37,6 +37,8 @@ pub const STORE_PATIENCE: Duration = Duration::from_millis(400);
 pub const STORE_RETRY: Duration = Duration::from_secs(2);
 /// Rows given to the database in one transaction.
 pub const STORE_BATCH: usize = 500;
+/// Rows whose writing or removal may be outstanding before nothing more is queued.
+pub const LEDGER_MOST: usize = 2_000;
 /// Events of the outbox given to a relay's line ahead of what it has written.
 pub const OUTBOX_AHEAD: usize = 256;
 /// A relay that was sent a waiting event and does not answer, or asks for patience, is tried again

@@ -58,12 +58,14 @@ pub struct Row {
 }
 
 /// Changes for the database, to be made in one transaction: the rows first, then the deletions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Names it in the answer. Never used again.
     pub number: u64,
-    /// Rows to write, over those of the same id.
-    pub put: Vec<Row>,
+    /// Rows that may not be there yet.
+    pub insert: Vec<Row>,
+    /// Rows that were there for certain. If one is not, somebody else has removed it.
+    pub update: Vec<Row>,
     /// Ids of rows to remove.
     pub delete: Vec<EventId>,
 }
@@ -71,7 +73,8 @@ pub struct Batch {
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
-    /// It is durable, but for these rows: another node of this installation holds them already.
+    /// It is durable, but for these rows: another node of this installation holds them, or has
+    /// removed them.
     Done(Vec<EventId>),
     /// Nothing of it is in the database. The reason, for clients and for the owner.
     Failed(String),

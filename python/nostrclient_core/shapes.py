@@ -78,8 +78,9 @@ class StoreTask(TypedDict):
     """Something to be done with the database."""
 
     number: int | None  # for `outbox_stored`; None: read the rows and `outbox_adopt` them
-    put: list[OutboxRow]  # to be written over those of the same id, and then …
-    delete: list[str]  # … ids to be removed, all in one transaction
+    insert: list[OutboxRow]  # new rows; a row of the same id that is there gives way
+    update: list[OutboxRow]  # state and reasons of rows that were written before
+    delete: list[str]  # ids to be removed, after the others, all in one transaction
 
 
 class OutboxEntry(TypedDict):

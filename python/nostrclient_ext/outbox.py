@@ -148,9 +148,12 @@ class OutboxKeeper:
         ids = {entry["id"] for entry in await asyncio.to_thread(self.core.outbox)}
         try:
             kept = await self.rows.renew()
-            self._leased(before)
+            # Before it may send again: others may have sent these meanwhile.
             self.core.outbox_let_go(sorted(ids - kept))
-            if await self.rows.claim():
+            self._leased(before)
+            # Also those of a take-over whose end was not heard of.
+            strays = kept - ids - self._unreadable.keys()
+            if await self.rows.claim() or strays:
                 await self._adopt(await self.rows.mine())
         except StoreError as exc:
             self._trouble(f"The offline queue's database is out of reach: {exc}")
@@ -221,9 +224,10 @@ class OutboxKeeper:
         for what is no event's id."""
         if await asyncio.to_thread(self.core.outbox_retry, row_id):
             return True
-        if not await self.rows.steal(row_id):
+        rows = await self.rows.steal(row_id)
+        if not rows:
             return False
-        await self._adopt(await self.rows.mine())
+        await self._adopt(rows)
         return await asyncio.to_thread(self.core.outbox_retry, row_id)
 
     async def delete(self, row_id: str) -> bool:

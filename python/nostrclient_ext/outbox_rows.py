@@ -20,7 +20,7 @@ CLAIM_ROWS = 1_000  # at a time
 
 _COLUMNS = "id, event, state, position, queued_at, reasons"
 
-_PUT = """
+_INSERT = """
     INSERT INTO nostrclient.outbox AS old (
         id, event, state, position, queued_at, reasons, owner, lease_until
     )
@@ -34,15 +34,23 @@ _PUT = """
     WHERE old.owner IS NULL OR old.owner = excluded.owner OR old.state = 'rejected'
         OR old.lease_until < {now}
 """
-_FOREIGN = """
-    SELECT id FROM nostrclient.outbox WHERE id IN :ids AND owner <> :owner
+# Of a row that was there: somebody may have removed it for good.
+_CHANGE = """
+    UPDATE nostrclient.outbox SET state = :state, reasons = :reasons
+    WHERE id = :id AND owner = :owner
+"""
+_HELD = """
+    SELECT id FROM nostrclient.outbox WHERE id IN :ids AND owner = :owner
 """
 _DELETE = """
     DELETE FROM nostrclient.outbox WHERE id = :id AND (owner IS NULL OR owner = :owner)
 """
 _RENEW = """
     UPDATE nostrclient.outbox SET lease_until = {now} + {lease}
-    WHERE owner = :owner RETURNING id
+    WHERE id IN (
+        SELECT id FROM nostrclient.outbox WHERE owner = :owner ORDER BY id FOR UPDATE
+    )
+    RETURNING id
 """
 # Nobody waits for a row that another node is claiming or writing just now.
 _CLAIM = """
@@ -57,9 +65,10 @@ _CLAIM_ALL = "UPDATE nostrclient.outbox SET owner = :owner"
 _MINE = f"""
     SELECT {_COLUMNS} FROM nostrclient.outbox WHERE owner = :owner ORDER BY position
 """
-_STEAL = """
-    UPDATE nostrclient.outbox SET owner = :owner, lease_until = {now} + {lease}
+_STEAL = f"""
+    UPDATE nostrclient.outbox SET owner = :owner, lease_until = {{now}} + {{lease}}
     WHERE id = :id AND state = 'rejected'
+    RETURNING {_COLUMNS}
 """
 _REMOVE = "DELETE FROM nostrclient.outbox WHERE id = :id"
 _IDS = "SELECT id FROM nostrclient.outbox"
@@ -89,19 +98,22 @@ class OutboxRows:
         """Whether other nodes may be working on the same table."""
 
     async def write(self, task: "StoreTask") -> list[str]:
-        """Do what the core has decided, all or nothing. Ids that another node holds,
-        whose rows are left alone. Raises `StoreError`."""
-        put = [self._values(row) for row in task["put"]]
-        delete = [{"id": row_id, "owner": self._owner} for row_id in task["delete"]]
+        """Do what the core has decided, all or nothing. Ids of rows that are not this
+        node's: another one holds them or has removed them. Raises `StoreError`."""
+        insert, update = self._values(task["insert"]), self._values(task["update"])
+        ids = [row["id"] for row in insert + update]
+        delete = [{"id": row, "owner": self._owner} for row in sorted(task["delete"])]
         foreign: list[str] = []
 
         async def work(connection: Connection) -> None:
-            if put:
-                await self._execute(connection, _PUT, put)
-            if put and self.shared:
-                values = {"ids": [row["id"] for row in put], "owner": self._owner}
-                found = await self._execute(connection, _FOREIGN, values)
-                foreign.extend(row.id for row in found)
+            if insert:
+                await self._execute(connection, _INSERT, insert)
+            if update:
+                await self._execute(connection, _CHANGE, update)
+            if ids and self.shared:
+                values = {"ids": ids, "owner": self._owner}
+                held = {row.id for row in await self._execute(connection, _HELD, values)}
+                foreign.extend(row_id for row_id in ids if row_id not in held)
             if delete:
                 await self._execute(connection, _DELETE, delete)
 
@@ -146,10 +158,10 @@ class OutboxRows:
         await self._transaction(work)
         return ids
 
-    async def steal(self, row_id: str) -> bool:
-        """Take over a rejected row, which nobody sends. False: there is none. Raises
+    async def steal(self, row_id: str) -> list["OutboxRow"]:
+        """Take over a rejected row, which nobody sends. Nothing: there is none. Raises
         `StoreError`."""
-        return await self._count(_STEAL, {"id": row_id, "owner": self._owner}) > 0
+        return await self._read(_STEAL, {"id": row_id, "owner": self._owner})
 
     async def remove(self, row_id: str) -> bool:
         """Remove a row, whoever sends it; its node will notice. False: there is none.
@@ -198,8 +210,12 @@ class OutboxRows:
             filled = filled.bindparams(bindparam("ids", expanding=True))
         return await connection.conn.execute(filled, values)
 
-    def _values(self, row: "OutboxRow") -> dict[str, Any]:
-        return {**row, "reasons": json.dumps(row["reasons"]), "owner": self._owner}
+    def _values(self, rows: list["OutboxRow"]) -> list[dict[str, Any]]:
+        # In one order on every node, so that none waits for another in a circle.
+        return [
+            {**row, "reasons": json.dumps(row["reasons"]), "owner": self._owner}
+            for row in sorted(rows, key=lambda row: row["id"])
+        ]
 
 
 def _row(row: Any) -> "OutboxRow":

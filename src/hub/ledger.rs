@@ -27,8 +27,8 @@ pub(super) struct Ledger {
     /// Failed before; tried again at `again_at`, apart from the fresh ones.
     again: Set,
     again_at: Option<Duration>,
-    /// Ids that may have a row.
-    rows: Set,
+    /// Ids that may have a row, and whether they have one for certain.
+    rows: Map<EventId, bool>,
     out: Option<Out>,
 }
 
@@ -38,8 +38,8 @@ pub(super) struct Out {
     number: u64,
     /// Rows being written: the position tells an entry from a later one of the same id.
     pub(super) put: Vec<(EventId, u64)>,
-    /// Those of them that had no row before.
-    new: Set,
+    /// Those of them that had a row before, and whether that was certain.
+    before: Map<EventId, bool>,
     /// Rows being removed on their own account.
     pub(super) delete: Vec<EventId>,
     /// Rows being removed because another one is written.
@@ -60,9 +60,14 @@ impl Ledger {
         self.again_at.get_or_insert(now + STORE_RETRY);
     }
 
-    /// There is a row of this id, or may be.
+    /// There is a row of this id.
     pub(super) fn has_row(&mut self, id: EventId) {
-        self.rows.insert(id);
+        self.rows.insert(id, true);
+    }
+
+    /// How many rows are outstanding.
+    pub(super) fn len(&self) -> usize {
+        self.fresh.len() + self.again.len()
     }
 
     /// Whether the database has yet to hear of this id, or to say what became of it.
@@ -76,7 +81,7 @@ impl Ledger {
 
     /// Whether the database has heard all of this id and has a row of it.
     pub(super) fn is_settled(&self, id: &EventId) -> bool {
-        self.rows.contains(id) && !self.is_pending(id)
+        self.rows.contains_key(id) && !self.is_pending(id)
     }
 
     /// There is no row of this id that is ours.
@@ -107,12 +112,11 @@ impl Ledger {
         };
         out.number = number();
         let rows = out.put.iter().filter_map(|(id, _)| entries.get(id)).map(Entry::row);
+        let (update, insert): (Vec<Row>, Vec<Row>) =
+            rows.partition(|row| out.before.get(&row.event.id) == Some(&true));
         let voided = out.voids.iter().map(|(id, _)| *id);
-        let batch = Batch {
-            number: out.number,
-            put: rows.collect::<Vec<Row>>(),
-            delete: out.delete.iter().copied().chain(voided).collect(),
-        };
+        let delete = out.delete.iter().copied().chain(voided).collect();
+        let batch = Batch { number: out.number, insert, update, delete };
         self.out = Some(out);
         Some(batch)
     }
@@ -127,23 +131,20 @@ impl Ledger {
             self.fresh.drain(..some).inspect(|id| _ = self.marked.remove(id)).collect()
         };
         let (mut put, mut delete, mut voids) = (Vec::new(), Vec::new(), Vec::new());
-        let mut new = Set::default();
+        let mut before = Map::default();
         for id in ids {
             match entries.get(&id) {
                 Some(entry) if !matches!(entry.stage, Stage::Undoing { .. }) => {
                     put.push((id, entry.position));
-                    if self.rows.insert(id) {
-                        new.insert(id);
-                    }
+                    before.extend(self.rows.insert(id, false).map(|sure| (id, sure)));
                     let there = entry.voids.iter().filter_map(|void| entries.get(void));
                     voids.extend(there.map(|void| (void.event.id, void.position)));
                 }
-                _ if self.rows.contains(&id) => delete.push(id),
+                _ if self.rows.contains_key(&id) => delete.push(id),
                 _ => {}
             }
         }
-        put.sort_unstable_by_key(|(_, position)| *position);
-        Some(Out { number: 0, put, new, delete, voids })
+        Some(Out { number: 0, put, before, delete, voids })
     }
 
     /// The database has answered. `None`: not to the batch that is out.
@@ -153,8 +154,18 @@ impl Ledger {
 
     /// Nothing of this batch was written.
     pub(super) fn undo(&mut self, out: &Out) {
-        for id in &out.new {
-            self.rows.remove(id);
+        for (id, _) in &out.put {
+            match out.before.get(id) {
+                Some(sure) => self.rows.insert(*id, *sure),
+                None => self.rows.remove(id),
+            };
+        }
+    }
+
+    /// Nobody knows what of this batch was written.
+    pub(super) fn doubt(&mut self, out: &Out) {
+        for (id, _) in &out.voids {
+            self.rows.insert(*id, false);
         }
     }
 

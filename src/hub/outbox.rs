@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::constants::{MAX_REJECTED, OUTBOX_SIZE, STORE_PATIENCE};
+use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::event::{Event, EventId};
 use crate::outbox::{At, Batch, Entry, Reasons, Stage, State};
 use crate::publication::{Delivery, Publication, Published, more_telling};
@@ -189,6 +189,8 @@ impl Hub {
             "replaced: a newer version is queued"
         } else if self.outbox.count(State::Queued) - freed >= self.outbox.size {
             "error: offline queue full"
+        } else if self.outbox.ledger.len() >= LEDGER_MOST {
+            "error: the database does not keep up"
         } else {
             return self.store(published, why.to_owned(), false, voids, now);
         };

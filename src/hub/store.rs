@@ -42,6 +42,7 @@ impl Hub {
                 self.batch_failed(&out, &format!("error: {why}"), now, fx);
             }
             Stored::Unknown(why) => {
+                self.outbox.ledger.doubt(&out);
                 self.batch_unknown(&out, &format!("error: {why}"));
                 self.batch_failed(&out, &format!("error: {why}"), now, fx);
             }
@@ -60,6 +61,8 @@ impl Hub {
         for (id, position) in &out.put {
             if elsewhere.contains(id) {
                 self.outbox.ledger.has_no_row(id);
+            } else {
+                self.outbox.ledger.has_row(*id);
             }
             let Some(entry) = self.outbox.get_mut(id) else { continue };
             if entry.position == *position {

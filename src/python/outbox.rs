@@ -10,28 +10,27 @@ use pyo3::types::PyDict;
 use crate::core::StoreTask;
 use crate::event::EventId;
 use crate::hex;
-use crate::outbox::{EntryView, Reasons, Row, State, Stored};
+use crate::outbox::{Batch, EntryView, Reasons, Row, State, Stored};
 use crate::verify;
 
 /// The `StoreTask` of `shapes.py`.
 pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    let empty = Vec::new();
-    let (number, put, delete) = match task {
-        StoreTask::Load => (None, &empty, Vec::new()),
-        StoreTask::Write(batch) => {
-            let delete = batch.delete.iter().map(|id| hex::encode(id)).collect();
-            (Some(batch.number), &batch.put, delete)
-        }
+    let nothing = Batch::default();
+    let (number, batch) = match task {
+        StoreTask::Load => (None, &nothing),
+        StoreTask::Write(batch) => (Some(batch.number), batch),
     };
-    let put = put.iter().map(|row| put_row(py, row)).collect::<PyResult<Vec<_>>>()?;
+    let rows =
+        |rows: &[Row]| rows.iter().map(|row| write_row(py, row)).collect::<PyResult<Vec<_>>>();
     dict.set_item("number", number)?;
-    dict.set_item("put", put)?;
-    dict.set_item("delete", delete)?;
+    dict.set_item("insert", rows(&batch.insert)?)?;
+    dict.set_item("update", rows(&batch.update)?)?;
+    dict.set_item("delete", batch.delete.iter().map(|id| hex::encode(id)).collect::<Vec<_>>())?;
     Ok(dict)
 }
 
-fn put_row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
+fn write_row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("id", hex::encode(&row.event.id))?;
     dict.set_item("event", &*row.event.json)?;

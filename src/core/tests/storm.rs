@@ -189,7 +189,8 @@ impl Disk {
                     };
                     if wrote {
                         let mut rows = lock(&self.rows);
-                        rows.extend(batch.put.into_iter().map(|row| (row.event.id, row)));
+                        let put = batch.insert.into_iter().chain(batch.update);
+                        rows.extend(put.map(|row| (row.event.id, row)));
                         rows.retain(|id, _| !batch.delete.contains(id));
                     }
                     Input::OutboxStored(number, result)

@@ -75,6 +75,18 @@ fn what_never_left_or_was_decided_later_is_there_too() {
 }
 
 #[test]
+fn what_a_line_never_took_is_sent_over_the_next_once_others_have_it() {
+    let mut world = World::new(2);
+    let note = note("hello");
+    world.publish(&note);
+    world.input(Input::LinkDown { relay: 1, link: 1, unsent: vec![id_of(&note)], heard: UNIX });
+    world.got(1);
+    world.relay_says(0, &ok(&note, true, ""));
+    world.up(1, 2);
+    assert_eq!(world.got_events(1), [note]);
+}
+
+#[test]
 fn what_was_answered_false_is_in_no_backlog() {
     let mut world = World::new(2);
     let note = note("hello");

@@ -99,11 +99,33 @@ fn what_was_on_a_line_that_died_is_asked_for_over_the_next() {
     world.down(0, 1);
     world.pass_ms(2_000);
     assert_eq!(world.heard(), [ok(&note, true, "sent to 1 relays, unanswered")]);
-    world.up(0, 2);
-    let (number, ids) = world.got_question(0);
-    assert_eq!(ids, [note["id"].clone()]);
-    world.relay_says_over(0, 2, &json!(["EOSE", number]));
+    for link in 2..5 {
+        world.up(0, link);
+        let (number, ids) = world.got_question(0);
+        assert_eq!(ids, [note["id"].clone()]);
+        if link == 4 {
+            world.relay_says_over(0, link, &json!(["EOSE", number]));
+        } else {
+            world.down(0, link);
+        }
+    }
     assert_eq!(world.got_events(0), [note]);
+}
+
+#[test]
+fn what_a_line_never_took_need_not_be_asked_for() {
+    let mut world = World::new(0);
+    world.away(0);
+    let note = note("queued");
+    world.publish(&note);
+    world.up(0, 1);
+    assert_eq!(world.got(0), [json!(["EVENT", note])]);
+    world.input(Input::LinkDown { relay: 0, link: 1, unsent: vec![id_of(&note)], heard: UNIX });
+    world.up(0, 2);
+    assert_eq!(world.got(0), [json!(["EVENT", note])]);
+    world.down(0, 2);
+    world.up(0, 3);
+    assert_eq!(world.got_question(0).1, [note["id"].clone()]);
 }
 
 #[test]
@@ -156,8 +178,14 @@ fn a_relay_is_asked_one_question_at_a_time() {
     assert_eq!(ids.len(), OUTBOX_ASK);
     assert!(world.sent.is_empty());
     world.relay_says_over(0, 2, &json!(["EOSE", number]));
-    let (_, ids) = world.got_question(0);
+    let (number, ids) = world.got_question(0);
     assert_eq!(ids.len(), 1);
+    let late = note("comes into doubt meanwhile");
+    world.publish(&late);
+    world.pass_ms(2_000);
+    assert_eq!(world.got(0), [json!(["EVENT", late])]);
+    world.relay_says_over(0, 2, &json!(["EOSE", number]));
+    assert_eq!(world.got_question(0).1, [late["id"].clone()]);
 }
 
 #[test]
@@ -183,7 +211,7 @@ fn a_day_without_any_answer_is_enough_but_a_jump_of_the_clock_is_not() {
     let note = note("into the void");
     let mut world = in_doubt(&note);
     world.now.unix += 2 * NEVER_ANSWERED;
-    world.pass_ms(1_000);
+    world.pass(Duration::from_mins(5));
     assert_eq!(world.rows[&id_of(&note)].state, State::Doubt);
     let mut world = in_doubt(&note);
     for _ in 0..NEVER_ANSWERED / 60 + 15 {
@@ -194,4 +222,20 @@ fn a_day_without_any_answer_is_enough_but_a_jump_of_the_clock_is_not() {
     assert_eq!(view[0].reasons.values().collect::<Vec<_>>(), ["never answered"]);
     let again = world.publish(&note);
     assert_eq!(again, None, "it starts anew");
+}
+
+#[test]
+fn a_relay_that_asks_for_patience_has_answered() {
+    let mut world = World::new(0);
+    world.away(0);
+    let note = note("patience");
+    world.publish(&note);
+    world.up(0, 1);
+    for _ in 0..2 * NEVER_ANSWERED / 60 {
+        if world.got_events(0).contains(&note) {
+            world.relay_says(0, &ok(&note, false, "rate-limited: slow"));
+        }
+        world.pass(Duration::from_mins(1));
+    }
+    assert_eq!(world.rows[&id_of(&note)].state, State::Queued);
 }

@@ -169,7 +169,12 @@ impl World {
             Database::Breaks { .. } => Stored::Unknown("connection lost".to_owned()),
         };
         if matches!(self.database, Database::Writes | Database::Breaks { wrote: true }) {
-            self.rows.extend(batch.put.into_iter().map(|row| (row.event.id, row)));
+            for row in batch.insert {
+                self.rows.insert(row.event.id, row);
+            }
+            for row in batch.update {
+                assert!(self.rows.insert(row.event.id, row).is_some(), "it was there");
+            }
             for id in batch.delete {
                 self.rows.remove(&id);
             }

@@ -54,7 +54,13 @@ fn what_is_queued_goes_out_in_order_to_every_relay_and_leaves_at_the_first_true(
         world.relay_says(1, &ok(note, false, "duplicate: have it"));
     }
     assert!(world.nothing_is_left());
+    assert_eq!(world.sent, [], "the second had them");
     assert_eq!(world.heard(), [] as [Value; 0], "they were answered long ago");
+    world.down(0, 1);
+    world.down(1, 1);
+    let again = ok(&notes[0], true, "duplicate: a relay has accepted it before");
+    assert_eq!(world.publish(&notes[0]), Some(again));
+    assert!(world.nothing_is_left());
     assert_eq!(world.hub.stats.outbox_delivered.get(), 5);
 }
 
@@ -108,6 +114,19 @@ fn the_bound_holds_and_nothing_is_pushed_out() {
     assert_eq!(world.publish(last).unwrap()[2], false, "ten are still there");
     world.input(Input::OutboxSize(11));
     assert_eq!(world.publish(last), Some(queued(last)));
+}
+
+#[test]
+fn what_has_expired_takes_no_place() {
+    let mut world = offline();
+    world.input(Input::OutboxSize(1));
+    let tags = json!([["expiration", (UNIX + 60).to_string()]]);
+    let expires = event(1, UNIX, &tags, "");
+    assert_eq!(world.publish(&expires), Some(queued(&expires)));
+    world.pass(Duration::from_secs(61));
+    let note = note("next");
+    assert_eq!(world.publish(&note), Some(queued(&note)));
+    assert_eq!(world.rows.len(), 1);
 }
 
 #[test]
@@ -201,6 +220,14 @@ fn refused_by_every_relay_it_is_rejected_with_their_reasons() {
     assert_eq!(states(&world), [State::Rejected]);
     let said = [("ws://relay0", "blocked: no"), ("ws://relay1", "pow: 20")];
     assert_eq!(reasons(&world), said.map(|(url, why)| (url.to_owned(), why.to_owned())));
+    assert_eq!(world.rows.values().next().unwrap().state, State::Rejected);
+    // Another try, in vain.
+    world.got(0);
+    assert!(world.owner(|hub, now, fx| hub.outbox_retry(now, &id_of(&note), fx)));
+    assert_eq!(world.got_events(0), std::slice::from_ref(&note));
+    assert_eq!(world.rows.values().next().unwrap().state, State::Queued);
+    world.relay_says(0, &ok(&note, false, "blocked: no"));
+    world.relay_says(1, &ok(&note, false, "pow: 20"));
     assert_eq!(world.rows.values().next().unwrap().state, State::Rejected);
     // It stays over a restart, and is not sent.
     let mut world = world.restarted();

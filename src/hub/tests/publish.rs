@@ -111,6 +111,25 @@ fn what_a_stalled_relay_has_not_taken_is_queued_or_if_ephemeral_refused() {
 }
 
 #[test]
+fn what_one_relay_refuses_and_another_has_not_taken_is_refused_and_taken_back() {
+    let mut world = World::new(2);
+    world.stalled = true;
+    let window = crate::constants::RELAY_WINDOW;
+    for number in 0..window {
+        world.say(CLIENT, &json!(["EVENT", event(23_195, UNIX, &json!([]), &number.to_string())]));
+    }
+    world.input(Input::LinkWrote(0, 1, window));
+    let note = note("hello");
+    world.publish(&note);
+    world.relay_says(0, &ok(&note, false, "blocked: no"));
+    world.pass_ms(2_000);
+    assert!(world.heard().contains(&ok(&note, false, "blocked: no")));
+    world.got(1);
+    world.input(Input::LinkWrote(1, 1, window));
+    assert_eq!(world.got_events(1), [] as [Value; 0]);
+}
+
+#[test]
 fn no_relay_connected_none_configured_none_for_writing() {
     let note = note("hello");
     let mut world = World::new(0);
@@ -240,6 +259,10 @@ fn what_is_in_doubt_counts_among_the_thousand_but_holds_up_no_order() {
     assert_eq!((answers.len(), refused.len()), (1_100, 100));
     assert!(refused.iter().all(|ok| ok[3].as_str().unwrap().starts_with("rate-limited:")));
     assert_eq!(world.rows.len(), 1_000);
+    world.publish(&note("one too many"));
+    world.pass_ms(2_000);
+    assert_eq!(world.heard()[0][2], false);
+    assert_eq!(world.got_events(0), [] as [Value; 0]);
     let order = event(23_194, UNIX, &json!([]), "pay");
     world.say(CLIENT, &json!(["EVENT", order]));
     assert_eq!(world.got_events(0), std::slice::from_ref(&order));

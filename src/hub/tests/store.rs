@@ -23,7 +23,7 @@ fn the_answer_comes_after_the_commit_and_one_commit_serves_many() {
     for note in &notes {
         assert_eq!(world.publish(note), None);
     }
-    assert_eq!(world.unwritten.as_ref().unwrap().put.len(), 1);
+    assert_eq!(world.unwritten.as_ref().unwrap().insert.len(), 1);
     world.database(Database::Writes);
     assert_eq!(world.heard(), notes.iter().map(queued).collect::<Vec<_>>());
     assert_eq!(world.hub.stats.batches.get(), 2);
@@ -48,7 +48,10 @@ fn a_database_that_fails_means_no() {
     world.database(Database::Fails);
     let refused = note("refused");
     assert_eq!(world.publish(&refused), Some(ok(&refused, false, FAILED)));
+    let batches = world.hub.stats.batches.get();
     world.database(Database::Writes);
+    world.pass(STORE_RETRY * 2);
+    assert_eq!(world.hub.stats.batches.get(), batches, "there is nothing to clean up");
     world.up(0, 1);
     assert_eq!(world.got_events(0), [kept]);
     world.down(0, 1);
@@ -154,6 +157,49 @@ fn a_failed_write_loses_no_older_version_and_no_withdrawn_event() {
 }
 
 #[test]
+fn a_version_that_was_not_written_passes_on_what_it_would_have_replaced() {
+    let mut world = offline();
+    let versions = [0, 1, 2].map(|second| event(13_194, UNIX + second, &json!([]), ""));
+    world.publish(&versions[0]);
+    world.database(Database::Hangs);
+    world.publish(&versions[1]);
+    world.publish(&versions[2]);
+    world.database(Database::Fails);
+    world.heard();
+    world.database(Database::Writes);
+    assert_eq!(world.publish(&versions[2]), Some(queued(&versions[2])));
+    assert_eq!(world.rows.keys().collect::<Vec<_>>(), [&id_of(&versions[2])]);
+}
+
+#[test]
+fn a_version_that_was_not_written_is_not_the_newest() {
+    let mut world = offline();
+    let versions = [0, 1, 2].map(|second| event(13_194, UNIX + second, &json!([]), ""));
+    world.publish(&versions[1]);
+    world.database(Database::Fails);
+    assert_eq!(world.publish(&versions[2]).unwrap()[2], false);
+    world.database(Database::Writes);
+    let stale = "replaced: a newer version is queued";
+    assert_eq!(world.publish(&versions[0]), Some(ok(&versions[0], false, stale)));
+}
+
+#[test]
+fn a_commit_that_breaks_again_and_again_fills_no_memory() {
+    let mut world = offline();
+    world.database(Database::Breaks { wrote: false });
+    for number in 0..crate::constants::LEDGER_MOST + 500 {
+        world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
+        world.pass_ms(2);
+    }
+    world.pass_ms(2_000);
+    assert!(world.heard().iter().all(|answer| answer[2] == false));
+    assert!(world.hub.outbox.ledger.len() <= crate::constants::LEDGER_MOST);
+    world.database(Database::Writes);
+    world.pass(STORE_RETRY * 2);
+    assert!(world.nothing_is_left());
+}
+
+#[test]
 fn what_is_in_doubt_stays_without_a_row_and_gets_one_later() {
     for database in [Database::Fails, Database::Breaks { wrote: true }, Database::Hangs] {
         let mut world = World::new(1);
@@ -225,7 +271,7 @@ fn a_row_that_is_about_to_be_removed_is_not_adopted() {
     let note = note("refused at the deadline");
     world.database(Database::Hangs);
     world.publish(&note);
-    let row = world.unwritten.as_ref().unwrap().put[0].clone();
+    let row = world.unwritten.as_ref().unwrap().insert[0].clone();
     world.pass_ms(2_000);
     assert_eq!(world.heard()[0][2], false);
     // The row was written after all, and somebody reads the table just then.
