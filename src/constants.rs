@@ -39,6 +39,11 @@ pub const STORE_RETRY: Duration = Duration::from_secs(2);
 pub const STORE_BATCH: usize = 500;
 /// Rows whose writing or removal may be outstanding before nothing more is queued.
 pub const LEDGER_MOST: usize = 2_000;
+/// The same in bytes.
+pub const STORE_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of all events of the outbox. Past it nothing more is queued, and nothing more sent that
+/// might come into doubt.
+pub const OUTBOX_BYTES: usize = 64 << 20;
 /// Events of the outbox given to a relay's line ahead of what it has written.
 pub const OUTBOX_AHEAD: usize = 256;
 /// A relay that was sent a waiting event and does not answer, or asks for patience, is tried again

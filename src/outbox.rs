@@ -68,6 +68,9 @@ pub struct Batch {
     pub update: Vec<Row>,
     /// Ids of rows to remove.
     pub delete: Vec<EventId>,
+    /// How long from now somebody waits for it to be durable. It must not become so later: he will
+    /// have been told that it is not.
+    pub within: Option<Duration>,
 }
 
 /// What became of a batch.
@@ -104,16 +107,15 @@ pub struct Part {
     pub relay: RelayId,
     /// What is known.
     pub at: At,
-    /// How often it was sent there or the relay asked for patience; sets the time to the next try.
+    /// How often it was sent there; sets the time to the next try.
     pub tries: u32,
 }
 
 impl Part {
-    /// How long to wait after this try, and one more try.
-    pub fn pause(&mut self) -> Duration {
-        let pause = OUTBOX_RETRY_FIRST * 2_u32.saturating_pow(self.tries.min(16));
-        self.tries += 1;
-        pause.min(OUTBOX_RETRY_MOST)
+    /// How long to wait after the last try.
+    pub fn pause(&self) -> Duration {
+        let doublings = self.tries.saturating_sub(1).min(16);
+        (OUTBOX_RETRY_FIRST * 2_u32.pow(doublings)).min(OUTBOX_RETRY_MOST)
     }
 }
 
@@ -189,11 +191,6 @@ impl Entry {
             _ if self.doubt => State::Doubt,
             _ => State::Queued,
         }
-    }
-
-    /// Whether it takes one of the places for events that no relay has had.
-    pub fn takes_place(&self) -> bool {
-        self.state() == State::Queued
     }
 
     /// What is known of it at this relay.

@@ -35,6 +35,11 @@ pub fn is_newer(one: &Event, other: &Event) -> bool {
     (one.created_at, other.id) > (other.created_at, one.id)
 }
 
+/// Whether this event withdraws others, rather than being a version of them.
+pub const fn withdraws(event: &Event) -> bool {
+    matches!(event.kind, KIND_DELETION | KIND_VANISH)
+}
+
 /// Whether any other event can be void because of this one.
 pub const fn can_void(event: &Event) -> bool {
     matches!(event.kind, KIND_DELETION | KIND_VANISH | 0 | 3 | 10_000..=19_999 | 30_000..=39_999)

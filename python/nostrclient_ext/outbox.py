@@ -42,17 +42,21 @@ class OutboxKeeper:
         """Set once the rows were read, or could not be."""
         self._wake = bridge.store
         self._unreadable: dict[str, str] = {}
+        self._strays: set[str] = set()
         self._load_at: float | None = None
         self._load_delay = RETRY_FIRST
         self._renew_at = 0.0
 
     async def keep(self) -> None:
         """Until the core stops. A transaction under way then is still finished."""
-        while await asyncio.shield(self._go_on()):
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._seconds_left())
-            except asyncio.TimeoutError:
-                pass
+        try:
+            while await asyncio.shield(self._go_on()):
+                try:
+                    await asyncio.wait_for(self._wake.wait(), self._seconds_left())
+                except asyncio.TimeoutError:
+                    pass
+        finally:
+            await self.rows.close()
 
     async def _go_on(self) -> bool:
         """False: the core has stopped."""
@@ -123,10 +127,11 @@ class OutboxKeeper:
     async def _write(self, number: int, task: "StoreTask") -> None:
         try:
             elsewhere = await self.rows.write(task)
-        except StoreError as exc:
+        except Exception as exc:
             self._trouble(f"The offline queue cannot be written to the database: {exc}")
             words = "the offline queue's database failed"
-            await self._tell(number, error=words, certain=exc.certain)
+            certain = isinstance(exc, StoreError) and exc.certain
+            await self._tell(number, error=words, certain=certain)
         else:
             await self._tell(number, elsewhere=elsewhere)
             self._recovered()
@@ -153,8 +158,9 @@ class OutboxKeeper:
             self._leased(before)
             # Also those of a take-over whose end was not heard of.
             strays = kept - ids - self._unreadable.keys()
-            if await self.rows.claim() or strays:
+            if await self.rows.claim() or strays & self._strays:
                 await self._adopt(await self.rows.mine())
+            self._strays = strays
         except StoreError as exc:
             self._trouble(f"The offline queue's database is out of reach: {exc}")
         else:
@@ -231,12 +237,15 @@ class OutboxKeeper:
         return await asyncio.to_thread(self.core.outbox_retry, row_id)
 
     async def delete(self, row_id: str) -> bool:
-        """Remove an event for good. False: there is none."""
+        """Remove an event for good. False: there is none, or it is not answered yet."""
         try:
             if await asyncio.to_thread(self.core.outbox_delete, row_id):
                 return True
         except ValueError:
             pass  # the id of a row that cannot be read
+        entries = await asyncio.to_thread(self.core.outbox)
+        if any(entry["id"] == row_id for entry in entries):
+            return False
         return await self.rows.remove(row_id)
 
     def _from_row(self, row: "OutboxRow", now: float) -> OutboxEntry:

@@ -5,7 +5,9 @@ the settings. Event texts go in as they are; LNbits' own `execute` would strip f
 what looks like HTML.
 """
 
+import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from lnbits.db import SQLITE, Connection, Database
@@ -17,11 +19,17 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 15.0  # a node that has not renewed for so long is taken for dead
 CLAIM_ROWS = 1_000  # at a time
+SHOWN_ROWS = 1_000  # of other nodes, at most
+TRANSACTION_SECONDS = 10.0  # after which the database counts as out of reach
+COMMIT_SECONDS = 0.1  # left for the commit itself, or it is not asked for
 
+_MOST = 2**62  # and some room above it
 _COLUMNS = "id, event, state, position, queued_at, reasons"
 
+# Whoever promises it keeps it, whatever node wrote it before: that one may be about to
+# remove its own.
 _INSERT = """
-    INSERT INTO nostrclient.outbox AS old (
+    INSERT INTO nostrclient.outbox (
         id, event, state, position, queued_at, reasons, owner, lease_until
     )
     VALUES (
@@ -31,8 +39,6 @@ _INSERT = """
         event = excluded.event, state = excluded.state, position = excluded.position,
         queued_at = excluded.queued_at, reasons = excluded.reasons,
         owner = excluded.owner, lease_until = excluded.lease_until
-    WHERE old.owner IS NULL OR old.owner = excluded.owner OR old.state = 'rejected'
-        OR old.lease_until < {now}
 """
 # Of a row that was there: somebody may have removed it for good.
 _CHANGE = """
@@ -83,7 +89,8 @@ class StoreError(Exception):
 
     def __init__(self, error: Exception, certain: bool) -> None:
         orig = error.orig if isinstance(error, DBAPIError) else error
-        words = " ".join(str(orig).split())[:200]
+        # What follows this in SQLite's message is a text of the table.
+        words = " ".join(str(orig).split(" with text ")[0].split())[:200]
         super().__init__(words or type(orig).__name__)
         self.certain = certain
 
@@ -104,6 +111,8 @@ class OutboxRows:
         ids = [row["id"] for row in insert + update]
         delete = [{"id": row, "owner": self._owner} for row in sorted(task["delete"])]
         foreign: list[str] = []
+        within = task["within"]
+        until = None if within is None else time.monotonic() + within - COMMIT_SECONDS
 
         async def work(connection: Connection) -> None:
             if insert:
@@ -117,7 +126,7 @@ class OutboxRows:
             if delete:
                 await self._execute(connection, _DELETE, delete)
 
-        await self._transaction(work)
+        await self._transaction(work, until)
         return foreign
 
     async def claim(self) -> int:
@@ -139,7 +148,7 @@ class OutboxRows:
         async def work(connection: Connection) -> None:
             ids = {row.id for row in await self._execute(connection, _IDS, {})} - known
             if ids:
-                values = {"ids": sorted(ids)}
+                values = {"ids": sorted(ids)[:SHOWN_ROWS]}
                 found = await self._execute(connection, _THESE, values)
                 rows.extend(_row(row) for row in found.mappings())
 
@@ -168,6 +177,10 @@ class OutboxRows:
         Raises `StoreError`."""
         return await self._count(_REMOVE, {"id": row_id}) > 0
 
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._db.engine.dispose()
+
     async def _count(self, query: str, values: dict[str, Any]) -> int:
         """Change rows; how many."""
         counts: list[int] = []
@@ -188,16 +201,26 @@ class OutboxRows:
         await self._transaction(work)
         return rows
 
-    async def _transaction(self, work: Any) -> None:
-        done = False
-        try:
+    async def _transaction(self, work: Any, until: float | None = None) -> None:
+        asked = False
+
+        async def whole() -> None:
+            nonlocal asked
             async with self._db.connect() as connection:
                 await work(connection)
-                done = True
+                if until is not None and time.monotonic() > until:
+                    raise RuntimeError("it took too long")
+                asked = True
                 await connection.conn.commit()
+
+        try:
+            await asyncio.wait_for(whole(), TRANSACTION_SECONDS)
+        except asyncio.TimeoutError:
+            error = TimeoutError("it does not answer")
+            raise StoreError(error, certain=not asked) from None
         except Exception as exc:
             # Until the commit was asked for, leaving the connection rolls back.
-            raise StoreError(exc, certain=not done) from None
+            raise StoreError(exc, certain=not asked) from None
 
     async def _execute(
         self, connection: Connection, query: str, values: dict[str, Any] | list[Any]
@@ -221,15 +244,24 @@ class OutboxRows:
 def _row(row: Any) -> "OutboxRow":
     return {
         "id": row["id"],
-        "event": row["event"],
-        "state": row["state"],
-        "position": max(0, int(row["position"])),
-        "queued_at": max(0, int(row["queued_at"])),
+        "event": _text(row["event"]),
+        "state": _text(row["state"]),
+        "position": _whole(row["position"]),
+        "queued_at": _whole(row["queued_at"]),
         "reasons": _reasons(row["reasons"]),
     }
 
 
-def _reasons(stored: str) -> dict[str, str]:
+def _text(stored: Any) -> str:
+    """SQLite keeps anything in any column; what is no text is no event either."""
+    return stored if isinstance(stored, str) else ""
+
+
+def _whole(stored: Any) -> int:
+    return min(max(0, stored), _MOST) if isinstance(stored, int) else 0
+
+
+def _reasons(stored: Any) -> dict[str, str]:
     """Only for people to read, so whatever else is there counts for nothing."""
     try:
         reasons = json.loads(stored)

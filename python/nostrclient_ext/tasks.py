@@ -8,6 +8,7 @@ from . import core
 from .crud import get_config
 from .relays import connect_all
 
+OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
 RETRY_FIRST = 1.0  # seconds until the database is asked again
 RETRY_MOST = 60.0  # and at most, doubling
 
@@ -28,7 +29,10 @@ def nostrclient_stop() -> None:
 async def _connect_relays(started: core.Running) -> None:
     """Read the relays from the database, however long it is out of reach. What waits for
     them is read before."""
-    await started.outbox.tried.wait()
+    try:
+        await asyncio.wait_for(started.outbox.tried.wait(), OUTBOX_FIRST)
+    except asyncio.TimeoutError:
+        pass  # the relays are of use without it
     delay = RETRY_FIRST
     while True:
         try:

@@ -27,6 +27,7 @@ from .models import (
     TestMessage,
     TestMessageResponse,
 )
+from .outbox_rows import StoreError
 from .status import nostr_status
 
 NO_SUCH_EVENT = HTTPException(HTTPStatus.NOT_FOUND, "No such event in the outbox.")
@@ -37,7 +38,8 @@ DIRECT_MESSAGE = 4  # NIP-04
 
 
 class Route(APIRoute):
-    """Answers 503 with the reason where a route needs the core and there is none."""
+    """Answers 503 with the reason where a route needs the core or the outbox's table and
+    there is none."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -45,7 +47,7 @@ class Route(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handler(request)
-            except CoreUnavailable as exc:
+            except (CoreUnavailable, StoreError) as exc:
                 return JSONResponse({"detail": str(exc)}, HTTPStatus.SERVICE_UNAVAILABLE)
 
         return answer

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -42,8 +42,8 @@ pub enum OutboxCall {
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    /// Whether the rows are to be read, and what is to be written after that.
-    tasks: Mutex<(bool, Option<Batch>)>,
+    /// Whether the rows are to be read, and what is to be written after that, put here when.
+    tasks: Mutex<(bool, Option<(Batch, Instant)>)>,
     bell: Arc<Bell>,
 }
 
@@ -59,7 +59,7 @@ impl Desk {
     }
 
     pub(super) fn write(&self, batch: Batch) {
-        lock(&self.tasks).1 = Some(batch);
+        lock(&self.tasks).1 = Some((batch, Instant::now()));
         self.bell.call(STORE);
     }
 
@@ -68,7 +68,9 @@ impl Desk {
         if std::mem::take(load) {
             return Some(StoreTask::Load);
         }
-        batch.take().map(StoreTask::Write)
+        let (mut batch, since) = batch.take()?;
+        batch.within = batch.within.map(|within| within.saturating_sub(since.elapsed()));
+        Some(StoreTask::Write(batch))
     }
 }
 
@@ -153,7 +155,8 @@ impl Core {
     fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> OutboxCall) -> Result<T, CoreError> {
         let (reply, answer) = oneshot::channel();
         self.call(Arrival::Outbox(call(reply)))?;
-        answer.blocking_recv().map_err(|_| CoreError::Stopped)
+        // A router that fell over has not answered; the next one will.
+        answer.blocking_recv().map_err(|_| CoreError::Busy)
     }
 
     fn call(&self, call: Arrival) -> Result<(), CoreError> {

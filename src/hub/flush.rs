@@ -11,7 +11,7 @@ use crate::constants::{
 use crate::event::EventId;
 use crate::hex;
 use crate::message;
-use crate::outbox::{At, Entry, Stage};
+use crate::outbox::{At, Entry, Part, Stage};
 use crate::time::Now;
 
 use super::outbox::refused;
@@ -111,6 +111,7 @@ impl Hub {
     fn send_waiting(&mut self, relay: RelayId, id: &EventId, now: Now, fx: &mut Effects) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
         let part = entry.part(relay);
+        part.tries += 1;
         let again = now.mono + part.pause();
         part.at = At::Sent(again);
         entry.sent.get_or_insert((now.unix, now.mono));
@@ -195,8 +196,12 @@ impl Hub {
         entry.reasons.insert(url, why.to_owned());
         let part = entry.part(relay);
         part.at = refused(why, || now.mono + part.pause());
-        if let At::Later(at) = part.at {
-            entry.sent = None; // an answer, if not the last one
+        let again = if let At::Later(at) = part.at { Some(at) } else { None };
+        let open = |part: &Part| matches!(part.at, At::Sent(_) | At::Unsure(_) | At::Asked);
+        if !entry.parts.iter().any(open) {
+            entry.sent = None; // everybody who was sent it has answered
+        }
+        if let Some(at) = again {
             self.outbox.look_again(at);
         }
         self.judge(id, fx);

@@ -10,9 +10,10 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
-use crate::constants::{STORE_BATCH, STORE_RETRY};
+use crate::constants::{STORE_BATCH, STORE_BATCH_BYTES, STORE_RETRY};
 use crate::event::EventId;
 use crate::outbox::{Batch, Entry, Row, Stage};
+use crate::succession;
 
 use super::Map;
 
@@ -43,7 +44,20 @@ pub(super) struct Out {
     /// Rows being removed on their own account.
     pub(super) delete: Vec<EventId>,
     /// Rows being removed because another one is written.
-    pub(super) voids: Vec<(EventId, u64)>,
+    pub(super) voids: Vec<Void>,
+    /// When the first who waits for a row is told that there is none.
+    until: Option<Duration>,
+}
+
+/// A row being removed because another one is written.
+#[derive(Debug)]
+pub(super) struct Void {
+    pub(super) id: EventId,
+    pub(super) position: u64,
+    /// The entry it gives way to, if that one still stands by then.
+    pub(super) by: (EventId, u64),
+    /// By its author's wish, not by a newer version.
+    pub(super) withdrawn: bool,
 }
 
 impl Ledger {
@@ -73,8 +87,8 @@ impl Ledger {
     /// Whether the database has yet to hear of this id, or to say what became of it.
     pub(super) fn is_pending(&self, id: &EventId) -> bool {
         let out = self.out.as_ref().is_some_and(|out| {
-            let written = out.put.iter().chain(&out.voids).any(|(other, _)| other == id);
-            written || out.delete.contains(id)
+            let put = out.put.iter().any(|(other, _)| other == id);
+            put || out.delete.contains(id) || out.voids.iter().any(|void| void.id == *id)
         });
         self.marked.contains(id) || self.again.contains(id) || out
     }
@@ -114,37 +128,76 @@ impl Ledger {
         let rows = out.put.iter().filter_map(|(id, _)| entries.get(id)).map(Entry::row);
         let (update, insert): (Vec<Row>, Vec<Row>) =
             rows.partition(|row| out.before.get(&row.event.id) == Some(&true));
-        let voided = out.voids.iter().map(|(id, _)| *id);
+        let voided = out.voids.iter().map(|void| void.id);
         let delete = out.delete.iter().copied().chain(voided).collect();
-        let batch = Batch { number: out.number, insert, update, delete };
+        let within = out.until.map(|until| until.saturating_sub(now));
+        let batch = Batch { number: out.number, insert, update, delete, within };
         self.out = Some(out);
         Some(batch)
     }
 
     /// What changed in the ids whose turn it is, which may be nothing. `None`: it is nobody's turn.
     fn collect(&mut self, entries: &Map<EventId, Entry>, now: Duration) -> Option<Out> {
-        let ids: Vec<EventId> = if self.fresh.is_empty() {
-            self.again_at.take_if(|at| *at <= now)?;
-            self.again.drain().collect()
-        } else {
-            let some = self.fresh.len().min(STORE_BATCH);
-            self.fresh.drain(..some).inspect(|id| _ = self.marked.remove(id)).collect()
-        };
+        let ids = self.next_ids(entries, now)?;
         let (mut put, mut delete, mut voids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut until = None;
         let mut before = Map::default();
         for id in ids {
             match entries.get(&id) {
                 Some(entry) if !matches!(entry.stage, Stage::Undoing { .. }) => {
                     put.push((id, entry.position));
                     before.extend(self.rows.insert(id, false).map(|sure| (id, sure)));
+                    let withdrawn = succession::withdraws(&entry.event);
+                    let by = (id, entry.position);
                     let there = entry.voids.iter().filter_map(|void| entries.get(void));
-                    voids.extend(there.map(|void| (void.event.id, void.position)));
+                    // What was published again since then is not meant.
+                    let older = there.filter(|void| void.position < entry.position);
+                    voids.extend(older.map(|void| {
+                        let (id, position) = (void.event.id, void.position);
+                        Void { id, position, by, withdrawn }
+                    }));
+                    if let Stage::Storing { until: at, .. } = &entry.stage
+                        && !entry.doubt
+                    {
+                        until = Some(until.map_or(*at, |until: Duration| until.min(*at)));
+                    }
                 }
                 _ if self.rows.contains_key(&id) => delete.push(id),
                 _ => {}
             }
         }
-        Some(Out { number: 0, put, before, delete, voids })
+        Some(Out { number: 0, put, before, delete, voids, until })
+    }
+
+    /// As many as fit into one batch. Those that failed before go first, once in a while and alone.
+    fn next_ids(&mut self, entries: &Map<EventId, Entry>, now: Duration) -> Option<Vec<EventId>> {
+        let mut bytes = 0;
+        let mut fits = |id: &EventId| {
+            bytes += entries.get(id).map_or(0, |entry| entry.event.json.len());
+            bytes <= STORE_BATCH_BYTES
+        };
+        if self.again_at.take_if(|at| *at <= now).is_some() {
+            let mut ids: Vec<EventId> = self.again.iter().copied().take(STORE_BATCH).collect();
+            let most = ids.iter().position(|id| !fits(id)).unwrap_or(ids.len()).max(1);
+            ids.truncate(most);
+            for id in &ids {
+                self.again.remove(id);
+            }
+            if !self.again.is_empty() {
+                self.again_at = Some(now);
+            }
+            return Some(ids);
+        }
+        let mut ids = Vec::new();
+        while ids.len() < STORE_BATCH
+            && let Some(id) = self.fresh.front()
+            && (fits(id) || ids.is_empty())
+            && let Some(id) = self.fresh.pop_front()
+        {
+            self.marked.remove(&id);
+            ids.push(id);
+        }
+        (!ids.is_empty()).then_some(ids)
     }
 
     /// The database has answered. `None`: not to the batch that is out.
@@ -164,7 +217,7 @@ impl Ledger {
 
     /// Nobody knows what of this batch was written.
     pub(super) fn doubt(&mut self, out: &Out) {
-        for (id, _) in &out.voids {
+        for id in out.voids.iter().map(|void| &void.id).chain(&out.delete) {
             self.rows.insert(*id, false);
         }
     }

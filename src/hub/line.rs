@@ -64,6 +64,20 @@ impl Line {
         events.collect()
     }
 
+    /// Takes every event out of the line.
+    pub(super) fn drop_events(&mut self) -> Vec<EventId> {
+        let mut dropped = Vec::new();
+        self.work.retain(|work| match work {
+            Work::Publish { event, .. } => {
+                dropped.push(event.id);
+                false
+            }
+            Work::Ask(_) | Work::AskOnce(_) | Work::Close(_) => true,
+        });
+        (self.events, self.event_bytes, self.more) = (0, 0, false);
+        dropped
+    }
+
     /// REQs of these subscriptions.
     pub(super) fn ask_all(&mut self, keys: impl Iterator<Item = u64>) {
         self.work.extend(keys.map(Work::Ask));

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_SIZE, STORE_PATIENCE};
+use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::event::{Event, EventId};
 use crate::outbox::{At, Batch, Entry, Reasons, Stage, State};
 use crate::publication::{Delivery, Publication, Published, more_telling};
@@ -32,6 +32,8 @@ pub(super) struct Outbox {
     addresses: Map<Address, EventId>,
     /// How many there are of each [`State`].
     tally: [usize; 3],
+    /// Bytes of all events.
+    pub(super) bytes: usize,
     /// How many may be queued.
     pub(super) size: usize,
     /// The rows of earlier runs have been read.
@@ -52,6 +54,7 @@ impl Default for Outbox {
             order: BTreeSet::new(),
             addresses: Map::default(),
             tally: [0; 3],
+            bytes: 0,
             size: OUTBOX_SIZE,
             open: false,
             lease: None,
@@ -113,16 +116,21 @@ impl Outbox {
         self.entries.values().filter(voided).map(|entry| entry.event.id).collect()
     }
 
-    /// Whether a newer version of this event is here.
-    pub(super) fn has_newer(&self, event: &Event) -> bool {
-        let newest = succession::address(event).and_then(|at| self.addresses.get(&at));
-        newest
-            .and_then(|id| self.entries.get(id))
-            .is_some_and(|newest| succession::is_newer(&newest.event, event))
+    /// The newest version of this event that is here, if it is newer.
+    fn newer(&self, event: &Event) -> Option<&Entry> {
+        let newest = self.entries.get(self.addresses.get(&succession::address(event)?)?)?;
+        succession::is_newer(&newest.event, event).then_some(newest)
+    }
+
+    /// Whether a newer version of this event is here to stay.
+    pub(super) fn has_newer_for_good(&self, event: &Event) -> bool {
+        self.newer(event).is_some_and(|newest| newest.stage == Stage::Waiting)
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.event.id;
+        self.remove(&id); // its row may have come in while it was being published
+        self.bytes += entry.event.json.len();
         self.tally[entry.state() as usize] += 1;
         if entry.stage != Stage::Rejected {
             self.line_up(&entry);
@@ -133,7 +141,7 @@ impl Outbox {
     fn line_up(&mut self, entry: &Entry) {
         self.order.insert((entry.position, entry.event.id));
         if let Some(address) = succession::address(&entry.event)
-            && !self.has_newer(&entry.event)
+            && self.newer(&entry.event).is_none()
         {
             self.addresses.insert(address, entry.event.id);
         }
@@ -150,7 +158,10 @@ impl Outbox {
                 succession::address(&other.event).as_ref() == Some(&address)
                     && other.stage != Stage::Rejected
             });
-            if let Some(id) = versions.map(|other| other.event.id).next() {
+            let newest = versions.reduce(|one, other| {
+                if succession::is_newer(&one.event, &other.event) { one } else { other }
+            });
+            if let Some(id) = newest.map(|newest| newest.event.id) {
                 self.addresses.insert(address, id);
             }
         }
@@ -158,6 +169,7 @@ impl Outbox {
 
     pub(super) fn remove(&mut self, id: &EventId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
+        self.bytes -= entry.event.json.len();
         self.tally[entry.state() as usize] -= 1;
         self.step_out(&entry);
         Some(entry)
@@ -182,12 +194,18 @@ impl Hub {
         }
         let event = &published.event;
         let voids = self.outbox.voided_by(event);
-        let freed = voids.iter().filter(|id| self.outbox.entries[*id].takes_place()).count();
+        let there = voids.iter().filter_map(|id| self.outbox.entries.get(id));
+        // One that is not written yet itself gives no place away.
+        let freed = there
+            .filter(|entry| entry.state() == State::Queued && entry.stage == Stage::Waiting)
+            .count();
         let refusal = if !self.outbox.open {
             "error: the offline queue cannot be read yet"
-        } else if self.outbox.has_newer(event) {
+        } else if self.outbox.newer(event).is_some() {
             "replaced: a newer version is queued"
-        } else if self.outbox.count(State::Queued) - freed >= self.outbox.size {
+        } else if self.outbox.count(State::Queued) - freed >= self.outbox.size
+            || self.outbox.bytes + event.json.len() > OUTBOX_BYTES
+        {
             "error: offline queue full"
         } else if self.outbox.ledger.len() >= LEDGER_MOST {
             "error: the database does not keep up"
@@ -201,7 +219,8 @@ impl Hub {
     pub(super) fn doubt(&mut self, sent: Publication, why: String, now: Now, fx: &mut Effects) {
         let Publication { mut published, relays } = sent;
         let event = Arc::clone(&published.event);
-        if self.outbox.has_newer(&event) {
+        if self.outbox.has_newer_for_good(&event) {
+            self.outbound.remember(event.id, false);
             // Nobody wants this version any more.
             return accept(&published.waiters, event.id, &why, fx);
         }
@@ -210,6 +229,7 @@ impl Hub {
         let voids = self.outbox.voided_by(&event);
         published.deadline = now.mono + STORE_PATIENCE;
         self.store(published, why, true, voids, now);
+        self.outbox.look_again(now.mono + STORE_PATIENCE);
         let urls: Vec<_> = relays.iter().map(|(relay, _)| self.url_of(*relay)).collect();
         let Some(entry) = self.outbox.entries.get_mut(&event.id) else { return };
         for ((relay, delivery), url) in relays.into_iter().zip(urls) {
@@ -217,6 +237,7 @@ impl Hub {
                 Delivery::Sent | Delivery::Lost => entry.part(relay).at = At::Unsure(now.mono),
                 Delivery::Refused(why) => {
                     let part = entry.part(relay);
+                    part.tries = 1;
                     part.at = refused(&why, || now.mono + part.pause());
                     entry.reasons.insert(url, why);
                 }
@@ -235,8 +256,6 @@ impl Hub {
     ) {
         let Published { event, position, waiters, deadline: until } = published;
         let id = event.id;
-        let older = voids.iter().filter_map(|id| self.outbox.entries.get(id));
-        let older: Vec<EventId> = older.flat_map(|entry| entry.voids.iter().copied()).collect();
         self.timers.insert((until, Timer::Store(id)));
         self.outbox.insert(Entry {
             event,
@@ -247,7 +266,7 @@ impl Hub {
             stage: Stage::Storing { waiters, why, until },
             parts: Vec::new(),
             reasons: Reasons::new(),
-            voids: [voids, older].concat(),
+            voids,
             sent: doubt.then_some((now.unix, now.mono)),
         });
         self.outbox.ledger.mark(id);
@@ -284,12 +303,12 @@ impl Hub {
     }
 
     /// Its author has published something that makes it void.
-    pub(super) fn drop_void(&mut self, id: &EventId, fx: &mut Effects) {
+    pub(super) fn drop_void(&mut self, id: &EventId, withdrawn: bool, fx: &mut Effects) {
         let Some(entry) = self.drop_entry(id) else { return };
-        if succession::address(&entry.event).is_some() {
-            self.stats.superseded.add();
-        } else {
+        if withdrawn {
             self.stats.withdrawn.add();
+        } else {
+            self.stats.superseded.add();
         }
         self.answer_late(entry, true, "duplicate: its author has published what replaces it", fx);
     }
@@ -321,7 +340,7 @@ impl Hub {
             return;
         }
         for id in self.outbox.voided_by(event) {
-            self.drop_void(&id, fx);
+            self.drop_void(&id, succession::withdraws(event), fx);
         }
         for url in succession::vanishes_from(event) {
             self.withhold(event, url, fx);
@@ -387,7 +406,7 @@ impl Hub {
         if !refused || entry.stage == Stage::Rejected {
             return;
         }
-        if let Stage::Storing { .. } = entry.stage {
+        if let Stage::Storing { .. } | Stage::Undoing { .. } = entry.stage {
             // Nobody was told anything yet, so this is the answer.
             let most = entry.reasons.values().fold(None, |kept, why| Some(more_telling(kept, why)));
             if let Some(entry) = self.drop_entry(id) {

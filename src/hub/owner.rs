@@ -23,7 +23,7 @@ impl Hub {
             }
             self.outbox.ledger.has_row(id);
             let rejected = state == State::Rejected;
-            if !rejected && self.outbox.has_newer(&event) {
+            if !rejected && self.outbox.has_newer_for_good(&event) {
                 self.stats.superseded.add();
                 self.outbox.ledger.mark(id);
                 continue;
@@ -88,8 +88,10 @@ impl Hub {
             entry.sent = None;
             self.outbox.ledger.mark(*id);
         }
-        for part in entry.parts.iter_mut().filter(|part| matches!(part.at, At::Later(_))) {
-            part.at = At::Later(now.mono);
+        for part in &mut entry.parts {
+            if matches!(part.at, At::Later(_) | At::Refused) {
+                part.at = At::Later(now.mono);
+            }
         }
         self.outbox.insert(entry);
         self.flush_all(now, fx);
@@ -104,6 +106,7 @@ impl Hub {
             return false;
         }
         self.drop_entry(id);
+        self.outbound.forget(id);
         self.follow_up(now, fx);
         true
     }

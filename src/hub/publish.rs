@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::constants::{
     MAX_EARLIER_EVENTS, MAX_IN_DOUBT, MAX_UNANSWERED_EVENTS, MAX_WAITING_BYTES, MAX_WAITING_EVENTS,
-    OK_DEADLINE, SEND_LEAST, STORE_PATIENCE,
+    OK_DEADLINE, OUTBOX_BYTES, SEND_LEAST, STORE_PATIENCE,
 };
 use crate::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::fair::FairQueue;
@@ -145,7 +145,8 @@ impl Hub {
     fn has_place(&self, ephemeral: bool) -> bool {
         let out = self.publications.len();
         let in_doubt = if ephemeral { 0 } else { self.outbox.count(State::Doubt) };
-        out < MAX_UNANSWERED_EVENTS && out + in_doubt < MAX_IN_DOUBT
+        let room = ephemeral || self.outbox.bytes < OUTBOX_BYTES;
+        out < MAX_UNANSWERED_EVENTS && out + in_doubt < MAX_IN_DOUBT && room
     }
 
     /// The same event is on its way or waits already: one fate, one answer each. False: it is not.

@@ -82,6 +82,10 @@ impl Hub {
         if relay.write != write {
             relay.write = write;
             relay.backlog.take();
+            let dropped = if write { Vec::new() } else { relay.line.drop_events() };
+            for event in dropped {
+                self.not_sent(id, &event, now, fx);
+            }
             self.judge_all(fx);
             self.flush(id, now, fx);
         }

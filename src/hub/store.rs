@@ -4,7 +4,7 @@ use crate::event::EventId;
 use crate::outbox::{Stage, State, Stored};
 use crate::time::Now;
 
-use super::ledger::Out;
+use super::ledger::{Out, Void};
 use super::publish::accept;
 use super::{Effects, Hub, Timer};
 
@@ -78,10 +78,14 @@ impl Hub {
                 }
             }
         }
-        for (id, position) in &out.voids {
+        for Void { id, position, by: (by, place), withdrawn } in &out.voids {
             self.outbox.ledger.has_no_row(id);
-            if self.outbox.get(id).is_some_and(|entry| entry.position == *position) {
-                self.drop_void(id, fx);
+            let stands = self.outbox.get(by).is_some_and(|entry| entry.position == *place);
+            if !stands && !elsewhere.contains(by) {
+                // Refused in the meantime: what it was to replace stays, and gets its row back.
+                self.outbox.ledger.mark(*id);
+            } else if self.outbox.get(id).is_some_and(|entry| entry.position == *position) {
+                self.drop_void(id, *withdrawn, fx);
             }
         }
         self.flush_all(now, fx);
@@ -118,7 +122,7 @@ impl Hub {
                 self.outbox.ledger.mark(*id);
             }
         }
-        for (id, _) in &out.voids {
+        for Void { id, .. } in &out.voids {
             self.outbox.ledger.mark(*id); // their rows may be gone, and they are still here
         }
     }

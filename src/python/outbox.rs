@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::core::StoreTask;
-use crate::event::EventId;
+use crate::event::{EventId, is_ephemeral};
 use crate::hex;
 use crate::outbox::{Batch, EntryView, Reasons, Row, State, Stored};
 use crate::verify;
@@ -27,6 +27,7 @@ pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bou
     dict.set_item("insert", rows(&batch.insert)?)?;
     dict.set_item("update", rows(&batch.update)?)?;
     dict.set_item("delete", batch.delete.iter().map(|id| hex::encode(id)).collect::<Vec<_>>())?;
+    dict.set_item("within", batch.within.map(|within| within.as_secs_f64()))?;
     Ok(dict)
 }
 
@@ -92,6 +93,9 @@ fn read_row(row: StoredRow) -> Result<Row, String> {
     let event = verify::check(&event).map_err(|error| error.to_string())?;
     if hex::encode(&event.id) != id {
         return Err("it is another event than its id says".to_owned());
+    }
+    if is_ephemeral(event.kind) {
+        return Err("events of its kind are never kept".to_owned());
     }
     let reasons = reasons.into_iter().map(|(url, why)| (url.into(), why)).collect();
     Ok(Row { event: Arc::new(event), state, position, queued_at, reasons })

@@ -5,6 +5,7 @@ mod doubt;
 mod intake;
 mod outbox;
 mod publish;
+mod races;
 mod relays;
 mod store;
 mod subscribe;

@@ -90,6 +90,29 @@ fn a_database_that_hangs_means_no_at_the_deadline_and_the_row_goes_again() {
 }
 
 #[test]
+fn the_database_is_told_how_long_anybody_waits_for_it() {
+    let mut world = World::new(1);
+    let sent = note("sent");
+    world.publish(&sent);
+    world.database(Database::Hangs);
+    world.pass_ms(2_000);
+    assert_eq!(world.unwritten.as_ref().unwrap().within, None, "it may be in doubt for ever");
+    world.database(Database::Writes);
+    world.down(0, 1);
+    world.database(Database::Hangs);
+    world.publish(&note("first"));
+    assert_eq!(world.unwritten.as_ref().unwrap().within, Some(Duration::from_secs(2)));
+    world.pass_ms(500);
+    world.publish(&note("second"));
+    world.pass_ms(500);
+    world.publish(&note("third"));
+    // The first is written at last: the next ones have waited meanwhile.
+    let batch = world.unwritten.take().unwrap();
+    world.input(Input::OutboxStored(batch.number, Stored::Done(Vec::new())));
+    assert_eq!(world.unwritten.as_ref().unwrap().within, Some(Duration::from_millis(1_500)));
+}
+
+#[test]
 fn what_was_refused_at_the_deadline_is_written_and_removed() {
     let mut world = offline();
     world.database(Database::Hangs);
