@@ -43,7 +43,8 @@ async def m004_relay_switches(db: Connection) -> None:
 
 async def m005_outbox(db: Connection) -> None:
     """Events no relay has taken yet, each with the node that sends it and until when no
-    other may (seconds since 1970 by the database's clock)."""
+    other may (seconds since 1970 by the database's clock), and whether another node has
+    promised it too."""
     await db.execute(f"""
         CREATE TABLE nostrclient.outbox (
             id TEXT NOT NULL PRIMARY KEY,
@@ -53,6 +54,7 @@ async def m005_outbox(db: Connection) -> None:
             queued_at {db.big_int} NOT NULL,
             reasons TEXT NOT NULL,
             owner TEXT,
-            lease_until DOUBLE PRECISION
+            lease_until DOUBLE PRECISION,
+            vouched BOOLEAN NOT NULL DEFAULT false
         )
         """)

@@ -68,6 +68,8 @@ pub struct Batch {
     pub update: Vec<Row>,
     /// Ids of rows to remove.
     pub delete: Vec<EventId>,
+    /// Ids of rows to remove that nobody was promised, unless another node has since.
+    pub undo: Vec<EventId>,
     /// How long from now somebody waits for it to be durable. It must not become so later: he will
     /// have been told that it is not.
     pub within: Option<Duration>,

@@ -81,6 +81,7 @@ class StoreTask(TypedDict):
     insert: list[OutboxRow]  # new rows; a row of the same id that is there gives way
     update: list[OutboxRow]  # state and reasons of rows that were written before
     delete: list[str]  # ids to be removed, after the others, all in one transaction
+    undo: list[str]  # the same, unless another node has promised the row since
     within: float | None  # seconds; not committed by then, it must not be any more
 
 

@@ -26,10 +26,8 @@ COMMIT_SECONDS = 0.1  # left for the commit itself, or it is not asked for
 _MOST = 2**62  # and some room above it
 _COLUMNS = "id, event, state, position, queued_at, reasons"
 
-# Whoever promises it keeps it, whatever node wrote it before: that one may be about to
-# remove its own.
 _INSERT = """
-    INSERT INTO nostrclient.outbox (
+    INSERT INTO nostrclient.outbox AS old (
         id, event, state, position, queued_at, reasons, owner, lease_until
     )
     VALUES (
@@ -38,7 +36,13 @@ _INSERT = """
     ON CONFLICT (id) DO UPDATE SET
         event = excluded.event, state = excluded.state, position = excluded.position,
         queued_at = excluded.queued_at, reasons = excluded.reasons,
-        owner = excluded.owner, lease_until = excluded.lease_until
+        owner = excluded.owner, lease_until = excluded.lease_until, vouched = false
+    WHERE old.owner IS NULL OR old.owner = excluded.owner OR old.state = 'rejected'
+        OR old.lease_until < {now}
+"""
+# A row that another node holds stays with it; it may not be taken back any more.
+_VOUCH = """
+    UPDATE nostrclient.outbox SET vouched = true WHERE id = :id AND owner <> :owner
 """
 # Of a row that was there: somebody may have removed it for good.
 _CHANGE = """
@@ -50,6 +54,10 @@ _HELD = """
 """
 _DELETE = """
     DELETE FROM nostrclient.outbox WHERE id = :id AND (owner IS NULL OR owner = :owner)
+"""
+_UNDO = """
+    DELETE FROM nostrclient.outbox
+    WHERE id = :id AND (owner IS NULL OR owner = :owner) AND NOT vouched
 """
 _RENEW = """
     UPDATE nostrclient.outbox SET lease_until = {now} + {lease}
@@ -109,7 +117,7 @@ class OutboxRows:
         node's: another one holds them or has removed them. Raises `StoreError`."""
         insert, update = self._values(task["insert"]), self._values(task["update"])
         ids = [row["id"] for row in insert + update]
-        delete = [{"id": row, "owner": self._owner} for row in sorted(task["delete"])]
+        delete, undo = self._names(task["delete"]), self._names(task["undo"])
         foreign: list[str] = []
         within = task["within"]
         until = None if within is None else time.monotonic() + within - COMMIT_SECONDS
@@ -117,6 +125,8 @@ class OutboxRows:
         async def work(connection: Connection) -> None:
             if insert:
                 await self._execute(connection, _INSERT, insert)
+                if self.shared:
+                    await self._execute(connection, _VOUCH, insert)
             if update:
                 await self._execute(connection, _CHANGE, update)
             if ids and self.shared:
@@ -125,6 +135,8 @@ class OutboxRows:
                 foreign.extend(row_id for row_id in ids if row_id not in held)
             if delete:
                 await self._execute(connection, _DELETE, delete)
+            if undo:
+                await self._execute(connection, _UNDO, undo)
 
         await self._transaction(work, until)
         return foreign
@@ -232,6 +244,9 @@ class OutboxRows:
         if ":ids" in query:
             filled = filled.bindparams(bindparam("ids", expanding=True))
         return await connection.conn.execute(filled, values)
+
+    def _names(self, ids: list[str]) -> list[dict[str, Any]]:
+        return [{"id": row_id, "owner": self._owner} for row_id in sorted(ids)]
 
     def _values(self, rows: list["OutboxRow"]) -> list[dict[str, Any]]:
         # In one order on every node, so that none waits for another in a circle.

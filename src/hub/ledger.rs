@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     again_at: Option<Duration>,
     /// Ids that may have a row, and whether they have one for certain.
     rows: Map<EventId, bool>,
+    /// Rows to be removed that were never promised to anybody.
+    undo: Set,
     out: Option<Out>,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Out {
     before: Map<EventId, bool>,
     /// Rows being removed on their own account.
     pub(super) delete: Vec<EventId>,
+    /// Those of them that nobody was promised.
+    undo: Vec<EventId>,
     /// Rows being removed because another one is written.
     pub(super) voids: Vec<Void>,
     /// When the first who waits for a row is told that there is none.
@@ -79,6 +83,13 @@ impl Ledger {
         self.rows.insert(id, true);
     }
 
+    /// The row of this id is to be removed, if there is one: who waited for it was told that there is
+    /// none.
+    pub(super) fn mark_undo(&mut self, id: EventId) {
+        self.undo.insert(id);
+        self.mark(id);
+    }
+
     /// How many rows are outstanding.
     pub(super) fn len(&self) -> usize {
         self.fresh.len() + self.again.len()
@@ -101,6 +112,7 @@ impl Ledger {
     /// There is no row of this id that is ours.
     pub(super) fn has_no_row(&mut self, id: &EventId) {
         self.rows.remove(id);
+        self.undo.remove(id);
     }
 
     /// When [`Self::hand_out`] has something to try again.
@@ -129,9 +141,11 @@ impl Ledger {
         let (update, insert): (Vec<Row>, Vec<Row>) =
             rows.partition(|row| out.before.get(&row.event.id) == Some(&true));
         let voided = out.voids.iter().map(|void| void.id);
-        let delete = out.delete.iter().copied().chain(voided).collect();
+        let undo = out.undo.clone();
+        let gone = out.delete.iter().copied().filter(|id| !undo.contains(id));
+        let delete = gone.chain(voided).collect();
         let within = out.until.map(|until| until.saturating_sub(now));
-        let batch = Batch { number: out.number, insert, update, delete, within };
+        let batch = Batch { number: out.number, insert, update, delete, undo, within };
         self.out = Some(out);
         Some(batch)
     }
@@ -140,12 +154,13 @@ impl Ledger {
     fn collect(&mut self, entries: &Map<EventId, Entry>, now: Duration) -> Option<Out> {
         let ids = self.next_ids(entries, now)?;
         let (mut put, mut delete, mut voids) = (Vec::new(), Vec::new(), Vec::new());
-        let mut until = None;
+        let (mut until, mut undo) = (None, Vec::new());
         let mut before = Map::default();
         for id in ids {
             match entries.get(&id) {
                 Some(entry) if !matches!(entry.stage, Stage::Undoing { .. }) => {
                     put.push((id, entry.position));
+                    self.undo.remove(&id);
                     before.extend(self.rows.insert(id, false).map(|sure| (id, sure)));
                     let withdrawn = succession::withdraws(&entry.event);
                     let by = (id, entry.position);
@@ -162,11 +177,14 @@ impl Ledger {
                         until = Some(until.map_or(*at, |until: Duration| until.min(*at)));
                     }
                 }
-                _ if self.rows.contains_key(&id) => delete.push(id),
-                _ => {}
+                _ if self.rows.contains_key(&id) => {
+                    delete.push(id);
+                    undo.extend(self.undo.contains(&id).then_some(id));
+                }
+                _ => _ = self.undo.remove(&id),
             }
         }
-        Some(Out { number: 0, put, before, delete, voids, until })
+        Some(Out { number: 0, put, before, delete, undo, voids, until })
     }
 
     /// As many as fit into one batch. Those that failed before go first, once in a while and alone.

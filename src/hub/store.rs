@@ -119,7 +119,7 @@ impl Hub {
             if let Stage::Storing { waiters, until, .. } = &mut entry.stage {
                 let (waiters, until) = (std::mem::take(waiters), *until);
                 entry.stage = Stage::Undoing { waiters, why: why.to_owned(), until };
-                self.outbox.ledger.mark(*id);
+                self.outbox.ledger.mark_undo(*id);
             }
         }
         for Void { id, .. } in &out.voids {
@@ -143,6 +143,7 @@ impl Hub {
             accept(&waiters, *id, &good, fx);
         } else {
             self.drop_entry(id);
+            self.outbox.ledger.mark_undo(*id);
             self.refuse(&waiters, *id, why, fx);
         }
     }

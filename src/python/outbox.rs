@@ -26,7 +26,9 @@ pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bou
     dict.set_item("number", number)?;
     dict.set_item("insert", rows(&batch.insert)?)?;
     dict.set_item("update", rows(&batch.update)?)?;
-    dict.set_item("delete", batch.delete.iter().map(|id| hex::encode(id)).collect::<Vec<_>>())?;
+    let names = |ids: &[EventId]| ids.iter().map(|id| hex::encode(id)).collect::<Vec<_>>();
+    dict.set_item("delete", names(&batch.delete))?;
+    dict.set_item("undo", names(&batch.undo))?;
     dict.set_item("within", batch.within.map(|within| within.as_secs_f64()))?;
     Ok(dict)
 }

@@ -191,7 +191,7 @@ impl Disk {
                         let mut rows = lock(&self.rows);
                         let put = batch.insert.into_iter().chain(batch.update);
                         rows.extend(put.map(|row| (row.event.id, row)));
-                        rows.retain(|id, _| !batch.delete.contains(id));
+                        rows.retain(|id, _| !batch.delete.contains(id) && !batch.undo.contains(id));
                     }
                     Input::OutboxStored(number, result)
                 }

@@ -176,7 +176,7 @@ impl World {
             for row in batch.update {
                 assert!(self.rows.insert(row.event.id, row).is_some(), "it was there");
             }
-            for id in batch.delete {
+            for id in batch.delete.into_iter().chain(batch.undo) {
                 self.rows.remove(&id);
             }
         }
