@@ -3,8 +3,11 @@ LNbits or the database goes down."""
 
 import asyncio
 import json
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -280,3 +283,28 @@ async def test_what_is_delivered_during_a_take_over_is_not_sent_again(
     await heard(client)
     last = await fence(client, relay)
     assert relay.published()[sent:] == [orphan, last]
+
+
+async def test_what_one_node_takes_back_another_has_promised(
+    postgres: Postgres, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """A client that was told `false` by one node and `true` by the other."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("rows_child.py")),
+        cwd=tmp_path,
+        env={**os.environ, "LNBITS_DATABASE_URL": postgres.url(DATABASE)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await child.communicate()
+    assert child.returncode == 0
+    assert json.loads(out.splitlines()[-1]) == {
+        "held elsewhere": ["delivered", "vouched"],
+        "left": ["vouched"],
+        "kept": ["vouched"],
+        "gone": ["alone"],
+        "late": ["it took too long", True],
+        "at the end": ["vouched"],
+    }
+    query = "DELETE FROM nostrclient.outbox RETURNING id"
+    assert len(await postgres.query(DATABASE, query)) == 1
