@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from endpoint import Endpoint
+from outbox import Outbox
 
 from scripts.lnbits_server import LNbits
 
@@ -37,3 +38,9 @@ async def endpoint(lnbits: LNbits) -> AsyncIterator[Endpoint]:
     finally:
         await endpoint.close()
     assert not lnbits.process.ended, f"LNbits has ended:\n{lnbits.process.tail()}"
+
+
+@pytest.fixture
+def outbox(endpoint: Endpoint) -> Outbox:
+    """The outbox of that endpoint, empty."""
+    return Outbox(endpoint)

@@ -97,16 +97,21 @@ class Endpoint:
     async def remove(self, url: str) -> httpx.Response:
         return await self.http.request("DELETE", f"{self.base}/relay", json={"url": url})
 
-    async def configure(self, private_ws: bool, public_ws: bool) -> None:
-        config = {"private_ws": private_ws, "public_ws": public_ws}
-        response = await self.http.put(f"{self.base}/config", json=config)
+    async def configure(self, **settings: bool | int) -> None:
+        """Change these settings; the others stay."""
+        response = await self.http.put(f"{self.base}/config", json=settings)
         assert response.status_code == 200, response.text
 
     async def reset(self) -> None:
-        """No relays, both endpoints open: how every test starts."""
+        """No relays, both endpoints open, an empty outbox: how every test starts."""
         for relay in await self.relays():
             assert (await self.remove(relay["url"])).status_code == 200
-        await self.configure(private_ws=True, public_ws=True)
+        await self.configure(private_ws=True, public_ws=True, outbox_size=100)
+        response = await self.http.get(f"{self.base}/outbox")
+        assert response.status_code == 200, response.text
+        for row in response.json()["rows"]:
+            response = await self.http.delete(f"{self.base}/outbox/{row['id']}")
+            assert response.status_code in (200, 404), response.text
 
     async def until_relay(
         self, url: str, seconds: float = 20, **expected: Any

@@ -1,5 +1,6 @@
 """COMPAT, Identity and data: an installed server's database is taken over untouched."""
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -55,6 +56,19 @@ async def test_a_new_installation_has_the_same_tables(endpoint: Endpoint) -> Non
     assert config["extra"][0] == "TEXT"
     assert config["owner_id"][0] == "TEXT"
     assert str(config["owner_id"][2]).strip("'") == "admin"
+    # What came later.
+    outbox = columns(folder, "outbox")
+    assert list(outbox) == [
+        "id",
+        "event",
+        "state",
+        "position",
+        "queued_at",
+        "reasons",
+        "owner",
+        "lease_until",
+    ]
+    assert outbox["id"][3] == 1  # the primary key
 
 
 @pytest.fixture
@@ -75,7 +89,8 @@ def installed(lnbits: LNbits, tmp_path: Path) -> Iterator[LNbits]:
         "UPDATE dbversions SET version = 3 WHERE db = 'nostrclient';",
         CORE_DATABASE,
     )
-    script(folder, f"DROP TABLE relays; DROP TABLE config; {INSTALLED}")
+    tables = ("relays", "config", "outbox")
+    script(folder, "".join(f"DROP TABLE {name};" for name in tables) + INSTALLED)
     server = LNbits(folder)
     yield server
     server.stop()
@@ -114,7 +129,8 @@ async def test_it_is_taken_over(installed: LNbits) -> None:
         assert (await endpoint.relay(used.url))["active"] is True
         assert (await endpoint.relay(switched_off.url))["active"] is False
         response = await endpoint.http.get(f"{endpoint.base}/config")
-        assert response.json() == {"private_ws": False, "public_ws": True}
+        # A setting that came later has its default.
+        assert response.json() == {**json.loads(CONFIG), "outbox_size": 100}
         assert await refused(endpoint.private_url) == 403
         assert await refused(endpoint.public_url) == 101
         client = await endpoint.client()
@@ -123,7 +139,8 @@ async def test_it_is_taken_over(installed: LNbits) -> None:
         kept = "SELECT id, url, active FROM relays ORDER BY rowid"
         assert rows(folder, kept) == table
         assert rows(folder, "SELECT extra, owner_id FROM config") == [(CONFIG, "admin")]
-        assert version(folder) >= 3
+        assert version(folder) == 5
+        assert rows(folder, "SELECT * FROM outbox") == []
         assert (len(used.connected_at), switched_off.connected_at) == (1, [])
 
         # Deleting a relay deletes every row of it.

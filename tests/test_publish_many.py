@@ -1,11 +1,13 @@
 """SPEC 1.3: at most 1,000 events are unanswered at a time."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from endpoint import Endpoint
 from events import Author, Event, ids
-from scripted_relay import Line, ScriptedRelay, silent
+from outbox import Outbox
+from scripted_relay import Line, ScriptedRelay, accept, eose_at_once, silent
 from wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
@@ -25,6 +27,17 @@ async def answers_to(client: WireClient, notes: list[Event]) -> list[list[object
     answers = [client.of("OK", note["id"]) for note in notes]
     assert [len(answer) for answer in answers] == [1] * len(notes)
     return [answer[0].parts[2:] for answer in answers]
+
+
+async def recovers(outbox: Outbox, relay: ScriptedRelay, unanswered: list[str]) -> None:
+    """The relay answers after all: what was in doubt is settled, and nothing else is
+    sent."""
+    relay.on_event, relay.on_req = accept, eose_at_once
+    relay.line.drop()
+    await outbox.until_empty()
+    sent = Counter(ids(relay.published()))
+    assert sorted(sent) == sorted(unanswered)
+    assert max(sent.values()) == 2
 
 
 async def test_a_burst_is_answered_one_by_one(endpoint: Endpoint) -> None:
@@ -75,10 +88,12 @@ async def test_what_comes_on_top_waits_for_its_turn(endpoint: Endpoint) -> None:
     assert sorted(ids(relay.published())) == sorted(ids(notes))
 
 
-async def test_a_burst_past_the_thousand_is_refused(endpoint: Endpoint) -> None:
+async def test_a_burst_past_the_thousand_is_refused(
+    endpoint: Endpoint, outbox: Outbox
+) -> None:
     """To a relay that answers nothing: what waited until then is not sent at the last
     moment, when no answer could come in time."""
-    relay = ScriptedRelay(on_event=silent)
+    relay = ScriptedRelay(on_event=silent, on_req=silent)
     await endpoint.use(relay)
     client, notes = await endpoint.client(), Author().notes(1_100)
     await send_all(client, notes)
@@ -87,15 +102,16 @@ async def test_a_burst_past_the_thousand_is_refused(endpoint: Endpoint) -> None:
     assert len(refused) == 100
     assert all(str(message).startswith("rate-limited:") for message in refused)
     assert len(relay.published()) == MOST_UNANSWERED
+    await recovers(outbox, relay, ids(relay.published()))
 
 
 async def test_what_never_gets_its_turn_is_refused_and_unsent(
-    endpoint: Endpoint,
+    endpoint: Endpoint, outbox: Outbox
 ) -> None:
     """Nothing is answered, and two clients want more than there is room for. They take
     turns, so that places becoming free at the first deadline do not do for the first
     client's rest."""
-    relay = ScriptedRelay(on_event=silent)
+    relay = ScriptedRelay(on_event=silent, on_req=silent)
     await endpoint.use(relay)
     clients = [await endpoint.client(), await endpoint.client()]
     wanted = [Author().notes(2_500), Author().notes(1_500)]
@@ -114,3 +130,4 @@ async def test_what_never_gets_its_turn_is_refused_and_unsent(
                 assert str(message).startswith("rate-limited:")
                 refused += 1
     assert refused > 0
+    await recovers(outbox, relay, ids(relay.published()))

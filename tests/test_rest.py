@@ -16,6 +16,9 @@ pytestmark = pytest.mark.asyncio
 # Where nothing listens: these relays are only entries in a list.
 NOBODY = "ws://127.0.0.1:9"
 
+# What every test starts with.
+SETTINGS = {"private_ws": True, "public_ws": True, "outbox_size": 100}
+
 
 async def test_a_new_installation_has_no_relays(endpoint: Endpoint) -> None:
     assert await endpoint.relays() == []
@@ -50,6 +53,7 @@ async def test_a_relays_entry(endpoint: Endpoint) -> None:
     assert status["duplicates"] == 1
     assert status["forged"] == 0
     assert status["rejected"] == 1
+    assert status["backlog_dropped"] == 0
 
     await relay.stop()
     shown = await endpoint.until_relay(relay.url, connected=False, state="waiting")
@@ -195,7 +199,7 @@ async def test_urls_for_a_wallet(endpoint: Endpoint) -> None:
 
 async def test_the_configuration(endpoint: Endpoint) -> None:
     for private, public in ((False, True), (True, False), (True, True)):
-        config = {"private_ws": private, "public_ws": public}
+        config = {**SETTINGS, "private_ws": private, "public_ws": public}
         response = await endpoint.http.put(f"{endpoint.base}/config", json=config)
         assert response.status_code == 200
         assert response.json() == config
@@ -206,7 +210,7 @@ async def test_the_configuration(endpoint: Endpoint) -> None:
         response = await endpoint.http.put(f"{endpoint.base}/config", json=wrong)
         assert response.status_code in (400, 422)
     response = await endpoint.http.get(f"{endpoint.base}/config")
-    assert response.json() == {"private_ws": True, "public_ws": True}
+    assert response.json() == SETTINGS
 
 
 async def call_test(endpoint: Endpoint, **body: Any) -> httpx.Response:
@@ -276,7 +280,7 @@ ADMIN_CALLS = [
     ("DELETE", "relay", {"url": NOBODY}),
     ("PUT", "relay/test", {"reciever_public_key": "f" * 64, "message": "x"}),
     ("GET", "config", None),
-    ("PUT", "config", {"private_ws": False, "public_ws": False}),
+    ("PUT", "config", {"private_ws": False, "public_ws": False, "outbox_size": 0}),
 ]
 
 
@@ -302,7 +306,7 @@ async def test_only_admins_may(
             assert response.status_code in (401, 403), (headers, response.text)
     assert await endpoint.relays() == []
     config = await endpoint.http.get(f"{endpoint.base}/config")
-    assert config.json() == {"private_ws": True, "public_ws": True}
+    assert config.json() == SETTINGS
 
 
 async def test_a_cookie_is_as_good_as_a_token(endpoint: Endpoint) -> None:
