@@ -67,6 +67,7 @@ async def test_a_new_installation_has_the_same_tables(endpoint: Endpoint) -> Non
         "reasons",
         "owner",
         "lease_until",
+        "vouched",
     ]
     assert outbox["id"][3] == 1  # the primary key
 
