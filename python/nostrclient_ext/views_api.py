@@ -139,8 +139,8 @@ async def api_get_outbox() -> Outbox:
 
 
 @api_router.post("/outbox/{event_id}/retry", dependencies=admin)
-async def api_retry_event(event_id: str) -> Outbox:
-    """Try an event again, a rejected one too. Answers with the outbox."""
+async def api_retry_event(event_id: str) -> None:
+    """Try an event again, a rejected one too."""
     outbox = running().outbox
     try:
         found = await outbox.retry(event_id)
@@ -148,16 +148,13 @@ async def api_retry_event(event_id: str) -> Outbox:
         found = False
     if not found:
         raise NO_SUCH_EVENT
-    return await outbox.view()
 
 
 @api_router.delete("/outbox/{event_id}", dependencies=admin)
-async def api_delete_event(event_id: str) -> Outbox:
-    """Remove an event for good. Answers with the outbox."""
-    outbox = running().outbox
-    if not await outbox.delete(event_id):
+async def api_delete_event(event_id: str) -> None:
+    """Remove an event for good."""
+    if not await running().outbox.delete(event_id):
         raise NO_SUCH_EVENT
-    return await outbox.view()
 
 
 @api_router.get("/status", dependencies=[Depends(require_invoice_key)])
