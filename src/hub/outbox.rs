@@ -310,7 +310,12 @@ impl Hub {
         } else {
             self.stats.superseded.add();
         }
-        self.answer_late(entry, true, "duplicate: its author has published what replaces it", fx);
+        let unanswered = matches!(entry.stage, Stage::Storing { .. } | Stage::Undoing { .. });
+        if unanswered && !entry.doubt {
+            self.outbox.ledger.mark_undo(*id);
+        }
+        let left = entry.doubt;
+        self.answer_late(entry, left, "replaced: its author has published what makes it void", fx);
     }
 
     /// Those who still wait for an answer get this one.

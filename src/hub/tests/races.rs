@@ -3,6 +3,26 @@
 use super::*;
 use crate::outbox::State;
 
+#[test]
+fn what_is_void_before_it_is_written_is_refused() {
+    let mut world = offline();
+    world.add_relay(1, true, false);
+    world.up(1, 1);
+    let number = world.subscribe("s", json!({ "kinds": [5] }));
+    let note = note("void");
+    world.database(Database::Hangs);
+    assert_eq!(world.publish(&note), None);
+    let deletion = event(5, UNIX, &json!([["e", note["id"]]]), "");
+    world.relay_says(1, &json!(["EVENT", number, deletion]));
+    let heard = world.heard();
+    let answer = heard.iter().find(|told| told[0] == "OK").unwrap();
+    assert_eq!((&answer[1], &answer[2]), (&note["id"], &json!(false)), "{heard:?}");
+    world.database(Database::Writes);
+    assert!(world.rows.is_empty());
+    world.up(0, 1);
+    assert_eq!(world.got_events(0), [] as [Value; 0]);
+}
+
 fn offline() -> World {
     let mut world = World::new(0);
     world.away(0);
