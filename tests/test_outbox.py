@@ -163,6 +163,7 @@ async def test_a_bound_below_the_depth(endpoint: Endpoint, outbox: Outbox) -> No
     first, (removed, late, larger, refused) = Author().notes(8), Author().notes(4)
     await queue(client, *first, removed)
     assert (await outbox.resize(8)).status_code == 200
+    assert "9 events are queued, and at most 8 may be" in endpoint.lnbits.log()
     assert (await client.publish(late)).parts[2:] == [False, FULL]
     shown = await outbox.shown()
     assert (shown["size"], shown["queued"]) == (8, 9)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from lnbits.decorators import check_admin, require_invoice_key
+from loguru import logger
 
 from . import relays
 from .core import CoreUnavailable, Running, running
@@ -126,9 +127,16 @@ async def api_update_config(data: ConfigChange) -> Config:
     now on. Answers with all of them."""
     config = await change_config(data.dict(exclude_none=True))
     try:
-        running().core.set_outbox_size(config.outbox_size)
+        core = running().core
     except CoreUnavailable:
-        pass  # read at its start
+        return config  # read at its start
+    core.set_outbox_size(config.outbox_size)
+    queued = core.stats()["outbox"]["queued"]
+    if queued > config.outbox_size:
+        logger.warning(
+            f"nostrclient: {queued} events are queued, and at most {config.outbox_size}"
+            " may be: no more are taken until some are sent."
+        )
     return config
 
 

@@ -310,15 +310,11 @@ impl Hub {
         } else {
             self.stats.superseded.add();
         }
-        let unanswered = matches!(entry.stage, Stage::Storing { .. } | Stage::Undoing { .. });
-        if unanswered && !entry.doubt {
-            self.outbox.ledger.mark_undo(*id);
-        }
         let left = entry.doubt;
         self.answer_late(entry, left, "replaced: its author has published what makes it void", fx);
     }
 
-    /// Those who still wait for an answer get this one.
+    /// Those who still wait for an answer about an entry that was dropped get this one.
     pub(super) fn answer_late(
         &mut self,
         entry: Entry,
@@ -335,6 +331,7 @@ impl Hub {
         if accepted {
             accept(&waiters, entry.event.id, why, fx);
         } else {
+            self.outbox.ledger.mark_undo(entry.event.id);
             self.refuse(&waiters, entry.event.id, why, fx);
         }
     }

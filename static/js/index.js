@@ -14,7 +14,14 @@ window.app = Vue.createApp({
       relays: [],
       config: {public_ws: false, private_ws: false},
       endpoints: {public: null, private: null},
-      outbox: {queued: 0, in_doubt: 0, rejected: 0, size: 0, problem: null},
+      outbox: {
+        queued: 0,
+        in_doubt: 0,
+        rejected: 0,
+        size: 0,
+        problem: null,
+        rows: []
+      },
       newUrl: ''
     }
   },
@@ -28,16 +35,14 @@ window.app = Vue.createApp({
       return `${connected.length} of ${active.length} connected`
     },
     outboxInWords() {
-      const {
-        queued,
-        in_doubt: inDoubt,
-        rejected,
-        size,
-        oldest_age: age
-      } = this.outbox
+      const {queued, in_doubt: inDoubt, rejected, size, rows} = this.outbox
+      const age = this.outbox.oldest_age
       const parts = [`${queued} of at most ${size} events wait for a relay`]
       if (inDoubt) parts.push(`${inDoubt} were sent and not answered`)
       if (queued || inDoubt) parts.push(`the oldest for ${this.duration(age)}`)
+      if (queued > size) parts.push('no more are taken until some are sent')
+      const unreadable = rows.filter(row => row.state === 'unreadable').length
+      if (unreadable) parts.push(`${unreadable} cannot be read, see the log`)
       if (rejected) parts.push(`${rejected} were refused by every relay`)
       return `${parts.join(', ')}.`
     }

@@ -323,6 +323,13 @@ impl World {
     }
 }
 
+/// A world with one relay that is configured and away.
+fn offline() -> World {
+    let mut world = World::new(0);
+    world.away(0);
+    world
+}
+
 /// A signed event.
 fn event(kind: u16, created_at: u64, tags: &Value, content: &str) -> Value {
     let keys = Keys::from_hex(&"7".repeat(64)).unwrap();

@@ -4,13 +4,6 @@ use super::*;
 use crate::constants::{MAX_REJECTED, OUTBOX_RETRY_FIRST, OUTBOX_SIZE};
 use crate::outbox::State;
 
-/// One relay that is configured and away.
-fn offline() -> World {
-    let mut world = World::new(0);
-    world.away(0);
-    world
-}
-
 fn queued(event: &Value) -> Value {
     ok(event, true, "queued: no relay connected")
 }

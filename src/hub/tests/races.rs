@@ -23,12 +23,6 @@ fn what_is_void_before_it_is_written_is_refused() {
     assert_eq!(world.got_events(0), [] as [Value; 0]);
 }
 
-fn offline() -> World {
-    let mut world = World::new(0);
-    world.away(0);
-    world
-}
-
 fn version(number: u64) -> Value {
     event(13_194, UNIX + number, &json!([]), "")
 }

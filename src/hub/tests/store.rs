@@ -5,12 +5,6 @@ use crate::constants::{STORE_PATIENCE, STORE_RETRY};
 
 const FAILED: &str = "error: disk full";
 
-fn offline() -> World {
-    let mut world = World::new(0);
-    world.away(0);
-    world
-}
-
 fn queued(event: &Value) -> Value {
     ok(event, true, "queued: no relay connected")
 }
