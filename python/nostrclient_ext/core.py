@@ -7,17 +7,17 @@ it over, and only the copy that started it can stop it. Nothing happens at impor
 
 import asyncio
 import atexit
-import json
 import secrets
 import sys
 from collections.abc import Coroutine
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from loguru import logger
 
+from .library import CoreUnavailable as CoreUnavailable
+from .library import load
 from .outbox import OutboxKeeper
 
 if TYPE_CHECKING:
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 
 _SHARED = "_nostrclient_running"  # its place among `sys.modules`
 _THIS_COPY = object()  # tells this copy of the extension from others
-_CONFIG = Path(__file__).resolve().parents[2] / "config.json"
-_HOW_TO_BUILD = (
-    "To build it, run `maturin develop --release` in the extension's folder, in the"
-    " Python environment that LNbits runs in (it needs Rust), and restart LNbits."
-)
-
-
-class CoreUnavailable(Exception):
-    """There is no core to use. The text says why, and what to do about it."""
 
 
 class Running:
@@ -121,19 +112,8 @@ def running() -> Running:
 
 
 def _launch(node: str) -> Running:
-    try:
-        library = import_module("nostrclient_core")
-        bridge = import_module("nostrclient_core.bridge")
-    except Exception as exc:
-        raise CoreUnavailable(
-            f"nostrclient's core cannot be loaded: {exc}. {_HOW_TO_BUILD}"
-        ) from exc
-    needed = json.loads(_CONFIG.read_text())["version"]
-    if library.__version__ != needed:
-        raise CoreUnavailable(
-            f"nostrclient {needed} needs its core in the same version, and finds"
-            f" {library.__version__}. {_HOW_TO_BUILD}"
-        )
+    library = load()
+    bridge = import_module(f"{library.__name__}.bridge")
     try:
         return Running(library, bridge.Bridge(library.Core()), node)
     except Exception as exc:
