@@ -109,9 +109,9 @@ class InsideClient:
             return list(self._relays)
 
     @property
-    def running(self) -> Running | None:
-        """The core this client is connected to."""
-        return self._running
+    def unanswered(self) -> int:
+        """Publications the core has not answered yet, or has not had."""
+        return len(self._publications)
 
     # What consumers ask for.
 

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,10 @@ def descriptors() -> int:
 def native_threads() -> list[str]:
     """Of the core, which Python's own list does not have."""
     tasks = Path("/proc/self/task")
-    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+    names: list[str] = []
+    for task in tasks.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            names.append((task / "comm").read_text().strip())
     return [name for name in names if name.startswith("nostrclient")]
 
 

@@ -51,6 +51,11 @@ class RelayManager:
         """The ids of the open subscriptions."""
         return self._inside.subscriptions
 
+    @property
+    def unanswered(self) -> int:
+        """Events handed over of which nobody has said yet that they are in good hands."""
+        return self._inside.unanswered
+
     def add_relay(self, url: str) -> Relay:
         """Use this relay too. One that the owner has not configured is connected to until
         LNbits ends; what he has set for one stays. Raises `ValueError` with a sentence
