@@ -32,8 +32,8 @@ _PACKAGE = "nostrclient_core"
 _LIBRARY = f"{_PACKAGE}/_native.abi3.so"
 _AGAIN = "Install nostrclient's release zip again"
 _BUILD = (
-    "make one with `make wheel` in a checkout of nostrclient and install it in the Python"
-    " environment that LNbits runs in (it needs Rust)"
+    "build its wheel from nostrclient's source (docs/release.md says how), install it in"
+    " LNbits' Python environment and restart LNbits"
 )
 
 _loaded: ModuleType | None = None
@@ -67,7 +67,7 @@ def _find() -> ModuleType:
     if platforms:
         raise CoreUnavailable(
             f"nostrclient {version} has no core for this machine ({platform}), only for"
-            f" {_list(platforms)}. To have one, {_BUILD}, and restart LNbits."
+            f" {_list(platforms)}. To have one, {_BUILD}."
         )
     if bundled:
         found = sorted({path.parent.name for path in bundled})
