@@ -47,17 +47,18 @@ def in_thread(work: Callable[..., Any], *arguments: Any) -> None:
 
 async def test_events_come_into_real_lists(server: Server, relay: ScriptedRelay) -> None:
     old, new, last = Author().notes(3)
-    relay.on_req = stored(old, new)
+    relay.on_req = stored(old)
     await server.start()
     manager.add_subscription("s", [{"kinds": [1]}])
-    found = await arrived("s", 2)
-    assert type(events) is dict and type(found) is list
-    first = found[0]
+    (first,) = await arrived("s")
     assert json.loads(first.event) == old and first.event_id == old["id"]
     assert (first.subscription_id, first.url) == ("s", relay.url)
     await eventually(
         lambda: "s" in NostrRouter.received_subscription_eosenotices, 5, "its EOSE"
     )
+    await relay.line.live(new)
+    found = await arrived("s", 2)
+    assert type(events) is dict and type(found) is list
     # Both ways of taking them out.
     assert [found.pop(0).event_id, found.pop(0).event_id] == ids([old, new])
     await relay.line.live(last)
@@ -129,7 +130,7 @@ async def test_an_event_is_given_once(server: Server, relay: ScriptedRelay) -> N
     await relay.until(lambda: not relay.open_subs(), "CLOSE")
     relay.on_req = stored(old, new)
     manager.add_subscription("s", [{"kinds": [1], "limit": 5}])
-    assert [message.event_id for message in await arrived("s", 2)] == ids([old, new])
+    assert {message.event_id for message in await arrived("s", 2)} == set(ids([old, new]))
     # Another subscription gets it as well.
     manager.add_subscription("other", [{"kinds": [1]}])
     assert len(await arrived("other", 2)) == 2
@@ -160,7 +161,8 @@ async def test_the_next_core_goes_on(server: Server, relay: ScriptedRelay) -> No
     await again.event(live)
     found = await arrived("s", 3)
     # Nothing twice, nothing lost, no order that somebody has given up on, no second EOSE.
-    assert [message.event_id for message in found] == ids([old, missed, live])
+    assert {message.event_id for message in found} == set(ids([old, missed, live]))
+    assert len(found) == 3
     assert "s" not in NostrRouter.received_subscription_eosenotices
 
 
@@ -363,10 +365,10 @@ async def test_what_comes_late_for_an_earlier_subscription_is_not_its_successors
     relay.on_req = silent
     manager.add_subscription("s", [{"kinds": [1]}])
     first = await relay.req()
+    delivered = running.core.stats()["delivered"]
     await first.event(old)
     await first.eose()
     # Both are in the mailbox before the loop gets its turn again.
-    delivered = running.core.stats()["delivered"]
     while running.core.stats()["delivered"] == delivered:
         threading.Event().wait(0.05)
     threading.Event().wait(0.1)
