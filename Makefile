@@ -22,17 +22,23 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.uv/bin:$(PATH)
 
 RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find src -name '*.rs')
 PYTHON_CORE := $(shell find python/nostrclient_core -name '*.py*' -not -name '*.pyc')
+EXTENSION := $(wildcard *.py *.json *.md) LICENSE \
+    $(shell find docs static templates python/nostrclient_ext -type f -not -name '*.pyc')
 RUN := uv run --no-sync
 
 INSTALLED := $(VENV)/.installed
 CORE := $(VENV)/.core
+WHEEL := dist/.wheel
+BUNDLE := dist/.bundle
+OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
 OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
 NODE_TOOLS := node_modules/.package-lock.json
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: rustfmt checkrust stubtest lock postgres
+.PHONY: rustfmt checkrust checkversion stubtest lock postgres
+.PHONY: wheel bundle other-bundle version
 
 help: ## What the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -44,7 +50,7 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-test: $(CORE) $(NODE) $(OWNERS) postgres ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) $(OWNERS) postgres bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest
 
@@ -56,9 +62,25 @@ crash-test: $(CORE) ## Kill LNbits ROUNDS times, and the core alone ten times as
 bench: $(CORE) ## Measure the endpoint of a real LNbits
 	cargo bench --bench endpoint
 
+# --- Releasing -------------------------------------------------------------------------
+
+wheel: $(WHEEL) ## The core for this kind of machine, in dist/wheels
+
+bundle: $(BUNDLE) ## The zip that LNbits installs, with every wheel in dist/wheels
+
+other-bundle: $(OTHER_BUNDLE) ## The same as the next version, for tests of upgrades
+
+# `VERSION` is the new one; without it, the one there is.
+version: ## Say the version, or set it: make version VERSION=0.2.0
+	@$(or $(PYTHON),python3) -m scripts.version $(VERSION)
+
 # --- Checking --------------------------------------------------------------------------
 
-check: mypy pyright checkblack checkruff checkprettier checkrust stubtest ## All checks
+CHECKS := checkversion mypy pyright checkblack checkruff checkprettier checkrust stubtest
+check: $(CHECKS) ## All checks
+
+checkversion: $(INSTALLED) ## Whether the core and the extension have one version
+	$(RUN) python -m scripts.version
 
 mypy: $(CORE) ## Python's types
 	$(RUN) mypy
@@ -102,7 +124,7 @@ rustfmt:
 	cargo fmt
 
 clean: ## Remove what was built and installed (not the data of `make run`)
-	rm -rf .venv .venv-* .uv node_modules tests/node/node_modules target
+	rm -rf .venv .venv-* .uv node_modules tests/node/node_modules target dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -128,6 +150,20 @@ $(CORE): $(INSTALLED) $(RUST) $(PYTHON_CORE) pyproject.toml
 	    if [ -e "$$so" ]; then cp "$$so" "$$so.copy" && mv "$$so.copy" "$$so"; fi; \
 	done
 	maturin develop --release --uv
+	@touch $@
+
+$(WHEEL): $(RUST) $(PYTHON_CORE) pyproject.toml requirements/zig.txt scripts/wheel.sh \
+    | $(INSTALLED)
+	scripts/wheel.sh dist/wheels
+	@touch $@
+
+$(BUNDLE): $(WHEEL) $(EXTENSION) $(wildcard dist/wheels/*.whl) scripts/bundle.py \
+    scripts/manifest.py
+	$(RUN) python -m scripts.bundle
+	@touch $@
+
+$(OTHER_BUNDLE): $(BUNDLE) scripts/other_version.py
+	$(RUN) python -m scripts.other_version
 	@touch $@
 
 $(NODE): $(INSTALLED) requirements/node.txt

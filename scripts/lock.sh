@@ -15,3 +15,4 @@ for lnbits in lnbits-*.in; do
 done
 pin uv.txt uv.in
 pin node.txt node.in
+pin zig.txt zig.in

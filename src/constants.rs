@@ -100,6 +100,9 @@ pub const SEEN_EXACT_LEAST: usize = 256;
 pub const SEEN_FUTURE: u64 = 60;
 /// How many of those one subscription takes.
 pub const SEEN_FUTURE_MAX: usize = 1_024;
+/// Full ids remembered of what an inside client was given for one subscription id, over all cores of
+/// the process; with the fingerprints some 70,000 events.
+pub const INSIDE_MEMORY: usize = 4_096;
 /// Verified events kept for the copies that other subscriptions will be sent, in all.
 pub const RECENT_EVENTS: usize = 8_192;
 /// The same in bytes.
@@ -168,6 +171,12 @@ pub const MAX_SUBSCRIPTIONS: usize = 256;
 pub const MAX_FILTERS: usize = 100;
 /// Bytes of all filters of one client. Each is kept, and sent to every relay.
 pub const MAX_FILTER_BYTES: usize = 1 << 20;
+/// Clients inside this process, each standing for any number of other extensions.
+pub const MAX_INSIDE_CLIENTS: usize = 256;
+/// Subscriptions of one of them.
+pub const MAX_INSIDE_SUBSCRIPTIONS: usize = 10_000;
+/// Bytes of all its filters.
+pub const MAX_INSIDE_FILTER_BYTES: usize = 16 << 20;
 /// Default limit of clients in all.
 pub const MAX_CLIENTS: usize = 2_000;
 /// Default limit of messages per second and client, on average over `RATE_WINDOW`.

@@ -175,6 +175,11 @@ impl Slot {
     /// The oldest waiting messages, at most `most`, as JSON. The client is named again when more
     /// come; what is left over after `most` is for the caller to fetch without being called.
     pub fn drain(&self, most: usize) -> Vec<String> {
+        self.drain_replies(most).iter().map(Reply::to_json).collect()
+    }
+
+    /// The same as they are.
+    pub fn drain_replies(&self, most: usize) -> Vec<Reply> {
         let Shared { bell, listed, messages, bytes, .. } = &*self.shared;
         listed.store(false, SeqCst);
         let mut out = Vec::new();
@@ -183,7 +188,7 @@ impl Slot {
             messages.fetch_sub(1, SeqCst);
             bytes.fetch_sub(size, SeqCst);
             bell.bytes.fetch_sub(size, SeqCst);
-            out.push(reply.to_json());
+            out.push(reply);
         }
         out
     }

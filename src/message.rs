@@ -13,6 +13,7 @@ use crate::constants::MAX_SUBSCRIPTION_ID;
 use crate::event::{Event, EventId};
 use crate::filter::Filter;
 use crate::hex;
+use crate::hub::RelayId;
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub enum ClientMessage {
         id: Box<str>,
         /// One or more.
         filters: Vec<Filter>,
+        /// Only from inside this process: it goes on with one that has had its EOSE, and events
+        /// since then (unix seconds) may have been missed.
+        since: Option<u64>,
     },
     /// `["CLOSE", id]`
     Close {
@@ -104,7 +108,7 @@ impl ClientMessage {
                 let filters: Result<_, String> =
                     parts[2..].iter().map(|filter| Filter::parse(filter)).collect();
                 match filters {
-                    Ok(filters) => Ok(Self::Req { id, filters }),
+                    Ok(filters) => Ok(Self::Req { id, filters, since: None }),
                     Err(why) => Err(closed(format!("invalid: {why}"))),
                 }
             }
@@ -140,6 +144,8 @@ pub enum Reply {
         id: Arc<str>,
         /// A verified event.
         event: Arc<Event>,
+        /// Where it came from first.
+        relay: RelayId,
     },
     /// The end of stored events.
     Eose {
@@ -164,17 +170,35 @@ pub enum Reply {
     },
     /// A sentence for a person.
     Notice(String),
+    /// Something about a relay, for clients inside this process only.
+    Relay {
+        /// Which.
+        relay: RelayId,
+        /// What.
+        news: RelayNews,
+    },
+}
+
+/// What clients inside this process are told about a relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayNews {
+    /// It takes events and subscriptions from now on.
+    Connected,
+    /// It has said something for people.
+    Notice(Box<str>),
 }
 
 impl Reply {
     /// About how many bytes [`Reply::to_json`] takes.
     pub fn size(&self) -> usize {
         24 + match self {
-            Self::Event { id, event } => id.len() + event.json.len(),
+            Self::Event { id, event, .. } => id.len() + event.json.len(),
             Self::Eose { id } => id.len(),
             Self::Ok { why, .. } => 64 + why.len(),
             Self::Closed { id, why } => id.len() + why.len(),
             Self::Notice(text) => text.len(),
+            Self::Relay { news: RelayNews::Notice(text), .. } => text.len(),
+            Self::Relay { news: RelayNews::Connected, .. } => 0,
         }
     }
 
@@ -182,7 +206,7 @@ impl Reply {
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(self.size() + 8);
         match self {
-            Self::Event { id, event } => {
+            Self::Event { id, event, .. } => {
                 out.push_str("[\"EVENT\",");
                 push_string(id, &mut out);
                 out.push(',');
@@ -206,6 +230,14 @@ impl Reply {
             }
             Self::Notice(text) => {
                 out.push_str("[\"NOTICE\",");
+                push_string(text, &mut out);
+            }
+            Self::Relay { news, .. } => {
+                out.push_str("[\"NOTICE\",");
+                let text = match news {
+                    RelayNews::Connected => "a relay has connected",
+                    RelayNews::Notice(text) => text,
+                };
                 push_string(text, &mut out);
             }
         }

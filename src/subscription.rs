@@ -76,6 +76,8 @@ pub struct Subscription {
     pub id: Arc<str>,
     /// As the client gave them, less those nothing can match.
     pub filters: Vec<Filter>,
+    /// The only relays its client wants; `None`: those set for reading.
+    pub only: Option<Box<[RelayId]>>,
     /// What was given already.
     pub seen: Seen,
     /// Every readable relay.
@@ -108,6 +110,7 @@ impl Subscription {
             client,
             id,
             filters,
+            only: None,
             seen: Seen::default(),
             parts: relays
                 .map(|relay| Part { relay, stage: Stage::Unasked, holds: true, gap: None })
@@ -121,6 +124,20 @@ impl Subscription {
             first_eose: None,
             last_stored: now.mono,
         }
+    }
+
+    /// It goes on with an earlier one that has had its EOSE; events since then (unix seconds) may
+    /// have been missed. So it is asked for as after the loss of a relay (SPEC 3.7).
+    pub fn resume(&mut self, since: u64) {
+        self.phase = Phase::Live;
+        for part in &mut self.parts {
+            (part.holds, part.gap) = (false, Some(since));
+        }
+    }
+
+    /// Whether its client wants this relay, which is set for reading or not.
+    pub fn wants(&self, relay: RelayId, read: bool) -> bool {
+        self.only.as_ref().map_or(read, |only| only.contains(&relay))
     }
 
     /// The relay's part, if it has one.

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+CONFIG = Path(__file__).resolve().parent.parent / "config.json"
+
 
 def test_it_answers_at_any_time_and_from_any_thread(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
@@ -21,6 +23,8 @@ def test_it_answers_at_any_time_and_from_any_thread(tmp_path: Path) -> None:
     relays = {"configured": 2, "connected": 0, "writable": 0}
     nothing = {"depth": 0, "size": 100, "oldest_age": None}
     assert seen["before"] == seen["after"] == "nostrclient is not started."
+    version = seen["empty"].pop("version")
+    assert version == json.loads(CONFIG.read_text())["version"]
     assert seen["empty"] == {"relays": relays, "outbox": nothing}
     waits = seen["one waits"]["outbox"]
     assert waits["depth"] == 1 and 0 <= waits["oldest_age"] < 10

@@ -10,6 +10,7 @@ from ._native import (
     Core,
     CoreBusy,
     CoreStopped,
+    Memory,
     TooManyClients,
     __version__,
     encrypt_nip04,
@@ -28,6 +29,7 @@ from .shapes import (
     RelayStatus,
     Stats,
     StoreTask,
+    Told,
 )
 
 __all__ = [
@@ -38,12 +40,14 @@ __all__ = [
     "CoreStopped",
     "KeyPair",
     "Limits",
+    "Memory",
     "OutboxEntry",
     "OutboxRow",
     "OutboxStats",
     "RelayStatus",
     "Stats",
     "StoreTask",
+    "Told",
     "TooManyClients",
     "__version__",
     "encrypt_nip04",

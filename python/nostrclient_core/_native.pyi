@@ -10,6 +10,7 @@ from .shapes import (
     RelayStatus,
     Stats,
     StoreTask,
+    Told,
 )
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Core",
     "CoreBusy",
     "CoreStopped",
+    "Memory",
     "TooManyClients",
     "__version__",
     "encrypt_nip04",
@@ -67,9 +69,28 @@ class Client:
 
     def drain(self, most: int) -> list[str]:
         """The messages waiting for this client, oldest first, at most `most`."""
+    # For clients from `Core.connect_inside()`:
+
+    def drain_parts(self, most: int) -> list[Told]:
+        """As `drain`, read already."""
+
+    def resume(self, req: str, since: int) -> bool:
+        """As `feed`, for a REQ that goes on with one that has had its EOSE, on an earlier
+        connection; events since then (unix seconds) may have been missed. There is no
+        second EOSE, and no ephemeral event that is replayed."""
 
     def disconnect(self) -> None:
         """The client is gone: ends its subscriptions. Also on garbage collection."""
+
+@final
+class Memory:
+    """Which events somebody has been given. Outlives a core. Thread-safe, and bounded:
+    what it has forgotten it takes for given."""
+
+    def __new__(cls) -> Memory: ...
+    def insert(self, id: str, created_at: int) -> bool:  # noqa: A002
+        """Note that this event (64 hex, unix seconds) is given. False: it was before, or
+        may have been. Raises `ValueError` for what is no id."""
 
 @final
 class Core:
@@ -91,6 +112,19 @@ class Core:
 
     def connect(self) -> Client:
         """Admit a client. Raises `TooManyClients` or `CoreStopped`."""
+
+    def connect_inside(self) -> Client:
+        """Admit a client inside this process, which the limits are not meant for. It is
+        told what its relays say for people, and when they connect. Raises as
+        `connect`."""
+
+    def use_relays(self, client: Client, urls: list[str]) -> None:
+        """From now on this client from `connect_inside` subscribes at these relays and
+        publishes to them, and to no others. Those the owner has not configured are
+        connected to for as long as some client wants them. What it has subscribed to
+        before stays where it is. Raises `ValueError` with a sentence for a wrong url, and
+        changes nothing then.
+        """
 
     def add_relay(self, url: str, read: bool = True, write: bool = True) -> bool:
         """Connect to a relay and keep it connected. False: already there (its switches

@@ -7,8 +7,26 @@ thread. Ends with `stop()`.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 from ._native import STORE, Client, Core
+
+
+class Woken(Protocol):
+    """Whoever waits for something of a client."""
+
+    def wake(self) -> None:
+        """Something changed for it. Called on the loop's thread."""
+
+
+class Inside:
+    """A client inside this process: `wake` is called when it has mail."""
+
+    __slots__ = ("wake",)
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
 
 
 class Connection:
@@ -49,7 +67,8 @@ class Bridge:
         self.loop = asyncio.get_running_loop()
         self.store = asyncio.Event()
         """Set when `core.store_task()` has something. The rows' keeper clears it."""
-        self._connections: dict[int, Connection] = {}
+        self.stopped = False
+        self._connections: dict[int, Woken] = {}
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)
 
@@ -60,12 +79,26 @@ class Bridge:
         self._connections[client.token] = connection
         return connection
 
+    def connect_inside(self, wake: Callable[[], None]) -> Client:
+        """Admit a client inside this process. `wake` is called on the loop's thread when
+        there is something to drain, when it may be fed again and when it was closed. To
+        be ended with `disconnect_inside`. Both from any thread. Raises as `connect`."""
+        client = self.core.connect_inside()
+        self._connections[client.token] = Inside(wake)
+        return client
+
+    def disconnect_inside(self, client: Client) -> None:
+        """Ends the client's subscriptions. Idempotent."""
+        self._connections.pop(client.token, None)
+        client.disconnect()
+
     def forget(self, connection: Connection) -> None:
         """Called by `Connection.close`."""
         self._connections.pop(connection.client.token, None)
 
     def stop(self) -> None:
         """Stop the core and let every client's tasks see that it is over. Idempotent."""
+        self.stopped = True
         self._detach()
         self.core.stop()
         for connection in list(self._connections.values()):

@@ -1,6 +1,14 @@
 """The shapes of what the core takes and gives, for type checkers and readers."""
 
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
+
+Told: TypeAlias = tuple[str, str, str, str, str, int]
+"""What a client inside this process is told: verb, name, text, url, event id, date.
+
+EVENT: subscription id, the event's JSON, the relay it came from first, its id (64 hex)
+and date (unix seconds). EOSE: subscription id. CLOSED: subscription id, reason. OK and
+REFUSED: event id, reason. NOTICE: the text, and the relay unless the core itself says it.
+CONNECTED: the relay. What is not named is empty or 0."""
 
 
 class Limits(TypedDict):
@@ -19,6 +27,7 @@ class RelayStatus(TypedDict):
     url: str
     read: bool
     write: bool
+    listed: bool  # the owner has configured it; else clients inside have named it
     state: str  # "connecting" | "connected" | "waiting" (for the next attempt)
     authentication_required: bool
     next_attempt: float | None  # unix seconds, while waiting

@@ -1,39 +1,39 @@
 """The one running core of this process: who has it, how it starts and ends.
 
-LNbits may load this extension more than once in a process, under several names and
-versions. The running core is kept where every copy finds it: the newest `start` takes
-it over, and only the copy that started it can stop it. Nothing happens at import.
+LNbits may load this extension more than once in a process (`process.py`). The newest copy
+that was started owns the core; what an older copy is told then changes nothing. Nothing
+happens at import.
 """
 
 import asyncio
 import atexit
-import json
 import secrets
-import sys
+import time
 from collections.abc import Coroutine
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loguru import logger
 
+from .library import CoreUnavailable, load
 from .outbox import OutboxKeeper
+from .process import LOCK, shared
 
 if TYPE_CHECKING:
     from nostrclient_core.bridge import Bridge
 
-_SHARED = "_nostrclient_running"  # its place among `sys.modules`
-_THIS_COPY = object()  # tells this copy of the extension from others
-_CONFIG = Path(__file__).resolve().parents[2] / "config.json"
-_HOW_TO_BUILD = (
-    "To build it, run `maturin develop --release` in the extension's folder, in the"
-    " Python environment that LNbits runs in (it needs Rust), and restart LNbits."
-)
+__all__ = ["CoreUnavailable", "Running", "join", "leave", "running", "start", "stop"]
+
+_NOT_STARTED = "nostrclient is not started."
 
 
-class CoreUnavailable(Exception):
-    """There is no core to use. The text says why, and what to do about it."""
+class InsideClient(Protocol):
+    """A client in this process. It comes with the copy of the extension that somebody
+    imported first, and works with the core of any other."""
+
+    def attach(self, running: "Running") -> None:
+        """There is a core: use it, until it closes the client. From any thread."""
 
 
 class Running:
@@ -47,6 +47,11 @@ class Running:
         self.relays_known = asyncio.Event()
         """Set once the core has the database's relays. Before that no client is served:
         its EOSE would not wait for relays that are still to come."""
+        self.switched_off: set[str] = set()
+        """Relays the owner does not want, whatever an extension asks for."""
+        self.missed_since: int | None = None
+        """When it stopped (unix seconds), if all relays were connected then: what came
+        before has been delivered."""
         self._tasks: set[asyncio.Task[None]] = set()
         # LNbits ends without stopping its extensions. The core's threads write to
         # Python's log, so they have to end before the interpreter does.
@@ -58,25 +63,44 @@ class Running:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def serve(self) -> None:
+        """The core has its relays: let the clients in."""
+        with LOCK:
+            self.relays_known.set()
+            if _state().running is self:
+                for client in list(_clients()):
+                    client.attach(self)
+
     def stop(self) -> None:
         """End the core, its relays, its clients' sockets and the background tasks."""
         for task in list(self._tasks):
             task.cancel()
+        if all(relay["state"] == "connected" for relay in self.core.relays()):
+            self.missed_since = int(time.time())
         self.bridge.stop()
         atexit.unregister(self.core.stop)
 
 
-class _Shared(ModuleType):
-    """What all copies of the extension in this process share."""
+class _State:
+    """What the copies have to agree on. `owner` is the number of the copy whose core
+    runs."""
 
     running: Running | None = None
-    owner: object = None
+    owner = 0
+    newest = 0
     node: str | None = None  # this process among those that share a database
-    problem = "nostrclient is not started."
+    problem = _NOT_STARTED
 
 
-def _shared() -> _Shared:
-    return cast(_Shared, sys.modules.setdefault(_SHARED, _Shared(_SHARED)))
+_number = 0  # of this copy, from its first start on
+
+
+def _state() -> _State:
+    return shared("state", _State)
+
+
+def _clients() -> list[InsideClient]:
+    return shared("clients", list)
 
 
 def start() -> Running | None:
@@ -84,57 +108,80 @@ def start() -> Running | None:
 
     Without a usable core LNbits goes on: the log says why, and so does `running`.
     """
-    shared = _shared()
-    if shared.running is not None:
-        if shared.owner is _THIS_COPY:
-            return None
-        shared.running.stop()
-        shared.running = None
-    shared.owner = _THIS_COPY
-    shared.node = shared.node or secrets.token_hex(8)
-    try:
-        shared.running = _launch(shared.node)
-    except CoreUnavailable as exc:
-        shared.problem = str(exc)
-        logger.error(exc)
-    return shared.running
+    global _number
+    with LOCK:
+        state = _state()
+        if not _number:
+            state.newest += 1
+            _number = state.newest
+        if state.running is not None:
+            if state.owner == _number:
+                return None
+            if state.owner > _number:
+                logger.warning(
+                    "An older copy of nostrclient was started while a newer one runs, and"
+                    " is left alone. To run it, restart LNbits."
+                )
+                return None
+            state.running.stop()
+            state.running = None
+        state.owner = _number
+        state.node = state.node or secrets.token_hex(8)
+        try:
+            state.running = _launch(state.node)
+        except CoreUnavailable as exc:
+            state.problem = str(exc)
+            logger.error(exc)
+        return state.running
 
 
 def stop() -> None:
     """Stop the core, if this copy of the extension started it."""
-    shared = _shared()
-    if shared.owner is not _THIS_COPY:
-        return
-    if shared.running is not None:
-        shared.running.stop()
-    shared.running = None
-    shared.owner = None
-    shared.problem = _Shared.problem
+    with LOCK:
+        state = _state()
+        if not _number or state.owner != _number:
+            return
+        if state.running is not None:
+            state.running.stop()
+        state.running = None
+        state.owner = 0
+        state.problem = _NOT_STARTED
 
 
 def running() -> Running:
     """The running core, whichever copy started it. Raises `CoreUnavailable`."""
-    shared = _shared()
-    if shared.running is None:
-        raise CoreUnavailable(shared.problem)
-    return shared.running
+    state = _state()
+    found = state.running
+    if found is None:
+        raise CoreUnavailable(state.problem)
+    return found
+
+
+def join(client: InsideClient) -> None:
+    """From now on this client gets every core that runs in this process. Idempotent, from
+    any thread."""
+    with LOCK:
+        clients = _clients()
+        if client in clients:
+            return
+        clients.append(client)
+        found = _state().running
+        if found is not None and found.relays_known.is_set():
+            client.attach(found)
+
+
+def leave(client: InsideClient) -> None:
+    """This client gets no core any more. Idempotent, from any thread."""
+    with LOCK:
+        clients = _clients()
+        if client in clients:
+            clients.remove(client)
 
 
 def _launch(node: str) -> Running:
+    library = load()
     try:
-        library = import_module("nostrclient_core")
-        bridge = import_module("nostrclient_core.bridge")
-    except Exception as exc:
-        raise CoreUnavailable(
-            f"nostrclient's core cannot be loaded: {exc}. {_HOW_TO_BUILD}"
-        ) from exc
-    needed = json.loads(_CONFIG.read_text())["version"]
-    if library.__version__ != needed:
-        raise CoreUnavailable(
-            f"nostrclient {needed} needs its core in the same version, and finds"
-            f" {library.__version__}. {_HOW_TO_BUILD}"
-        )
-    try:
+        bridge = import_module(f"{library.__name__}.bridge")
         return Running(library, bridge.Bridge(library.Core()), node)
     except Exception as exc:
         raise CoreUnavailable(f"nostrclient's core cannot start: {exc}") from exc

@@ -28,6 +28,7 @@ class Relay(BaseModel):
     active: bool | None = None
     read: bool = True
     write: bool = True
+    configured: bool = True  # False: other extensions have named it, the owner has not
     connected: bool | None = None
     connected_string: str | None = None
     state: str | None = None  # connecting, connected, waiting, inactive or invalid
@@ -160,6 +161,7 @@ class OutboxStatus(BaseModel):
 class Status(BaseModel):
     """Whether Nostr works right now."""
 
+    version: str  # of the core that runs
     relays: RelaysStatus
     outbox: OutboxStatus
 

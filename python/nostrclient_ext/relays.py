@@ -31,12 +31,18 @@ async def connect_all(running: Running) -> None:
 
 
 async def list_relays(running: Running) -> list[Relay]:
-    """Every relay once, with its state now."""
+    """Every relay once, with its state now; last those that extensions have named."""
     now = time.time()
     states = {state["url"]: state for state in running.core.relays()}
-    return [
+    known = await _rows_by_url(running)
+    configured = [
         _with_state(running, _merged(rows), states.get(url), now)
-        for url, rows in (await _rows_by_url(running)).items()
+        for url, rows in known.items()
+    ]
+    return configured + [
+        _with_state(running, _of_extensions(state), state, now)
+        for url, state in states.items()
+        if url not in known
     ]
 
 
@@ -79,6 +85,7 @@ async def remove(running: Running, given: str | None) -> None:
         for row in (await _rows_by_url(running)).get(url, []):
             if row.id is not None:
                 await delete_relay(row.id)
+        running.switched_off.discard(url)
         running.core.remove_relay(url)
 
 
@@ -125,8 +132,10 @@ def _switches(wanted: RelaySwitches) -> dict[str, bool]:
 def _apply(running: Running, url: str, relay: Relay) -> None:
     """Let the core do what the relay's switches say."""
     if not relay.active:
+        running.switched_off.add(url)
         running.core.remove_relay(url)
         return
+    running.switched_off.discard(url)
     try:
         running.core.add_relay(url, relay.read, relay.write)
     except ValueError as exc:
@@ -161,6 +170,12 @@ def _with_state(
             ),
         }
     )
+
+
+def _of_extensions(state: "CoreStatus") -> Relay:
+    """A relay that is in no row: other extensions have named it."""
+    url = state["url"]
+    return Relay(id=url, url=url, active=True, read=True, write=True, configured=False)
 
 
 def _without_state(running: Running, relay: Relay) -> Relay:

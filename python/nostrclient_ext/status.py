@@ -13,12 +13,14 @@ from .models import OutboxStatus, RelaysStatus, Status
 def nostr_status() -> Status:
     """The relays' and the outbox's numbers. From any thread, at once, without a look at
     the database. Raises `CoreUnavailable` while there is no core to ask."""
-    core = running().core
-    relays = core.relays()
+    found = running()
+    core = found.core
+    relays = [relay for relay in core.relays() if relay["listed"]]
     connected = [relay for relay in relays if relay["state"] == "connected"]
     outbox = core.stats()["outbox"]
     oldest = outbox["oldest"]
     return Status(
+        version=found.library.__version__,
         relays=RelaysStatus(
             configured=len(relays),
             connected=len(connected),

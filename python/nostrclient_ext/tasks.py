@@ -38,7 +38,7 @@ async def _connect_relays(started: core.Running) -> None:
         try:
             started.core.set_outbox_size((await get_config()).outbox_size)
             await connect_all(started)
-            started.relays_known.set()
+            started.serve()
             return
         except Exception as exc:
             logger.error(

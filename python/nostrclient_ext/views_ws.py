@@ -15,6 +15,7 @@ from loguru import logger
 
 from .core import CoreUnavailable, running
 from .endpoints import BASE, asked_id, is_open, is_public
+from .router import NostrRouter, all_routers
 
 if TYPE_CHECKING:
     from nostrclient_core.bridge import Connection
@@ -67,12 +68,15 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     except running_core.library.CoreStopped:
         await websocket.close()
         return
+    router = NostrRouter(websocket)
+    all_routers.append(router)
     try:
         await websocket.accept()
         await _serve(websocket, connection)
     except GONE:
         pass  # it went away while the connection was made
     finally:
+        all_routers.remove(router)
         connection.close()
 
 

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::constants::{INBOX_BYTES, INBOX_MESSAGES, SOURCE_BUDGET, SOURCE_EVENT_COST};
-use crate::hub::{ClientId, Input, Limits, Ticket};
-use crate::mailbox::{CLOSE_TRY_LATER, Mailbox, Slot, mailbox};
-use crate::message::ClientMessage;
+use crate::constants::{
+    INBOX_BYTES, INBOX_MESSAGES, MAX_INSIDE_CLIENTS, SOURCE_BUDGET, SOURCE_EVENT_COST,
+};
+use crate::hub::{ClientId, Input, Limits, RelayId, Role, Ticket};
+use crate::mailbox::{CLOSE_TRY_LATER, Slot, mailbox};
+use crate::message::{ClientMessage, Reply};
 
 use super::{Arrival, CoreError, Shared, lock};
 
@@ -22,6 +24,7 @@ const HEAD: usize = 16 << 10;
 pub struct ClientHandle {
     /// Names the client in [`super::Core::ready`].
     pub id: ClientId,
+    role: Role,
     inbox: mpsc::Sender<Text>,
     door: Arc<Door>,
     shared: Arc<Shared>,
@@ -39,16 +42,29 @@ struct Door {
     left: AtomicBool,
 }
 
+/// What waits in a client's inbox.
 #[derive(Debug)]
 enum Text {
     Whole(Box<str>),
     TooLong(Box<str>),
+    /// A REQ that goes on with an earlier one, since this date (unix seconds).
+    Resumed(Box<str>, u64),
+    /// The relays the client wants from now on.
+    Relays(Box<[RelayId]>),
 }
 
-pub(super) fn connect(shared: &Arc<Shared>, runtime: &Handle) -> Result<ClientHandle, CoreError> {
-    let max = shared.limits.max_clients;
-    if shared.connected.fetch_add(1, SeqCst) >= max {
-        shared.connected.fetch_sub(1, SeqCst);
+pub(super) fn connect(
+    shared: &Arc<Shared>,
+    role: Role,
+    runtime: &Handle,
+) -> Result<ClientHandle, CoreError> {
+    let max = match role {
+        Role::Outside => shared.limits.max_clients,
+        Role::Inside => MAX_INSIDE_CLIENTS,
+    };
+    let connected = &shared.connected[role as usize];
+    if connected.fetch_add(1, SeqCst) >= max {
+        connected.fetch_sub(1, SeqCst);
         return Err(CoreError::TooManyClients(max));
     }
     let id = shared.numbers.fetch_add(1, SeqCst);
@@ -64,20 +80,34 @@ pub(super) fn connect(shared: &Arc<Shared>, runtime: &Handle) -> Result<ClientHa
     // Twice the bound at which the reader is asked to wait: who does not wait is cut off.
     let (inbox, messages) = mpsc::channel(INBOX_MESSAGES * 2);
     let router = lock(&shared.router).clone();
-    runtime.spawn(serve(id, Arc::clone(&door), messages, mailbox, shared.limits, router));
-    Ok(ClientHandle { id, inbox, door, shared: Arc::clone(shared) })
+    let joined = Arrival::Joined(id, role, mailbox);
+    runtime.spawn(serve(id, joined, Arc::clone(&door), messages, shared.limits, router));
+    Ok(ClientHandle { id, role, inbox, door, shared: Arc::clone(shared) })
 }
 
 impl ClientHandle {
     /// Hands over one message. False: call no more until [`Self::is_writable`].
     pub fn feed(&self, text: &str) -> bool {
-        let Door { slot, messages, bytes, paused, .. } = &*self.door;
         let max = self.shared.limits.max_message_length;
-        let text = if text.len() > max {
+        self.hand_over(if text.len() > max {
             Text::TooLong(text[..text.floor_char_boundary(HEAD.min(max))].into())
         } else {
             Text::Whole(text.into())
-        };
+        })
+    }
+
+    /// Hands over a REQ that goes on with one that has had its EOSE, on an earlier connection;
+    /// events since this date (unix seconds) may have been missed. Only for clients inside.
+    pub fn resume(&self, req: &str, since: u64) -> bool {
+        self.hand_over(Text::Resumed(req.into(), since))
+    }
+
+    pub(super) fn use_relays(&self, relays: Box<[RelayId]>) {
+        self.hand_over(Text::Relays(relays));
+    }
+
+    fn hand_over(&self, text: Text) -> bool {
+        let Door { slot, messages, bytes, paused, .. } = &*self.door;
         let waiting = bytes.fetch_add(text.size(), SeqCst) + text.size();
         let count = messages.fetch_add(1, SeqCst) + 1;
         let full = count >= INBOX_MESSAGES || waiting >= INBOX_BYTES;
@@ -101,6 +131,25 @@ impl ClientHandle {
         self.door.slot.drain(most)
     }
 
+    /// The same as they are, with the urls of the relays they came from or are about.
+    pub fn drain_parts(&self, most: usize) -> Vec<(Reply, String)> {
+        let replies = self.door.slot.drain_replies(most);
+        let urls = if replies.is_empty() { Vec::new() } else { self.shared.urls() };
+        let url_of = |reply: &Reply| match reply {
+            Reply::Event { relay, .. } | Reply::Relay { relay, .. } => {
+                urls.iter().find(|(id, _)| id == relay).map(|(_, url)| url.clone())
+            }
+            _ => None,
+        };
+        replies
+            .into_iter()
+            .map(|reply| {
+                let url = url_of(&reply).unwrap_or_default();
+                (reply, url)
+            })
+            .collect()
+    }
+
     /// Close code and reason, once the core has ended the connection.
     pub fn closed(&self) -> Option<(u16, &'static str)> {
         self.door.slot.closed()
@@ -109,7 +158,10 @@ impl ClientHandle {
     /// The client is gone. What it said before still counts.
     pub fn disconnect(&self) {
         if !self.door.left.swap(true, SeqCst) {
-            self.shared.connected.fetch_sub(1, SeqCst);
+            if self.role == Role::Inside {
+                self.shared.release_relays(self.id);
+            }
+            self.shared.connected[self.role as usize].fetch_sub(1, SeqCst);
             self.door.gone.notify_one();
         }
     }
@@ -124,7 +176,8 @@ impl Drop for ClientHandle {
 impl Text {
     const fn size(&self) -> usize {
         match self {
-            Self::Whole(text) | Self::TooLong(text) => text.len(),
+            Self::Whole(text) | Self::TooLong(text) | Self::Resumed(text, _) => text.len(),
+            Self::Relays(relays) => size_of_val(&**relays),
         }
     }
 }
@@ -132,15 +185,15 @@ impl Text {
 /// The client's task.
 async fn serve(
     id: ClientId,
+    joined: Arrival,
     door: Arc<Door>,
     mut inbox: mpsc::Receiver<Text>,
-    mailbox: Mailbox,
     limits: Limits,
     router: mpsc::Sender<Arrival>,
 ) {
     let budget = Arc::new(Semaphore::new(SOURCE_BUDGET));
     // A router that is gone has closed the client's mailbox, which is all there is to do.
-    let mut open = router.send(Arrival::Joined(id, mailbox)).await.is_ok();
+    let mut open = router.send(joined).await.is_ok();
     while open {
         let text = tokio::select! {
             biased;
@@ -154,12 +207,26 @@ async fn serve(
         let Some(text) = text else { break };
         let size = text.size();
         let message = match text {
-            Text::Whole(text) => ClientMessage::parse(&text, limits.max_filters),
-            Text::TooLong(head) => ClientMessage::too_long(&head, limits.max_message_length),
+            Text::Whole(text) => Some(ClientMessage::parse(&text, limits.max_filters)),
+            Text::TooLong(head) => Some(ClientMessage::too_long(&head, limits.max_message_length)),
+            Text::Resumed(text, at) => {
+                let mut message = ClientMessage::parse(&text, limits.max_filters);
+                if let ClientMessage::Req { since, .. } = &mut message {
+                    *since = Some(at);
+                }
+                Some(message)
+            }
+            Text::Relays(relays) => {
+                let wanted = Input::ClientRelays(id, relays);
+                open = router.send(Arrival::Input(wanted)).await.is_ok();
+                None
+            }
         };
-        let ticket = ticket(&budget, &message).await;
-        let said = Arrival::Input(Input::ClientSaid(id, message, ticket));
-        open = router.send(said).await.is_ok();
+        if let Some(message) = message {
+            let ticket = ticket(&budget, &message).await;
+            let said = Input::ClientSaid(id, message, ticket);
+            open = router.send(Arrival::Input(said)).await.is_ok();
+        }
         door.settle(size);
     }
     let _ = router.send(Arrival::Input(Input::ClientLeft(id))).await;

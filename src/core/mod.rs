@@ -9,7 +9,7 @@ mod router;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
-use crate::hub::{ClientId, Input, Limits, LinkId, RelayId};
+use crate::hub::{ClientId, Input, Limits, LinkId, RelayId, Role};
 use crate::mailbox::{Bell, Mailbox};
 use crate::relay::{Dial, Line, Network, Relay, Switches, url};
 use crate::stats::{HubStats, RelayStats};
@@ -37,7 +37,7 @@ pub enum Arrival {
     /// [`Input::LinkUp`], and how to reach the connection.
     LinkUp(RelayId, LinkId, Line),
     /// [`Input::ClientJoined`], and how to reach the client.
-    Joined(ClientId, Mailbox),
+    Joined(ClientId, Role, Mailbox),
     /// A call of the owner's.
     Outbox(OutboxCall),
     /// A bug, for the test that one does not take the process down.
@@ -68,13 +68,15 @@ pub enum CoreError {
     System(String),
 }
 
-/// A configured relay, as the owner sees it.
+/// A relay, as the owner sees it.
 #[derive(Debug, Clone)]
 pub struct RelayView {
     /// Normalised.
     pub url: String,
     /// What goes to it.
     pub switches: Switches,
+    /// Whether the owner has configured it; else it is there for clients that named it.
+    pub listed: bool,
     /// Its numbers.
     pub stats: Arc<RelayStats>,
 }
@@ -83,9 +85,12 @@ pub struct RelayView {
 struct Entry {
     id: RelayId,
     stats: Arc<RelayStats>,
-    /// Its end tells the relay's task to stop.
+    /// The owner's, all off if he has not configured it. Its end tells the relay's task to stop.
     switches: watch::Sender<Switches>,
     hurry: Arc<Notify>,
+    listed: bool,
+    /// Inside clients that want this relay, whatever the owner has configured.
+    users: BTreeSet<ClientId>,
 }
 
 /// What the tasks share with the handle. Nothing here is on the way of a message.
@@ -101,7 +106,8 @@ struct Shared {
     desk: Desk,
     /// How many events may be queued. The owner's wish, for routers to come.
     outbox_size: AtomicUsize,
-    connected: AtomicUsize,
+    /// Clients outside and inside of this process.
+    connected: [AtomicUsize; 2],
     numbers: AtomicU64,
 }
 
@@ -117,7 +123,7 @@ impl Shared {
             stats: Arc::default(),
             relays: Mutex::default(),
             router: Mutex::new(router),
-            connected: AtomicUsize::new(0),
+            connected: Default::default(),
             numbers: AtomicU64::new(1),
         };
         Ok((Arc::new(shared), queue))
@@ -132,21 +138,78 @@ impl Shared {
         dial: &Arc<D>,
     ) -> bool {
         let mut relays = lock(&self.relays);
-        if let Some(entry) = relays.get(&url) {
+        if let Some(entry) = relays.get_mut(&url) {
             entry.switches.send_replace(switches);
-            return false;
+            return !std::mem::replace(&mut entry.listed, true);
         }
+        let entry = self.new_relay(&url, switches, runtime, dial);
+        relays.insert(url, Entry { listed: true, ..entry });
+        true
+    }
+
+    fn new_relay<D: Dial>(
+        &self,
+        url: &str,
+        switches: Switches,
+        runtime: &Handle,
+        dial: &Arc<D>,
+    ) -> Entry {
         let entry = Entry {
             id: self.numbers.fetch_add(1, SeqCst),
             stats: Arc::default(),
             switches: watch::Sender::new(switches),
             hurry: Arc::default(),
+            listed: false,
+            users: BTreeSet::new(),
         };
         let router = lock(&self.router).clone();
-        entry.introduce(&url, &router);
-        runtime.spawn(entry.task(&url, router, dial));
-        relays.insert(url, entry);
-        true
+        entry.introduce(url, &router);
+        runtime.spawn(entry.task(url, router, dial));
+        entry
+    }
+
+    /// The owner wants this relay no more. False: he did not.
+    fn remove_relay(&self, url: &str) -> bool {
+        let mut relays = lock(&self.relays);
+        let Some(entry) = relays.get_mut(url) else { return false };
+        let listed = std::mem::replace(&mut entry.listed, false);
+        entry.switches.send_replace(Switches::OFF);
+        relays.retain(|_, entry| entry.is_wanted());
+        listed
+    }
+
+    /// An inside client wants these relays and no others. Those nobody wanted are connected to,
+    /// those nobody wants any more are let go.
+    fn use_relays<D: Dial>(
+        &self,
+        client: ClientId,
+        urls: &BTreeSet<String>,
+        runtime: &Handle,
+        dial: &Arc<D>,
+    ) -> Box<[RelayId]> {
+        let mut relays = lock(&self.relays);
+        for url in urls {
+            let new = || self.new_relay(url, Switches::OFF, runtime, dial);
+            relays.entry(url.clone()).or_insert_with(new).users.insert(client);
+        }
+        relays.retain(|url, entry| {
+            if !urls.contains(url) {
+                entry.users.remove(&client);
+            }
+            entry.is_wanted()
+        });
+        let used = relays.values().filter(|entry| entry.users.contains(&client));
+        used.map(|entry| entry.id).collect()
+    }
+
+    /// An inside client is gone.
+    fn release_relays(&self, client: ClientId) {
+        lock(&self.relays).retain(|_, entry| !entry.users.remove(&client) || entry.is_wanted());
+    }
+
+    /// The relays' urls by their names.
+    fn urls(&self) -> Vec<(RelayId, String)> {
+        lock(&self.relays).iter().map(|(url, entry)| (entry.id, url.clone())).collect()
     }
 }
 
@@ -226,10 +289,27 @@ impl Core {
     ///
     /// # Errors
     /// [`CoreError::Stopped`] or [`CoreError::TooManyClients`].
-    pub fn connect(&self) -> Result<ClientHandle, CoreError> {
+    pub fn connect(&self, role: Role) -> Result<ClientHandle, CoreError> {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
-        client::connect(&self.shared, running.runtime.handle())
+        client::connect(&self.shared, role, running.runtime.handle())
+    }
+
+    /// From now on this client, one inside, subscribes at these relays and publishes to them, and
+    /// to no others.
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`] or [`CoreError::Url`]; nothing has changed then.
+    pub fn use_relays(&self, client: &ClientHandle, urls: &[String]) -> Result<(), CoreError> {
+        let urls: Result<BTreeSet<String>, String> =
+            urls.iter().map(|text| url::normalize(text)).collect();
+        let urls = urls.map_err(CoreError::Url)?;
+        let running = lock(&self.running);
+        let running = running.as_ref().ok_or(CoreError::Stopped)?;
+        let runtime = running.runtime.handle();
+        let relays = self.shared.use_relays(client.id, &urls, runtime, &Arc::new(Network));
+        client.use_relays(relays);
+        Ok(())
     }
 
     /// Connects to a relay and keeps it connected. False: it is there already, and only its switches
@@ -245,13 +325,13 @@ impl Core {
         Ok(self.shared.add_relay(url, switches, runtime, &Arc::new(Network)))
     }
 
-    /// Forgets a relay. False: there was none.
+    /// Forgets a relay, unless an inside client has named it. False: the owner had not configured it.
     ///
     /// # Errors
     /// [`CoreError::Url`].
     pub fn remove_relay(&self, text: &str) -> Result<bool, CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
-        Ok(lock(&self.shared.relays).remove(&url).is_some())
+        Ok(self.shared.remove_relay(&url))
     }
 
     /// Has relays that wait for their next attempt try now: one, or all.
@@ -268,13 +348,14 @@ impl Core {
         Ok(())
     }
 
-    /// The configured relays, by url.
+    /// The relays, by url.
     pub fn relays(&self) -> Vec<RelayView> {
         lock(&self.shared.relays)
             .iter()
             .map(|(url, entry)| RelayView {
                 url: url.clone(),
                 switches: *entry.switches.borrow(),
+                listed: entry.listed,
                 stats: Arc::clone(&entry.stats),
             })
             .collect()
@@ -316,6 +397,10 @@ impl Drop for Core {
 }
 
 impl Entry {
+    fn is_wanted(&self) -> bool {
+        self.listed || !self.users.is_empty()
+    }
+
     /// Tells the router about the relay before anybody can subscribe, so that an EOSE waits for it.
     /// If the queue is full, the relay's task does so a moment later.
     fn introduce(&self, url: &str, router: &mpsc::Sender<Arrival>) {

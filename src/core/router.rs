@@ -148,9 +148,9 @@ impl Router {
                 self.lines.insert(relay, Standing { link, line, unsent: Vec::new() });
                 Input::LinkUp(relay, link)
             }
-            Step::Arrival(Arrival::Joined(client, mailbox)) => {
+            Step::Arrival(Arrival::Joined(client, role, mailbox)) => {
                 self.mailboxes.insert(client, mailbox);
-                Input::ClientJoined(client)
+                Input::ClientJoined(client, role)
             }
             #[cfg(test)]
             Step::Arrival(Arrival::Bug) => panic!("a bug"),
@@ -241,7 +241,7 @@ enum Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Limits;
+    use crate::hub::{Limits, Role};
     use crate::keys::Keys;
     use crate::message::{ClientMessage, Reply};
 
@@ -258,7 +258,7 @@ mod tests {
         take(&mut router, Arrival::Input(set));
         let (line, mut outgoing) = mpsc::channel(8);
         take(&mut router, Arrival::LinkUp(1, 1, line));
-        take(&mut router, Arrival::Input(Input::ClientJoined(2)));
+        take(&mut router, Arrival::Input(Input::ClientJoined(2, Role::Outside)));
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
         let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);

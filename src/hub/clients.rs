@@ -1,13 +1,14 @@
 //! Clients: their coming and going, and the limits on what they ask for.
 
 use crate::constants::{
-    MAX_CLIENTS, MAX_FILTERS, MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS,
-    RATE_WINDOW,
+    MAX_CLIENTS, MAX_FILTER_BYTES, MAX_FILTERS, MAX_INSIDE_FILTER_BYTES, MAX_INSIDE_SUBSCRIPTIONS,
+    MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS, RATE_WINDOW,
 };
-use crate::message::{ClientMessage, Reply};
+use crate::message::{ClientMessage, RelayNews, Reply};
 use crate::time::{Now, TokenBucket};
 
-use super::{ClientId, Effects, Hub, Map, Ticket};
+use super::relays::Relay;
+use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
 /// What the endpoint enforces (SPEC 5.2). NIP-11's names where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +37,22 @@ impl Default for Limits {
     }
 }
 
+/// Where a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// At the other end of a WebSocket.
+    Outside,
+    /// In this process: other extensions, which [`Limits`] are not meant for. It is told what its
+    /// relays say for people, and when they connect.
+    Inside,
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Client {
+    role: Role,
+    /// The only relays it wants; `None`: those the owner has configured.
+    pub(super) relays: Option<Box<[RelayId]>>,
     /// Its subscriptions: its own id to our number.
     pub(super) subscriptions: Map<Box<str>, u64>,
     /// Bytes of their filters.
@@ -46,12 +60,46 @@ pub(super) struct Client {
     rate: TokenBucket,
 }
 
+impl Client {
+    fn wants(&self, id: RelayId, relay: &Relay) -> bool {
+        match &self.relays {
+            Some(relays) => relays.contains(&id),
+            None => relay.read || relay.write,
+        }
+    }
+}
+
 impl Hub {
-    pub(super) fn client_joined(&mut self, client: ClientId) {
+    pub(super) fn client_joined(&mut self, client: ClientId, role: Role) {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
-        self.clients
-            .insert(client, Client { subscriptions: Map::default(), filter_bytes: 0, rate });
+        let joined =
+            Client { role, relays: None, subscriptions: Map::default(), filter_bytes: 0, rate };
+        self.clients.insert(client, joined);
+    }
+
+    pub(super) fn client_relays(&mut self, client: ClientId, relays: Box<[RelayId]>) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.relays = Some(relays);
+        }
+    }
+
+    /// How many subscriptions this client may have, and bytes of filters.
+    pub(super) fn subscription_limits(&self, client: &Client) -> (usize, usize) {
+        match client.role {
+            Role::Outside => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
+            Role::Inside => (MAX_INSIDE_SUBSCRIPTIONS, MAX_INSIDE_FILTER_BYTES),
+        }
+    }
+
+    /// Tells the inside clients of this relay something about it.
+    pub(super) fn tell_inside(&self, id: RelayId, news: &RelayNews, fx: &mut Effects) {
+        let Some(relay) = self.relays.get(&id) else { return };
+        for (client, inside) in self.clients.iter().filter(|(_, to)| to.role == Role::Inside) {
+            if inside.wants(id, relay) {
+                fx.to_client.push((*client, Reply::Relay { relay: id, news: news.clone() }));
+            }
+        }
     }
 
     pub(super) fn client_left(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
@@ -71,7 +119,9 @@ impl Hub {
     ) {
         let Some(sender) = self.clients.get_mut(&client) else { return };
         // A CLOSE is always heard: it takes load off.
-        let allowed = sender.rate.take(now.mono) || matches!(message, ClientMessage::Close { .. });
+        let allowed = sender.role == Role::Inside
+            || sender.rate.take(now.mono)
+            || matches!(message, ClientMessage::Close { .. });
         let too_fast = || {
             let max = self.limits.max_messages_per_second;
             format!("rate-limited: more than {max} messages a second")
@@ -80,8 +130,8 @@ impl Hub {
             ClientMessage::Event { id, json } if allowed => {
                 return self.check_published(client, id, json, ticket, now);
             }
-            ClientMessage::Req { id, filters } if allowed => {
-                return self.subscribe(client, &id, filters, now, fx);
+            ClientMessage::Req { id, filters, since } if allowed => {
+                return self.subscribe(client, &id, filters, since, now, fx);
             }
             ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
             ClientMessage::Event { id: Some(id), .. } => {

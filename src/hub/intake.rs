@@ -295,7 +295,8 @@ impl Hub {
         let new = target.seen.insert(&event.id, event.created_at, now.unix, exact_max);
         self.remembered = self.remembered + target.seen.len() - before;
         if new {
-            let reply = Reply::Event { id: Arc::clone(&target.id), event: Arc::clone(event) };
+            let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
+            let reply = Reply::Event { id, event, relay: copy.relay };
             fx.to_client.push((target.client, reply));
             self.stats.delivered.add();
         } else if let Some(stats) = relay {

@@ -48,7 +48,7 @@ use crate::subscription::Subscription;
 use crate::time::Now;
 use crate::verify::{Job, Verdict};
 
-pub use clients::Limits;
+pub use clients::{Limits, Role};
 pub use intake::Tag;
 
 /// Names a configured relay. Never used again.
@@ -100,7 +100,10 @@ pub enum Input {
     /// What a relay said, in order.
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected.
-    ClientJoined(ClientId),
+    ClientJoined(ClientId, Role),
+    /// An inside client wants these relays and no others from now on. What it has subscribed to
+    /// before stays where it is.
+    ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message.
     ClientSaid(ClientId, ClientMessage, Ticket),
     /// A client is gone.
@@ -141,6 +144,8 @@ pub enum Frame {
     Closed(Option<u64>, String),
     /// The answer to an event.
     Ok(EventId, bool, String),
+    /// A sentence for a person.
+    Notice(String),
     /// Something nobody can use.
     Junk,
 }
@@ -248,7 +253,8 @@ impl Hub {
                 self.link_down(relay, link, &unsent, heard, now, fx);
             }
             Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
-            Input::ClientJoined(client) => self.client_joined(client),
+            Input::ClientJoined(client, role) => self.client_joined(client, role),
+            Input::ClientRelays(client, relays) => self.client_relays(client, relays),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, now, fx);
             }

@@ -6,9 +6,10 @@ use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, RELAY_WINDOW,
 };
 use crate::event::{Event, EventId};
+use crate::message::RelayNews;
 use crate::relay::Switches;
 use crate::stats::RelayStats;
-use crate::subscription::Stage;
+use crate::subscription::{Stage, Subscription};
 use crate::time::{Now, TokenBucket};
 
 use super::backlog::Backlog;
@@ -18,9 +19,9 @@ use super::{Effects, Frame, Hub, LinkId, RelayId};
 /// A configured relay.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// Subscriptions go to it.
+    /// Subscriptions go to it, but for those that name their relays.
     pub(super) read: bool,
-    /// Events are published to it.
+    /// Events are published to it, the same.
     pub(super) write: bool,
     /// Normalised.
     pub(super) url: Arc<str>,
@@ -68,6 +69,7 @@ impl Hub {
         fx: &mut Effects,
     ) {
         let Switches { read, write } = switches;
+        let new = !self.relays.contains_key(&id);
         let relay = self.relays.entry(id).or_insert_with(|| Relay {
             read: false,
             write,
@@ -89,30 +91,29 @@ impl Hub {
             self.judge_all(fx);
             self.flush(id, now, fx);
         }
-        let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.read != read) else {
+        let Some(relay) = self.relays.get_mut(&id).filter(|relay| new || relay.read != read) else {
             return;
         };
         relay.read = read;
         let asked_before = relay.link.as_ref().is_some_and(|link| link.asked);
-        if read {
-            if asked_before {
-                // The numbers were used on this connection, and answers to them may be under way.
-                self.cut(id, "connects anew, because reading was switched on", now, fx);
-            }
-            for subscription in self.subscriptions.values_mut() {
+        if read && asked_before {
+            // The numbers were used on this connection, and answers to them may be under way.
+            self.cut(id, "connects anew, because reading was switched on", now, fx);
+        }
+        for subscription in self.subscriptions.values_mut() {
+            if subscription.wants(id, read) {
                 subscription.add_relay(id);
             }
-            self.ask_all(id, now, fx);
-        } else {
-            self.leave_all(id, now, fx);
         }
+        self.ask_all(id, now, fx);
+        self.leave(id, |subscription| !subscription.wants(id, read), now, fx);
     }
 
     pub(super) fn remove_relay(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         self.lose_publications(id, None, now, fx);
         self.lose_waiting(id, &[], now);
         self.relays.remove(&id);
-        self.leave_all(id, now, fx);
+        self.leave(id, |_| true, now, fx);
         self.judge_all(fx);
     }
 
@@ -129,6 +130,7 @@ impl Hub {
             }
         }
         self.flush(id, now, fx);
+        self.tell_inside(id, &RelayNews::Connected, fx);
     }
 
     pub(super) fn link_wrote(
@@ -212,6 +214,10 @@ impl Hub {
                 Frame::Ok(event, accepted, why) => {
                     self.relay_ok(id, &event, accepted, &why, now, fx);
                 }
+                Frame::Notice(text) => {
+                    self.tell_inside(id, &RelayNews::Notice(text.into()), fx);
+                    self.relay_junk(id, now, fx);
+                }
                 Frame::Eose(None) | Frame::Closed(None, _) | Frame::Junk => {
                     self.relay_junk(id, now, fx);
                 }
@@ -234,26 +240,42 @@ impl Hub {
     }
 
     fn ask_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
-        let Some(relay) = self.relays.get_mut(&id) else { return };
-        if relay.read && relay.link.is_some() {
-            let mut keys: Vec<u64> = self.subscriptions.keys().copied().collect();
-            keys.sort_unstable();
-            relay.line.ask_all(keys.into_iter());
-            self.pump(id, now, fx);
-        }
+        let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
+            return;
+        };
+        let has_part = |subscription: &mut Subscription| subscription.part(id).is_some();
+        let mut keys: Vec<u64> = self
+            .subscriptions
+            .iter_mut()
+            .filter_map(|(key, subscription)| has_part(subscription).then_some(*key))
+            .collect();
+        keys.sort_unstable();
+        relay.line.ask_all(keys.into_iter());
+        self.pump(id, now, fx);
     }
 
-    /// The relay serves no subscription any more, by the owner's will.
-    fn leave_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
+    /// The relay serves these subscriptions no more, by the owner's will.
+    fn leave(
+        &mut self,
+        id: RelayId,
+        which: impl Fn(&Subscription) -> bool,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let mut asked = Vec::new();
         for (key, subscription) in &mut self.subscriptions {
+            if !which(subscription) {
+                continue;
+            }
             let part = subscription.part(id).map(|part| &part.stage);
             if matches!(part, Some(Stage::Asked { .. } | Stage::Live)) {
                 asked.push(*key);
             }
         }
         self.each_subscription(now, fx, |subscription| {
-            subscription.parts.retain(|part| part.relay != id);
+            if which(subscription) {
+                subscription.parts.retain(|part| part.relay != id);
+            }
         });
         for key in asked {
             self.close_upstream(id, key, now, fx);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::constants::MAX_FILTER_BYTES;
 use crate::filter::Filter;
 use crate::message::Reply;
 use crate::publication::more_telling;
@@ -14,25 +13,28 @@ use crate::time::Now;
 use super::{ClientId, Effects, Hub, RelayId, Timer};
 
 impl Hub {
+    /// A REQ. `resumed`: it goes on with one that has had its EOSE, and events since then (unix
+    /// seconds) may have been missed.
     pub(super) fn subscribe(
         &mut self,
         client: ClientId,
         id: &str,
         filters: Vec<Filter>,
+        resumed: Option<u64>,
         now: Now,
         fx: &mut Effects,
     ) {
         self.unsubscribe(client, id, now, fx);
-        let max = self.limits.max_subscriptions;
-        let Some(subscriber) = self.clients.get_mut(&client) else { return };
+        let Some(subscriber) = self.clients.get(&client) else { return };
+        let (max, max_bytes) = self.subscription_limits(subscriber);
         if subscriber.subscriptions.len() >= max {
             let why = format!("restricted: at most {max} subscriptions");
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
         }
         let bytes: usize = filters.iter().map(|filter| filter.json.len()).sum();
-        if subscriber.filter_bytes + bytes > MAX_FILTER_BYTES {
-            let why = format!("restricted: filters of more than {MAX_FILTER_BYTES} bytes in all");
+        if subscriber.filter_bytes + bytes > max_bytes {
+            let why = format!("restricted: filters of more than {max_bytes} bytes in all");
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
         }
@@ -43,20 +45,36 @@ impl Hub {
             fx.to_client.push((client, Reply::Eose { id: shared }));
             return;
         }
-        subscriber.filter_bytes += filters.iter().map(|filter| filter.json.len()).sum::<usize>();
+        let readable = self.read_by(subscriber.relays.as_deref());
+        let only = subscriber.relays.clone();
         let key = self.next_subscription;
         self.next_subscription += 1;
-        subscriber.subscriptions.insert(id.into(), key);
-        let mut readable: Vec<RelayId> =
-            self.relays.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect();
-        readable.sort_unstable();
-        let subscription =
+        if let Some(subscriber) = self.clients.get_mut(&client) {
+            subscriber.filter_bytes +=
+                filters.iter().map(|filter| filter.json.len()).sum::<usize>();
+            subscriber.subscriptions.insert(id.into(), key);
+        }
+        let mut subscription =
             Subscription::new(client, shared, filters, readable.iter().copied(), now);
+        subscription.only = only;
+        if let Some(since) = resumed {
+            subscription.resume(since);
+        }
         self.subscriptions.insert(key, subscription);
         for relay in readable {
             self.ask(relay, key, now, fx);
         }
         self.look_at_eose(key, now, fx);
+    }
+
+    /// The relays a client reads from: those it has named, or those set for reading.
+    fn read_by(&self, only: Option<&[RelayId]>) -> Vec<RelayId> {
+        let mut readable: Vec<RelayId> = match only {
+            Some(only) => only.iter().copied().filter(|id| self.relays.contains_key(id)).collect(),
+            None => self.relays.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect(),
+        };
+        readable.sort_unstable();
+        readable
     }
 
     pub(super) fn unsubscribe(&mut self, client: ClientId, id: &str, now: Now, fx: &mut Effects) {

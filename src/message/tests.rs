@@ -112,7 +112,7 @@ fn req_carries_an_id_of_1_to_64_characters_and_filters() {
         ("[ \"REQ\" , \"\\u0061\\\"\\n\" , {} , {} , {} ]".to_owned(), "a\"\n", 3),
     ] {
         match parsed(&text) {
-            ClientMessage::Req { id: read, filters: read_filters } => {
+            ClientMessage::Req { id: read, filters: read_filters, since: None } => {
                 assert_eq!((&*read, read_filters.len()), (id, filters), "{text}");
             }
             other => panic!("{text}: {other:?}"),
@@ -255,7 +255,7 @@ proptest! {
         let ok = Reply::Ok { id: event_id, accepted, why: why.as_str().into() };
         let closed = Reply::Closed { id: id.as_str().into(), why: why.clone() };
         for (reply, expected) in [
-            (Reply::Event { id: shared.clone(), event }, json!(["EVENT", id, event_json])),
+            (Reply::Event { id: shared.clone(), event, relay: 1 }, json!(["EVENT", id, event_json])),
             (Reply::Eose { id: shared }, json!(["EOSE", id])),
             (ok, json!(["OK", hex, accepted, why])),
             (closed, json!(["CLOSED", id, why])),
@@ -271,7 +271,7 @@ proptest! {
     fn the_size_of_plain_text_is_counted_and_never_too_low(text in "[ !#-\\[\\]-~é🦩]{0,80}") {
         let event = Arc::new(signed(&text));
         for reply in [
-            Reply::Event { id: text.as_str().into(), event },
+            Reply::Event { id: text.as_str().into(), event, relay: 1 },
             Reply::Eose { id: text.as_str().into() },
             Reply::Ok { id: ID, accepted: false, why: text.as_str().into() },
             Reply::Closed { id: text.as_str().into(), why: text.clone() },

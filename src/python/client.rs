@@ -3,10 +3,15 @@
 use pyo3::prelude::*;
 
 use crate::core::ClientHandle;
+use crate::hex;
+use crate::message::{RelayNews, Reply};
 
 /// One client's connection to the multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
-pub(super) struct Client(ClientHandle);
+pub(super) struct Client(pub(super) ClientHandle);
+
+/// The `Told` of `shapes.py`.
+type Told = (&'static str, String, String, String, String, u64);
 
 impl From<ClientHandle> for Client {
     fn from(handle: ClientHandle) -> Self {
@@ -39,7 +44,38 @@ impl Client {
         self.0.drain(most)
     }
 
+    fn drain_parts(&self, most: usize) -> Vec<Told> {
+        self.0.drain_parts(most).into_iter().map(|(reply, url)| told(reply, url)).collect()
+    }
+
+    fn resume(&self, req: &str, since: u64) -> bool {
+        self.0.resume(req, since)
+    }
+
     fn disconnect(&self) {
         self.0.disconnect();
+    }
+}
+
+fn told(reply: Reply, url: String) -> Told {
+    let nothing = String::new;
+    match reply {
+        Reply::Event { id, event, .. } => {
+            let (json, date) = (event.json.to_string(), event.created_at);
+            ("EVENT", id.to_string(), json, url, hex::encode(&event.id), date)
+        }
+        Reply::Eose { id } => ("EOSE", id.to_string(), nothing(), url, nothing(), 0),
+        Reply::Ok { id, accepted, why } => {
+            let verb = if accepted { "OK" } else { "REFUSED" };
+            (verb, hex::encode(&id), why.into(), url, nothing(), 0)
+        }
+        Reply::Closed { id, why } => ("CLOSED", id.into(), why, url, nothing(), 0),
+        Reply::Notice(text) => ("NOTICE", nothing(), text, url, nothing(), 0),
+        Reply::Relay { news: RelayNews::Notice(text), .. } => {
+            ("NOTICE", nothing(), text.into(), url, nothing(), 0)
+        }
+        Reply::Relay { news: RelayNews::Connected, .. } => {
+            ("CONNECTED", nothing(), nothing(), url, nothing(), 0)
+        }
     }
 }

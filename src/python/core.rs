@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::core::{Core as Running, RelayView};
-use crate::hub::Limits;
+use crate::hub::{Limits, Role};
 use crate::relay::{Switches, url};
 use crate::stats::RelayState;
 
@@ -48,7 +48,16 @@ impl Core {
     }
 
     fn connect(&self) -> PyResult<Client> {
-        Ok(self.0.connect()?.into())
+        Ok(self.0.connect(Role::Outside)?.into())
+    }
+
+    fn connect_inside(&self) -> PyResult<Client> {
+        Ok(self.0.connect(Role::Inside)?.into())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
+    fn use_relays(&self, client: &Client, urls: Vec<String>) -> PyResult<()> {
+        Ok(self.0.use_relays(&client.0, &urls)?)
     }
 
     #[pyo3(signature = (url, read=true, write=true))]
@@ -201,6 +210,7 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("url", &relay.url)?;
     dict.set_item("read", relay.switches.read)?;
     dict.set_item("write", relay.switches.write)?;
+    dict.set_item("listed", relay.listed)?;
     dict.set_item("state", state)?;
     dict.set_item("authentication_required", stats.authentication_required.load(Relaxed))?;
     dict.set_item("next_attempt", next)?;

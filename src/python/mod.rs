@@ -6,6 +6,7 @@
 mod client;
 mod core;
 mod keys;
+mod memory;
 mod outbox;
 
 use pyo3::create_exception;
@@ -46,6 +47,8 @@ mod _native {
     use super::core::{Core, normalize_relay_url};
     #[pymodule_export]
     use super::keys::{encrypt_nip04, generate_key, normalize_public_key, public_key, sign_event};
+    #[pymodule_export]
+    use super::memory::Memory;
     #[pymodule_export]
     use super::{CoreBusy, CoreStopped, TooManyClients};
 

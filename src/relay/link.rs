@@ -190,7 +190,7 @@ impl<D: Dial> Reader<'_, D> {
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, shortened(&why)),
             Ok(RelayMessage::Notice(notice)) => {
                 stats.notice(&notice);
-                Frame::Junk
+                Frame::Notice(shortened(&notice))
             }
             Ok(RelayMessage::Auth) => {
                 stats.authentication_required.store(true, Relaxed);

@@ -38,6 +38,11 @@ pub struct Switches {
     pub write: bool,
 }
 
+impl Switches {
+    /// The owner does not use it.
+    pub const OFF: Self = Self { read: false, write: false };
+}
+
 /// The router's way to a connection. Dropped, the connection ends.
 pub type Line = mpsc::Sender<Outgoing>;
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::event::EventId;
-use crate::hub::{Effects, Frame, Hub, Input, Limits, LinkId, RelayId};
+use crate::hub::{Effects, Frame, Hub, Input, Limits, LinkId, RelayId, Role};
 use crate::keys::Keys;
 use crate::message::{ClientMessage, RelayMessage};
 use crate::outbox::{Batch, Row, Stored};
@@ -89,8 +89,8 @@ impl World {
             world.add_relay(relay, true, true);
             world.up(relay, 1);
         }
-        world.input(Input::ClientJoined(CLIENT));
-        world.input(Input::ClientJoined(OTHER_CLIENT));
+        world.input(Input::ClientJoined(CLIENT, Role::Outside));
+        world.input(Input::ClientJoined(OTHER_CLIENT, Role::Outside));
         world
     }
 
@@ -239,6 +239,7 @@ impl World {
             Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
             Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
+            Ok(RelayMessage::Notice(text)) => Frame::Notice(text),
             _ => Frame::Junk,
         };
         self.input(Input::RelaySaid(relay, link, vec![frame]));

@@ -1,0 +1,387 @@
+"""A client of the core in this process, for other extensions' Python code.
+
+It keeps what it was asked for (subscriptions, relays, publications not answered yet) and
+gives it to every core that runs in this process, one after the other: it may be used
+before the extension is started, while it is upgraded, and from any thread. What the core
+says comes in on LNbits' event loop and goes to `receive`. It ends with `close`.
+"""
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from .core import Running, join, leave
+from .library import CoreUnavailable, load
+
+if TYPE_CHECKING:
+    from nostrclient_core import Client, Memory, Told
+
+BATCH = 64  # messages taken before other work gets its turn on the loop
+EVERYTHING = 1 << 20
+EPHEMERAL = range(20_000, 30_000)  # kinds nobody wants late (NIP-01)
+EPHEMERAL_SECONDS = 2.0  # how long one of them may wait here for a relay
+MAX_PUBLICATIONS = 1_000  # not answered yet
+MAX_PUBLICATION_BYTES = 16 << 20  # of those, in all
+MAX_MEMORIES = 1_000  # of subscriptions that are closed
+AGAIN_SECONDS = 1.0  # until a client that a running core has closed comes again
+REPORT_SECONDS = 10.0  # between two lines in the log about events that got lost
+
+# Refusals of a subscription that will not change by asking again.
+FINAL = ("invalid:", "restricted:", "unsupported:")
+
+
+def _normalized(url: str) -> str:
+    """The one spelling of a relay's url. Raises `ValueError` with a sentence. Where there
+    is no core to ask, nothing will be connected to anyway."""
+    try:
+        normalized: str = load().normalize_relay_url(url)
+    except CoreUnavailable:
+        return url
+    return normalized
+
+
+class _Subscription:
+    """What was asked for, as text, and how far it is."""
+
+    __slots__ = ("complete", "opened", "refused", "since", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.opened = int(time.time())
+        self.complete = False  # it has had its EOSE
+        self.since: int | None = None  # what came since then may have been missed
+        self.refused = False  # no relay serves it for now
+
+
+class _Publication:
+    """An event on its way, as text."""
+
+    __slots__ = ("ephemeral", "held", "since", "text", "told")
+
+    def __init__(self, text: str, ephemeral: bool) -> None:
+        self.text = text
+        self.ephemeral = ephemeral
+        self.since = time.monotonic()
+        self.told = False  # a core has had it
+        self.held = False  # and had no relay for it
+
+    @property
+    def late(self) -> bool:
+        return self.ephemeral and time.monotonic() - self.since > EPHEMERAL_SECONDS
+
+
+class InsideClient:
+    """One client. `own_relays`: it uses those it names with `use`, else the owner's."""
+
+    def __init__(self, receive: Callable[["Told"], None], own_relays: bool) -> None:
+        self._receive = receive
+        self._lock = threading.RLock()
+        self._running: Running | None = None
+        self._client: Client | None = None
+        self._own_relays = own_relays
+        self._relays: dict[str, None] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._publications: OrderedDict[str, _Publication] = OrderedDict()
+        self._bytes = 0  # of the publications
+        # What the core is still to be told: subscriptions, relays and events by id.
+        self._untold: OrderedDict[str, None] = OrderedDict()
+        self._unsent: OrderedDict[str, None] = OrderedDict()
+        self._memories: OrderedDict[str, Memory] = OrderedDict()
+        self._lost = 0
+        self._reported = 0.0
+
+    @property
+    def subscriptions(self) -> list[str]:
+        """The ids."""
+        with self._lock:
+            return list(self._subscriptions)
+
+    @property
+    def relays(self) -> list[str]:
+        """The relays that were named here, as they were spelled."""
+        with self._lock:
+            return list(self._relays)
+
+    @property
+    def unanswered(self) -> int:
+        """Publications the core has not answered yet, or has not had."""
+        return len(self._publications)
+
+    # What consumers ask for.
+
+    def subscribe(self, name: str, filters: list[Any]) -> None:
+        """A new subscription in place of any of the same name (NIP-01 REQ). An event that
+        was given under this name before is not given again."""
+        text = json.dumps(["REQ", name, *filters])
+        join(self)
+        with self._lock:
+            self._subscriptions[name] = _Subscription(text)
+            self._tell(name)
+
+    def unsubscribe(self, name: str) -> None:
+        """End a subscription. Nothing happens if there is none."""
+        with self._lock:
+            if self._subscriptions.pop(name, None) is not None:
+                self._tell(name)
+                self._forget_memories()
+
+    def publish(self, event: dict[str, Any], text: str) -> None:
+        """Publish an event, given also as the message's text. It is kept until it is
+        answered, also from one core to the next; ephemeral kinds for two seconds."""
+        event_id, kind = str(event.get("id")), event.get("kind")
+        publication = _Publication(text, kind in EPHEMERAL)
+        join(self)
+        with self._lock:
+            self._drop_publication(event_id)
+            if not self._has_room(text):
+                self._drop_late()
+            if not self._has_room(text):
+                self._report_lost("too many wait for an answer")
+                return
+            self._publications[event_id] = publication
+            self._bytes += len(text)
+            self._unsent[event_id] = None
+            self._pump()
+
+    def use(self, urls: list[str]) -> None:
+        """Name the relays. Where they are this client's own, its subscriptions are made
+        again at these; else they are added to the owner's until LNbits ends. Raises
+        `ValueError` with a sentence for a wrong url."""
+        for url in urls:
+            _normalized(url)
+        join(self)
+        with self._lock:
+            self._relays = dict.fromkeys(urls)
+            if self._client is not None:
+                self._name_relays()
+                if self._own_relays:
+                    for name, subscription in self._subscriptions.items():
+                        subscription.since = None
+                        self._untold[name] = None
+                self._pump()
+
+    def close(self) -> None:
+        """End everything. It may be used again afterwards."""
+        leave(self)
+        with self._lock:
+            running, client = self._running, self._client
+            self._running = self._client = None
+            self._subscriptions.clear()
+            self._publications.clear()
+            self._bytes = 0
+            self._untold.clear()
+            self._unsent.clear()
+        if running is not None and client is not None:
+            running.bridge.disconnect_inside(client)
+
+    # What the core does. `attach` from any thread, `wake` on the loop's.
+
+    def attach(self, running: Running) -> None:
+        """There is a core: give it everything."""
+        with self._lock:
+            if self._client is not None:
+                return
+            try:
+                self._client = running.bridge.connect_inside(self.wake)
+                self._running = running
+                self._name_relays()
+            except running.library.CoreStopped:
+                self._running = self._client = None
+                return
+            except Exception as exc:
+                logger.error(f"nostrclient: an extension's client has no core: {exc}")
+                self._running = self._client = None
+                return
+            self._untold = OrderedDict.fromkeys(self._subscriptions)
+            self._unsent.clear()
+            for event_id, publication in list(self._publications.items()):
+                if publication.ephemeral and publication.told and not publication.held:
+                    # A relay may have it, and it is never sent again.
+                    self._drop_publication(event_id)
+                else:
+                    self._unsent[event_id] = None
+            self._pump()
+
+    def wake(self) -> None:
+        """There is something to fetch, or to be told again."""
+        running, client = self._running, self._client
+        if running is None or client is None:
+            return
+        if client.closed is not None:
+            self._take_all(client.drain_parts(EVERYTHING), running)
+            self._detach(running, client)
+            return
+        messages = client.drain_parts(BATCH)
+        self._take_all(messages, running)
+        if len(messages) == BATCH:
+            running.bridge.loop.call_soon(self.wake)
+        with self._lock:
+            self._pump()
+
+    def _take_all(self, messages: list["Told"], running: Running) -> None:
+        for message in messages:
+            try:
+                self._take(message, running)
+            except Exception as exc:
+                logger.error(f"nostrclient: an extension's event was not taken: {exc!r}")
+
+    def _take(self, message: "Told", running: Running) -> None:
+        verb, name, text, _, event_id, date = message
+        with self._lock:
+            subscription = self._subscriptions.get(name)
+            if verb == "EVENT":
+                if subscription is None:
+                    return
+                if not self._memory(name, running.library).insert(event_id, date):
+                    return
+            elif verb == "EOSE":
+                if subscription is None:
+                    return
+                subscription.complete = True
+            elif verb == "CLOSED":
+                self._closed(name, text)
+            elif verb == "OK":
+                self._drop_publication(name)
+            elif verb == "REFUSED":
+                self._refused(name, text)
+            elif verb == "CONNECTED":
+                self._relay_is_there()
+        self._receive(message)
+
+    def _detach(self, running: Running, client: "Client") -> None:
+        """The core has closed the client: it stops, or this client was too slow for
+        it."""
+        running.bridge.disconnect_inside(client)
+        with self._lock:
+            if self._client is not client:
+                return
+            self._running = self._client = None
+            for subscription in self._subscriptions.values():
+                if subscription.complete:
+                    # If a relay was away then, nobody knows since when events are
+                    # missing.
+                    known = running.missed_since
+                    since = subscription.opened if known is None else known
+                    subscription.since = since
+        if not running.bridge.stopped:
+            running.bridge.loop.call_later(AGAIN_SECONDS, self.attach, running)
+
+    def _name_relays(self) -> None:
+        running, client = self._running, self._client
+        if running is None or client is None:
+            return
+        urls = {_normalized(url) for url in self._relays}
+        if self._own_relays:
+            running.core.use_relays(client, sorted(urls))
+            return
+        listed = {relay["url"] for relay in running.core.relays() if relay["listed"]}
+        # What the owner has set for a relay stays.
+        for url in urls - listed - running.switched_off:
+            running.core.add_relay(url)
+
+    def _tell(self, name: str) -> None:
+        self._untold[name] = None
+        self._untold.move_to_end(name)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Tell the core what it takes."""
+        client = self._client
+        if client is None:
+            return
+        while self._untold and client.writable:
+            name, _ = self._untold.popitem(last=False)
+            subscription = self._subscriptions.get(name)
+            if subscription is None:
+                client.feed(json.dumps(["CLOSE", name]))
+            elif subscription.since is not None:
+                client.resume(subscription.text, subscription.since)
+            else:
+                client.feed(subscription.text)
+        while self._unsent and client.writable:
+            event_id, _ = self._unsent.popitem(last=False)
+            publication = self._publications[event_id]
+            if publication.late:
+                self._drop_publication(event_id)
+                self._report_lost("no relay was there in time")
+            else:
+                publication.told, publication.held = True, False
+                client.feed(publication.text)
+
+    def _closed(self, name: str, why: str) -> None:
+        subscription = self._subscriptions.get(name)
+        if subscription is None:
+            return
+        logger.warning(f"nostrclient: an extension's subscription was closed: {why}")
+        if why.startswith(FINAL):
+            del self._subscriptions[name]
+        else:
+            subscription.refused = True
+
+    def _refused(self, event_id: str, why: str) -> None:
+        publication = self._publications.get(event_id)
+        if publication is None:
+            return
+        if why.startswith("mute:") and not publication.late:
+            publication.held = True  # until a relay connects
+            return
+        self._drop_publication(event_id)
+        self._report_lost(why)
+
+    def _relay_is_there(self) -> None:
+        """What no relay took or served is tried again."""
+        for name, subscription in self._subscriptions.items():
+            if subscription.refused:
+                subscription.refused = False
+                self._untold[name] = None
+        for event_id, publication in self._publications.items():
+            if publication.held:
+                self._unsent[event_id] = None
+        self._pump()
+
+    def _has_room(self, text: str) -> bool:
+        enough = self._bytes + len(text) <= MAX_PUBLICATION_BYTES
+        return enough and len(self._publications) < MAX_PUBLICATIONS
+
+    def _drop_late(self) -> None:
+        late = [name for name, sent in self._publications.items() if sent.late]
+        for event_id in late:
+            self._drop_publication(event_id)
+
+    def _drop_publication(self, event_id: str) -> None:
+        self._unsent.pop(event_id, None)
+        publication = self._publications.pop(event_id, None)
+        if publication is not None:
+            self._bytes -= len(publication.text)
+
+    def _memory(self, name: str, library: ModuleType) -> "Memory":
+        memory = self._memories.get(name)
+        if memory is None:
+            memory = self._memories[name] = library.Memory()
+        self._memories.move_to_end(name)
+        return memory
+
+    def _forget_memories(self) -> None:
+        """Of subscriptions that are closed the latest are remembered."""
+        while len(self._memories) > MAX_MEMORIES + len(self._subscriptions):
+            for name in self._memories:
+                if name not in self._subscriptions:
+                    del self._memories[name]
+                    break
+
+    def _report_lost(self, why: str) -> None:
+        """One line now and then: nobody else is told."""
+        self._lost += 1
+        now = time.monotonic()
+        if now - self._reported >= REPORT_SECONDS:
+            logger.warning(
+                f"nostrclient: {self._lost} events of extensions were not published:"
+                f" {why}"
+            )
+            self._lost, self._reported = 0, now

@@ -1,0 +1,1 @@
+"""`client.NostrClient`, under the name its importers know."""

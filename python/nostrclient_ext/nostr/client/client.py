@@ -1,0 +1,86 @@
+"""A client of relays for another extension, inside this process."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from loguru import logger
+
+from ..message_pool import (
+    BoundedQueue,
+    EndOfStoredEventsMessage,
+    EventMessage,
+    NoticeMessage,
+)
+from ..relay_manager import RelayManager
+
+M = TypeVar("M")
+Callback = Callable[[M], Any]
+
+
+class NostrClient:
+    """Has relays and subscriptions of its own, over the one connection per relay that the
+    server has. Costs nothing until it is used, and works from any thread."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.relay_manager = RelayManager()
+
+    def connect(self, relays: list[str]) -> None:
+        """Use these relays too. A wrong url goes to the log, and the others are used."""
+        self._use([*self.relay_manager.relays, *relays])
+
+    def reconnect(self, relays: list[str]) -> None:
+        """Use these relays, and no others. Subscriptions go on."""
+        self.running = True
+        self._use(relays)
+
+    def close(self) -> None:
+        """End the subscriptions, let go of the relays, and have `subscribe` return."""
+        self.running = False
+        self.relay_manager.close()
+
+    async def subscribe(
+        self,
+        callback_events_func: Callback[EventMessage] | None = None,
+        callback_notices_func: Callback[NoticeMessage] | None = None,
+        callback_eosenotices_func: Callback[EndOfStoredEventsMessage] | None = None,
+    ) -> None:
+        """Call these with what comes in, until `close()`. Runs on any event loop; what a
+        callback raises goes to the log."""
+        pool = self.relay_manager.message_pool
+        with pool.listening() as came:
+            while self.running:
+                came.clear()
+                # Stored events before their end.
+                ends = pool.eose_notices.qsize()
+                _hand_out(pool.events, callback_events_func)
+                _hand_out(pool.notices, callback_notices_func)
+                _hand_out(pool.eose_notices, callback_eosenotices_func, ends)
+                if pool.eose_notices.qsize():
+                    continue
+                await came.wait()
+
+    def _use(self, relays: list[str]) -> None:
+        good: list[str] = []
+        for url in dict.fromkeys(relays):
+            try:
+                self.relay_manager.use_relays([*good, url])
+            except ValueError as exc:
+                logger.warning(f"nostrclient: an extension's relay is not used: {exc}")
+            else:
+                good.append(url)
+
+
+def _hand_out(
+    messages: BoundedQueue, callback: Callback[Any] | None, most: int | None = None
+) -> None:
+    left = messages.qsize() if most is None else most
+    while left > 0 and messages.qsize() > 0:
+        left -= 1
+        message = messages.get_nowait()
+        if callback is None:
+            continue
+        try:
+            callback(message)
+        except Exception as exc:
+            logger.error(f"nostrclient: an extension's callback failed: {exc!r}")

@@ -1,0 +1,68 @@
+"""A relay as other extensions see it."""
+
+from typing import TYPE_CHECKING
+
+from ..core import CoreUnavailable, running
+
+if TYPE_CHECKING:
+    from nostrclient_core import RelayStatus
+
+
+class Relay:
+    """One relay. Every attribute is its value now; without a running core it is the one
+    of a relay that is not connected."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def connected(self) -> bool:
+        status = self._status()
+        return status is not None and status["state"] == "connected"
+
+    @property
+    def ping(self) -> int:
+        """Round trip of the last ping in milliseconds; 0: none yet."""
+        status = self._status()
+        return status["ping"] or 0 if status else 0
+
+    @property
+    def num_sent_events(self) -> int:
+        status = self._status()
+        return status["sent"] if status else 0
+
+    @property
+    def num_received_events(self) -> int:
+        status = self._status()
+        return status["received"] if status else 0
+
+    @property
+    def error_counter(self) -> int:
+        status = self._status()
+        return status["error_count"] if status else 0
+
+    @property
+    def error_list(self) -> list[str]:
+        """The last 50, newest first."""
+        status = self._status()
+        return status["errors"][::-1] if status else []
+
+    @property
+    def notice_list(self) -> list[str]:
+        """The last 50, newest first."""
+        status = self._status()
+        return status["notices"][::-1] if status else []
+
+    def __repr__(self) -> str:
+        return f"Relay({self.url!r})"
+
+    def _status(self) -> "RelayStatus | None":
+        try:
+            found = running()
+        except CoreUnavailable:
+            return None
+        try:
+            url = found.library.normalize_relay_url(self.url)
+        except ValueError:
+            return None
+        return next((s for s in found.core.relays() if s["url"] == url), None)

@@ -1,0 +1,157 @@
+"""The relays, subscriptions and publications of one client in this process.
+
+A thin front of `InsideClient`: names, arguments and results are those that other
+extensions know. Every method may be called from any thread, and before the extension is
+started; none waits for a relay.
+"""
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from ..core import CoreUnavailable, running
+from ..inside import InsideClient
+from .message_pool import (
+    EndOfStoredEventsMessage,
+    EventMessage,
+    MessagePool,
+    NoticeMessage,
+)
+from .relay import Relay
+
+if TYPE_CHECKING:
+    from nostrclient_core import Told
+
+_EVENT_ID = re.compile("[0-9a-f]{64}")
+
+
+class RelayManager:
+    """`own_relays`: it uses the relays it is given, else those of the owner."""
+
+    def __init__(self, own_relays: bool = True, lifetime: float | None = None) -> None:
+        self.message_pool = MessagePool(lifetime)
+        self._own_relays = own_relays
+        self._inside = InsideClient(self._receive, own_relays)
+
+    @property
+    def relays(self) -> dict[str, Relay]:
+        """Url to relay: this client's own, or all that are in use on this server."""
+        if self._own_relays:
+            return {url: Relay(url) for url in self._inside.relays}
+        try:
+            statuses = running().core.relays()
+        except CoreUnavailable:
+            return {url: Relay(url) for url in self._inside.relays}
+        return {s["url"]: Relay(s["url"]) for s in statuses if s["listed"]}
+
+    @property
+    def subscriptions(self) -> list[str]:
+        """The ids of the open subscriptions."""
+        return self._inside.subscriptions
+
+    @property
+    def unanswered(self) -> int:
+        """Events handed over of which nobody has said yet that they are in good hands."""
+        return self._inside.unanswered
+
+    def add_relay(self, url: str) -> Relay:
+        """Use this relay too. One that the owner has not configured is connected to until
+        LNbits ends; what he has set for one stays. Raises `ValueError` with a sentence
+        for a wrong url."""
+        self._inside.use([*self._inside.relays, url])
+        return Relay(url)
+
+    def remove_relay(self, url: str) -> None:
+        """Use this relay no more. One of the owner's comes back with the next start."""
+        self._inside.use([known for known in self._inside.relays if known != url])
+        if not self._own_relays:
+            try:
+                running().core.remove_relay(url)
+            except (CoreUnavailable, ValueError):
+                pass  # it is not there
+
+    def remove_relays(self) -> None:
+        """Use no relay any more that was added here."""
+        for url in self._inside.relays:
+            self.remove_relay(url)
+
+    def use_relays(self, urls: list[str]) -> None:
+        """Use these relays, and no others of those added here."""
+        self._inside.use(urls)
+
+    def check_and_restart_relays(self) -> None:
+        """Have relays that wait for their next attempt try now."""
+        try:
+            running().core.reconnect()
+        except CoreUnavailable:
+            pass  # all are tried at the start
+
+    def close_connections(self) -> None:
+        """Use no relay of its own any more. The owner's stay connected."""
+        if self._own_relays:
+            self._inside.use([])
+
+    def add_subscription(self, id: str, filters: Any) -> None:  # noqa: A002
+        """Subscribe (NIP-01 REQ): a list of filters, each a dictionary. The same id again
+        replaces the subscription. Events come into `message_pool`."""
+        if isinstance(filters, dict):
+            filters = [filters]
+        self._inside.subscribe(str(id), list(filters))
+
+    def close_subscription(self, id: str) -> None:  # noqa: A002
+        """End a subscription. Nothing happens if there is none."""
+        self._inside.unsubscribe(str(id))
+
+    def close_subscriptions(self, subscriptions: list[str]) -> None:
+        """End these."""
+        for name in list(subscriptions):
+            self.close_subscription(name)
+
+    def close_all_subscriptions(self) -> None:
+        """End all of this client's."""
+        self.close_subscriptions(self._inside.subscriptions)
+
+    def publish_message(self, message: str) -> None:
+        """Hand over a message for relays, as JSON text. `["EVENT", {…}]` is published:
+        kept until a relay or the outbox has it, ephemeral kinds for two seconds. REQ and
+        CLOSE are taken too. Anything else goes to the log, not to the caller."""
+        try:
+            verb, *rest = json.loads(message)
+            if verb == "EVENT":
+                (event,) = rest
+                if not _EVENT_ID.fullmatch(event["id"]):
+                    raise ValueError("an event needs its id, 64 hexadecimal characters")
+                self._inside.publish(event, message)
+            elif verb == "REQ":
+                self._inside.subscribe(rest[0], rest[1:])
+            elif verb == "CLOSE":
+                self._inside.unsubscribe(rest[0])
+            else:
+                raise ValueError("neither EVENT, REQ nor CLOSE")
+        except (IndexError, KeyError, TypeError, ValueError) as exc:
+            logger.warning(
+                f"nostrclient: an extension's message was not sent: {exc!r:.200}"
+            )
+
+    def publish_event(self, event: Any) -> None:
+        """Publish a signed `Event`. Raises `ValueError` for one that is not."""
+        if not event.verify():
+            raise ValueError("The event's signature is missing or wrong.")
+        self.publish_message(event.to_message())
+
+    def close(self) -> None:
+        """End the subscriptions and let go of the relays."""
+        self._inside.close()
+        self.message_pool.wake_listeners()
+
+    def _receive(self, message: "Told") -> None:
+        """What the core says, on LNbits' event loop."""
+        verb, name, text, url, event_id, _ = message
+        if verb == "EVENT":
+            self.message_pool.events.put(EventMessage(text, event_id, name, url))
+        elif verb == "EOSE":
+            self.message_pool.eose_notices.put(EndOfStoredEventsMessage(name))
+        elif verb == "NOTICE" and url:
+            self.message_pool.notices.put(NoticeMessage(text, url))

@@ -1,0 +1,158 @@
+"""The client that all extensions share, and the lists it fills.
+
+`NostrRouter.received_subscription_events` is filled for subscriptions made with
+`nostr_client.relay_manager.add_subscription`, on LNbits' event loop, when the core has
+something. Consumers take out of it what they have handled, in whatever way; what nobody
+takes out gives way to what is newer. All of it exists once in a process, whichever copy
+of this module it is reached by.
+"""
+
+import threading
+from typing import TYPE_CHECKING, ClassVar
+
+from loguru import logger
+
+from .nostr.client.client import NostrClient
+from .nostr.message_pool import EndOfStoredEventsMessage, EventMessage, NoticeMessage
+from .nostr.relay_manager import RelayManager
+from .process import shared
+
+if TYPE_CHECKING:
+    from fastapi import WebSocket
+
+    from nostrclient_core import Told
+
+MAX_EVENTS = 10_000  # for one subscription
+MAX_EVENTS_ALL = 50_000  # that nobody has taken, in all
+MAX_BYTES_ALL = 64 << 20  # of those
+COUNT_EVERY = 1_000  # events between two looks at those bounds
+MAX_NOTICES = 100
+MAX_ENDS = 1_000
+POOL_SECONDS = 60.0  # for who polls the message pool instead; most do not
+
+
+class NostrRouter:
+    """Stands for one client's WebSocket, and holds what extensions are sent."""
+
+    received_subscription_events: ClassVar[dict[str, list[EventMessage]]] = shared(
+        "received_subscription_events", dict
+    )
+    received_subscription_notices: ClassVar[list[NoticeMessage]] = shared(
+        "received_subscription_notices", list
+    )
+    received_subscription_eosenotices: ClassVar[dict[str, EndOfStoredEventsMessage]] = (
+        shared("received_subscription_eosenotices", dict)
+    )
+    lock: ClassVar[threading.Lock] = shared("received_lock", threading.Lock)
+
+    def __init__(self, websocket: "WebSocket") -> None:
+        self.websocket = websocket
+        self.connected = True
+
+    async def stop(self) -> None:
+        """Close the client's connection."""
+        self.connected = False
+        try:
+            await self.websocket.close()
+        except RuntimeError:
+            pass  # it is closed
+
+
+all_routers: list[NostrRouter] = shared("all_routers", list)
+"""One for each connected client."""
+
+
+class _SharedManager(RelayManager):
+    """The manager of the shared client: the owner's relays, and the lists above."""
+
+    def __init__(self) -> None:
+        super().__init__(own_relays=False, lifetime=POOL_SECONDS)
+        self._uncounted = 0
+        self._full: set[str] = set()
+
+    def close(self) -> None:
+        """Nothing: others use it too."""
+
+    def close_subscription(self, id: str) -> None:  # noqa: A002
+        super().close_subscription(id)
+        self.message_pool.events.drop(lambda message: message.subscription_id == id)
+        NostrRouter.received_subscription_eosenotices.pop(id, None)
+        if not NostrRouter.received_subscription_events.get(id, True):
+            NostrRouter.received_subscription_events.pop(id, None)
+
+    def _receive(self, message: "Told") -> None:
+        super()._receive(message)
+        verb, name, text, url, event_id, _ = message
+        if verb == "EVENT":
+            self._keep(EventMessage(text, event_id, name, url))
+        elif verb == "EOSE":
+            ends = NostrRouter.received_subscription_eosenotices
+            ends[name] = EndOfStoredEventsMessage(name)
+            while len(ends) > MAX_ENDS:
+                ends.pop(next(iter(ends)), None)
+        elif verb == "NOTICE" and url:
+            notices = NostrRouter.received_subscription_notices
+            notices.append(NoticeMessage(text, url))
+            del notices[:-MAX_NOTICES]
+
+    def _keep(self, message: EventMessage) -> None:
+        lists = NostrRouter.received_subscription_events
+        events = lists.setdefault(message.subscription_id, [])
+        events.append(message)
+        if len(events) > MAX_EVENTS:
+            self._report(message.subscription_id)
+            del events[:-MAX_EVENTS]
+        self._uncounted += 1
+        if self._uncounted >= COUNT_EVERY:
+            self._uncounted = 0
+            self._trim(lists)
+
+    def _trim(self, lists: dict[str, list[EventMessage]]) -> None:
+        """The longest lists give their oldest events, until all are within their
+        bound."""
+        while True:
+            every = list(lists.items())
+            count = sum(len(events) for _, events in every)
+            size = sum(message.size for _, events in every for message in events)
+            if count <= MAX_EVENTS_ALL and size <= MAX_BYTES_ALL:
+                return
+            name, longest = max(every, key=lambda item: len(item[1]))
+            self._report(name)
+            del longest[: len(longest) // 2 + 1]
+
+    def _report(self, name: str) -> None:
+        if name not in self._full:
+            if len(self._full) < MAX_ENDS:
+                self._full.add(name)
+            logger.warning(
+                "nostrclient: nobody fetches the events of the subscription"
+                f" {name!r:.80}; the oldest are dropped."
+            )
+
+
+class _SharedClient(NostrClient):
+    """The one client that all extensions share. It cannot be closed, and keeps the
+    owner's relays whatever it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relay_manager = _SharedManager()
+
+    def connect(self, relays: list[str]) -> None:
+        """Use these relays too, until LNbits ends."""
+        for url in relays:
+            try:
+                self.relay_manager.add_relay(url)
+            except ValueError as exc:
+                logger.warning(f"nostrclient: an extension's relay is not used: {exc}")
+
+    def reconnect(self, relays: list[str]) -> None:
+        """Use these relays too, and have all try now that wait for their next attempt."""
+        self.connect(relays)
+        self.relay_manager.check_and_restart_relays()
+
+    def close(self) -> None:
+        """Nothing: others use it too."""
+
+
+nostr_client: NostrClient = shared("nostr_client", _SharedClient)

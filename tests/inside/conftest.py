@@ -1,0 +1,31 @@
+"""A server and a relay for the tests of the Python surface, which `tests/test_inside.py`
+runs in a process of their own."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from nostrclient_ext import router
+from scripted_relay import ScriptedRelay
+from surface import Server
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    await server.make_table()
+    try:
+        yield server
+    finally:
+        await server.stop()
+        manager = router.nostr_client.relay_manager
+        manager.close_all_subscriptions()
+        manager.remove_relays()
+        router.NostrRouter.received_subscription_events.clear()
+
+
+@pytest_asyncio.fixture
+async def relay(server: Server) -> AsyncIterator[ScriptedRelay]:
+    """One relay that the owner has configured."""
+    async with ScriptedRelay() as relay:
+        server.relays.append(relay.url)
+        yield relay

@@ -1,0 +1,84 @@
+"""The extension without LNbits around it: started and stopped on the test's own event
+loop, in one or several copies. Imports LNbits, so only for tests in processes of their
+own."""
+
+import asyncio
+import importlib
+import itertools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nostrclient_ext import core
+from nostrclient_ext.core import Running
+from nostrclient_ext.outbox_rows import OutboxRows
+
+from migrations import m005_outbox
+
+SOURCE = Path(core.__file__).parent
+_numbers = itertools.count(1)
+
+
+class Server:
+    """What LNbits does with the extension: starts and stops it, with these relays."""
+
+    def __init__(self) -> None:
+        self.relays: list[str] = []
+        self.switched_off: set[str] = set()
+        self._stop = core.stop
+
+    @staticmethod
+    async def make_table() -> None:
+        """An empty outbox."""
+        async with OutboxRows("nobody")._db.connect() as connection:
+            await connection.execute("DROP TABLE IF EXISTS nostrclient.outbox")
+            await m005_outbox(connection)
+
+    async def start(self, copy: ModuleType = core) -> Running:
+        """Start a copy, this one by default."""
+        running = copy.start()
+        assert running is not None
+        self._stop = copy.stop
+        running.spawn(running.outbox.keep())
+        await running.outbox.tried.wait()
+        for url in self.relays:
+            running.core.add_relay(url)
+        running.switched_off |= self.switched_off
+        running.serve()
+        found: Running = running
+        return found
+
+    async def stop(self) -> None:
+        self._stop()
+        await asyncio.sleep(0)
+
+
+class Copy:
+    """The extension loaded once more, under another name, as an upgrade loads it."""
+
+    def __init__(self) -> None:
+        self.name = f"nostrclient-copy{next(_numbers)}"
+        package = ModuleType(self.name)
+        package.__path__ = [str(SOURCE)]
+        sys.modules[self.name] = package
+
+    def module(self, name: str) -> Any:
+        return importlib.import_module(f"{self.name}.{name}")
+
+    def forget(self) -> None:
+        """As LNbits forgets the modules of an extension it loads anew."""
+        for name in list(sys.modules):
+            if name == self.name or name.startswith(f"{self.name}."):
+                del sys.modules[name]
+
+
+@contextmanager
+def another_copy() -> Iterator[Copy]:
+    copy = Copy()
+    try:
+        yield copy
+    finally:
+        copy.forget()
