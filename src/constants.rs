@@ -196,6 +196,11 @@ pub const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.
 pub const INBOX_BYTES: usize = 1 << 20;
 
+// --- Direct messages -----------------------------------------------------------------------------
+
+/// Longest NIP-04 content that is decrypted, in bytes. No relay's message is longer.
+pub const MAX_NIP04_CONTENT: usize = MAX_RELAY_MESSAGE;
+
 // --- The router's own queues ---------------------------------------------------------------------
 
 /// Batches and messages on their way to the router.

@@ -225,8 +225,22 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// The id of an event with these fields (NIP-01): lowercase hex public key, unix seconds, kind,
-/// tags, content.
+/// What an event's id is the hash of (NIP-01): lowercase hex public key, unix seconds, kind, tags,
+/// content.
+///
+/// # Errors
+/// None in practice: strings always serialise.
+pub fn serialize(
+    pubkey_hex: &str,
+    created_at: u64,
+    kind: u16,
+    tags: &[Vec<String>],
+    content: &str,
+) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&(0, pubkey_hex, created_at, kind, tags, content))
+}
+
+/// The id of an event with these fields, as [`serialize`] takes them.
 ///
 /// # Errors
 /// None in practice: strings always serialise.
@@ -237,7 +251,7 @@ pub fn event_id(
     tags: &[Vec<String>],
     content: &str,
 ) -> Result<EventId, serde_json::Error> {
-    let text = serde_json::to_string(&(0, pubkey_hex, created_at, kind, tags, content))?;
+    let text = serialize(pubkey_hex, created_at, kind, tags, content)?;
     Ok(Sha256::digest(text).into())
 }
 

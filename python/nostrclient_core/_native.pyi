@@ -22,12 +22,23 @@ __all__ = [
     "Memory",
     "TooManyClients",
     "__version__",
+    "decrypt_nip04",
     "encrypt_nip04",
+    "event_id",
+    "from_npub",
+    "from_nsec",
     "generate_key",
     "normalize_public_key",
     "normalize_relay_url",
     "public_key",
+    "serialize_event",
+    "shared_secret",
     "sign_event",
+    "sign_hash",
+    "to_npub",
+    "to_nsec",
+    "verify_event",
+    "verify_hash",
 ]
 
 __version__: str
@@ -196,16 +207,65 @@ def normalize_relay_url(url: str) -> str:
     """The one spelling of a relay's url (scheme and host in lower case, default port and
     trailing slash of an empty path gone). Raises `ValueError` with a sentence."""
 
-def generate_key() -> KeyPair: ...
+# Keys and events. Private and public keys are 64 hex characters unless a line says
+# otherwise. All raise `ValueError` with a sentence, which never quotes what was given.
+
+def generate_key() -> KeyPair:
+    """New random keys."""
+
 def public_key(private_key: str) -> str:
-    """x-only public key of a private key, both 64 hex. Raises `ValueError`."""
+    """The x-only public key of a private key."""
 
 def normalize_public_key(text: str) -> str:
-    """A public key given as 64 hex or as NIP-19 `npub1…`, as 64 hex in lower case.
-    Raises `ValueError` with a sentence."""
+    """A public key given as hex or as NIP-19 `npub1…`, as hex in lower case."""
+
+def to_nsec(private_key: str) -> str:
+    """`nsec1…` (NIP-19)."""
+
+def from_nsec(nsec: str) -> str:
+    """The private key of an `nsec1…`."""
+
+def to_npub(public_key: str) -> str:
+    """`npub1…` (NIP-19)."""
+
+def from_npub(npub: str) -> str:
+    """The public key of an `npub1…`."""
+
+def shared_secret(private_key: str, public_key: str) -> bytes:
+    """The 32 bytes that these two keys' owners can make and nobody else: the x coordinate
+    of the ECDH point, not hashed. NIP-04's key."""
 
 def encrypt_nip04(private_key: str, public_key: str, text: str) -> str:
-    """NIP-04 content, `base64?iv=base64`. Raises `ValueError` for a wrong key."""
+    """NIP-04 content, `base64?iv=base64`."""
+
+def decrypt_nip04(private_key: str, public_key: str, content: str) -> str:
+    """The text of a NIP-04 content of at most 1 MiB, which the owner of the public key
+    wrote for that of the private key, or the other way round."""
+
+def sign_hash(private_key: str, message_hash: bytes) -> str:
+    """The BIP-340 signature of a 32-byte hash, 128 hex. Never the same twice."""
+
+def verify_hash(message_hash: str, signature: str, public_key: str) -> bool:
+    """Whether this is the owner's BIP-340 signature of that hash, all in hex. False for
+    what is malformed."""
+
+def serialize_event(
+    public_key: str,
+    created_at: int,
+    kind: int,
+    tags: list[list[str]],
+    content: str,
+) -> str:
+    """What an event's id is the hash of (NIP-01)."""
+
+def event_id(
+    public_key: str,
+    created_at: int,
+    kind: int,
+    tags: list[list[str]],
+    content: str,
+) -> str:
+    """An event's id, 64 hex (NIP-01)."""
 
 def sign_event(
     private_key: str,
@@ -214,4 +274,7 @@ def sign_event(
     tags: list[list[str]],
     content: str,
 ) -> str:
-    """The signed event as JSON text (NIP-01). Raises `ValueError` for a wrong key."""
+    """The signed event as JSON text (NIP-01)."""
+
+def verify_event(event: str) -> bool:
+    """Whether this JSON is an event with the right id and signature (NIP-01)."""

@@ -21,12 +21,16 @@ class Woken(Protocol):
 
 
 class Inside:
-    """A client inside this process: `wake` is called when it has mail."""
+    """A client inside this process, which fetches its mail when it is called."""
 
-    __slots__ = ("wake",)
+    __slots__ = ("_call",)
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.wake = wake
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def wake(self) -> None:
+        """Something changed for this client."""
+        self._call()
 
 
 class Connection:

@@ -34,6 +34,13 @@ REPORT_SECONDS = 10.0  # between two lines in the log about events that got lost
 
 # Refusals of a subscription that will not change by asking again.
 FINAL = ("invalid:", "restricted:", "unsupported:")
+# Refusals of an event because no relay was there and the outbox did not take it.
+UNTIL_A_RELAY_CONNECTS = (
+    "mute:",
+    "error: the offline queue",
+    "error: offline queue full",
+    "error: the database",
+)
 
 
 def _normalized(url: str) -> str:
@@ -328,8 +335,8 @@ class InsideClient:
         publication = self._publications.get(event_id)
         if publication is None:
             return
-        if why.startswith("mute:") and not publication.late:
-            publication.held = True  # until a relay connects
+        if why.startswith(UNTIL_A_RELAY_CONNECTS) and not publication.late:
+            publication.held = True
             return
         self._drop_publication(event_id)
         self._report_lost(why)

@@ -1,12 +1,13 @@
-//! Keys, signatures and NIP-04 as the `nostr` crate understands them.
+//! Keys and their spellings as the `nostr` crate understands them.
 
-use nostr::nips::nip04;
-use nostr::nips::nip19::ToBech32;
+mod nip04;
+mod signatures;
+
+use nostr::nips::nip19::{FromBech32, ToBech32};
 use proptest::prelude::*;
 
-use super::{KeyError, Keys, normalize_public_key};
+use super::{KeyError, Keys, from_npub, normalize_public_key, npub};
 use crate::hex;
-use crate::verify::check;
 
 fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(prop_oneof!["[a-z/\"\\\\]", "[\0- ]", any::<String>()], 0..8)
@@ -33,43 +34,27 @@ proptest! {
     }
 
     #[test]
-    fn what_we_sign_is_accepted_by_us_and_by_the_nostr_crate(
-        theirs in theirs(),
-        created_at in any::<u64>(),
-        kind in any::<u16>(),
-        tags in prop::collection::vec(prop::collection::vec(text(), 1..4), 0..4),
-        content in text(),
-    ) {
-        let json = ours(&theirs).sign_event(created_at, kind, &tags, &content).unwrap();
-        let event = check(&json).unwrap();
-        prop_assert_eq!((event.created_at, event.kind), (created_at, kind));
-        let read = nostr::event::Event::from_json(&json).unwrap();
-        prop_assert!(read.verify().is_ok());
-        prop_assert_eq!(read.pubkey, theirs.public_key());
-        prop_assert_eq!(read.content, content);
-        let read_tags: Vec<Vec<String>> = read.tags.iter().map(|tag| tag.as_slice().to_vec()).collect();
-        prop_assert_eq!(read_tags, tags);
+    fn nsec_and_npub_are_those_of_the_nostr_crate(theirs in theirs()) {
+        let ours = ours(&theirs);
+        let [nsec, npub] = [ours.nsec().unwrap(), npub(&ours.public_hex()).unwrap()];
+        prop_assert_eq!(&nsec, &theirs.secret_key().to_bech32().unwrap());
+        prop_assert_eq!(&npub, &theirs.public_key().to_bech32().unwrap());
+        for nsec in [&*nsec, &nsec.to_uppercase(), &format!("\n{nsec} ")] {
+            prop_assert_eq!(Keys::from_nsec(nsec).unwrap().private_hex(), ours.private_hex());
+        }
+        for npub in [&*npub, &npub.to_uppercase(), &format!("\n{npub} ")] {
+            prop_assert_eq!(from_npub(npub).unwrap(), ours.public_hex());
+        }
+        prop_assert!(nostr::key::SecretKey::from_bech32(&nsec).is_ok());
+        prop_assert!(nostr::key::PublicKey::from_bech32(&npub).is_ok());
     }
 
     #[test]
-    fn both_ends_can_read_a_nip_04_message_with_the_nostr_crate(
-        sender in theirs(),
-        receiver in theirs(),
-        content in text(),
-    ) {
-        let secret = ours(&sender).encrypt_nip04(&receiver.public_key().to_hex(), &content).unwrap();
-        let read = nip04::decrypt(
-            receiver.secret_key(),
-            &sender.public_key(),
-            secret.as_str(),
-        );
-        prop_assert_eq!(&read.unwrap(), &content);
-        let read = nip04::decrypt(
-            sender.secret_key(),
-            &receiver.public_key(),
-            secret.as_str(),
-        );
-        prop_assert_eq!(&read.unwrap(), &content);
+    fn an_nsec_with_a_changed_character_is_refused(theirs in theirs(), at in 0usize..63) {
+        let mut nsec = theirs.secret_key().to_bech32().unwrap().into_bytes();
+        nsec[at] = if nsec[at] == b'q' { b'p' } else { b'q' };
+        let nsec = String::from_utf8(nsec).unwrap();
+        prop_assert_eq!(Keys::from_nsec(&nsec).err(), Some(KeyError::Nsec));
     }
 
     #[test]
@@ -92,17 +77,61 @@ proptest! {
 
     #[test]
     fn no_text_makes_a_public_key_panic(text in any::<String>(), tail in "npub1[a-z0-9]{0,80}") {
-        let _ = normalize_public_key(&text);
-        let _ = normalize_public_key(&tail);
+        let nsec = tail.replacen("npub", "nsec", 1);
+        for text in [text, tail, nsec] {
+            let _ = normalize_public_key(&text);
+            let _ = (Keys::from_nsec(&text).err(), from_npub(&text), npub(&text));
+        }
     }
 }
 
 #[test]
-fn two_messages_with_the_same_text_do_not_look_alike() {
-    let keys = Keys::generate().unwrap();
-    let [first, second] =
-        [(); 2].map(|()| keys.encrypt_nip04(&keys.public_hex(), "hello").unwrap());
-    assert_ne!(first, second);
+fn the_examples_of_nip_19() {
+    let nsec = "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5";
+    let secret = "67dea2ed018072d675f5415ecfaed7d2597555e202d85b3d65ea4e58d2d92ffa";
+    assert_eq!(Keys::from_nsec(nsec).unwrap().private_hex(), secret);
+    assert_eq!(Keys::from_hex(secret).unwrap().nsec().unwrap(), nsec);
+    for (text, public) in [
+        (
+            "npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg",
+            "7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e",
+        ),
+        (
+            "npub180cvv07tjdrrgpa0j7j7tmnyl2yr6yr7l8j4s3evf6u64th6gkwsyjh6w6",
+            "3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d",
+        ),
+    ] {
+        assert_eq!(from_npub(text).unwrap(), public);
+        assert_eq!(npub(public).unwrap(), text);
+        assert_eq!(npub(&public.to_uppercase()).unwrap(), text);
+    }
+}
+
+#[test]
+fn an_nsec_has_its_own_prefix_checksum_and_length() {
+    let key = [1; 32];
+    let hrp = |text| bech32::Hrp::parse(text).unwrap();
+    let good = bech32::encode::<bech32::Bech32>(hrp("nsec"), &key).unwrap();
+    assert!(Keys::from_nsec(&good).is_ok());
+    for wrong in [
+        hex::encode(&key),
+        String::new(),
+        "nsec1".to_owned(),
+        good.replacen('n', "N", 1),
+        bech32::encode::<bech32::Bech32>(hrp("npub"), &key).unwrap(),
+        bech32::encode::<bech32::Bech32>(hrp("ncryptsec"), &key).unwrap(),
+        bech32::encode::<bech32::Bech32m>(hrp("nsec"), &key).unwrap(),
+        bech32::encode::<bech32::Bech32>(hrp("nsec"), &key[1..]).unwrap(),
+        bech32::encode::<bech32::Bech32>(hrp("nsec"), &[&key[..], &[0]].concat()).unwrap(),
+        // Right in every way, and still no secrets.
+        bech32::encode::<bech32::Bech32>(hrp("nsec"), &[0; 32]).unwrap(),
+        bech32::encode::<bech32::Bech32>(hrp("nsec"), &[255; 32]).unwrap(),
+    ] {
+        let error = Keys::from_nsec(&wrong).err();
+        assert_eq!(error, Some(KeyError::Nsec), "{wrong}");
+        let said = format!("{error:?} {}", error.as_ref().unwrap());
+        assert!(wrong.len() < 10 || !said.contains(&wrong), "{said}");
+    }
 }
 
 #[test]
@@ -141,7 +170,10 @@ fn an_npub_has_its_own_prefix_checksum_and_length() {
         bech32::encode::<bech32::Bech32>(hrp("npub"), &[]).unwrap(),
     ] {
         assert_eq!(normalize_public_key(&wrong), Err(KeyError::Public), "{wrong}");
+        assert_eq!(from_npub(&wrong), Err(KeyError::Npub), "{wrong}");
     }
+    // Hex is no npub here.
+    assert_eq!(from_npub(&hex::encode(&key)), Err(KeyError::Npub));
 }
 
 #[test]
@@ -155,5 +187,8 @@ fn what_is_no_public_key_is_refused() {
         assert_eq!(normalize_public_key(text), Err(KeyError::Public), "{text}");
         let ours = Keys::from_hex(&format!("{:064x}", 3)).unwrap();
         assert_eq!(ours.encrypt_nip04(text, "hello"), Err(KeyError::Public), "{text}");
+        assert_eq!(ours.decrypt_nip04(text, "?iv="), Err(KeyError::Public), "{text}");
+        assert_eq!(ours.shared_secret(text), Err(KeyError::Public), "{text}");
+        assert_eq!(npub(text), Err(KeyError::Public), "{text}");
     }
 }

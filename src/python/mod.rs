@@ -46,7 +46,11 @@ mod _native {
     #[pymodule_export]
     use super::core::{Core, normalize_relay_url};
     #[pymodule_export]
-    use super::keys::{encrypt_nip04, generate_key, normalize_public_key, public_key, sign_event};
+    use super::keys::{
+        decrypt_nip04, encrypt_nip04, event_id, from_npub, from_nsec, generate_key,
+        normalize_public_key, public_key, serialize_event, shared_secret, sign_event, sign_hash,
+        to_npub, to_nsec, verify_event, verify_hash,
+    };
     #[pymodule_export]
     use super::memory::Memory;
     #[pymodule_export]
