@@ -5,13 +5,14 @@ them run as in a checkout of LNbits, where extensions are `lnbits.extensions.<id
 the other they are `<id>`, in a folder of their own.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from owner import DATABASE
-from shelf import Release, Shelf, zipped
+from shelf import Release, Shelf, config, packed, unpacked, zipped
 
 from scripts.lnbits_server import REPOSITORY, LNbits
 from scripts.postgres import Postgres
@@ -40,13 +41,31 @@ PLACES = [
 
 
 @dataclass(frozen=True)
+class Bundle:
+    """A zip of ours, on the shelf as many releases."""
+
+    shelf: Shelf
+    data: bytes
+
+    @property
+    def version(self) -> str:
+        return str(config(self.data)["version"])
+
+    def new(self) -> Release:
+        """One that no process has seen: LNbits 1.5 names its copies of an extension by
+        the zip's hash, and starts the older copy again where it knows the hash."""
+        mark = {"nostrclient/docs/mark": os.urandom(16)}
+        return self.shelf.put(packed({**unpacked(self.data), **mark}))
+
+
+@dataclass(frozen=True)
 class Releases:
     """What is on the shelf."""
 
     shelf: Shelf
-    first: Release
-    second: Release
-    second_zip: bytes
+    first: Bundle
+    second: Bundle
+    """A later version of it."""
     predecessor: Release
     consumers: list[Release]
 
@@ -66,9 +85,8 @@ def put_releases(shelf: Shelf, first: bytes, second: bytes) -> Releases:
     consumers = sorted(place for place in CONSUMERS.iterdir() if place.is_dir())
     return Releases(
         shelf,
-        shelf.put(first),
-        shelf.put(second),
-        second,
+        Bundle(shelf, first),
+        Bundle(shelf, second),
         shelf.put(zipped(PREDECESSOR)),
         [shelf.put(zipped(place)) for place in consumers],
     )

@@ -23,9 +23,14 @@ class Consumers:
         self._releases = releases
         self._sent: list[Event] = []
 
-    async def install(self) -> None:
-        """Have all of them, once nostrclient is installed."""
-        await self._owner.have(*self._releases)
+    async def use(self, relay: ScriptedRelay) -> None:
+        """Have all of them installed, and this relay in use by all. The one with its own
+        client has to be told of it."""
+        if await self._owner.have(*self._releases) and self._owner.version < "1.6":
+            # Until its next start, LNbits 1.5 runs two copies of what it has installed.
+            await self._owner.restart()
+        await self._owner.use(relay)
+        await self._owner.ask("/listener/api/v1/reconnect", "POST")
 
     async def got(self) -> dict[str, list[str]]:
         """The ids of the events each has got since it was imported, in order."""

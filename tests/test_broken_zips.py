@@ -87,10 +87,10 @@ BROKEN: dict[Callable[[Files], None], tuple[str, ...]] = {
 async def test_a_clear_refusal(
     owner: Owner, consumers: Consumers, releases: Releases
 ) -> None:
-    await owner.have(releases.first)
+    await owner.have(releases.first.new())
     await owner.reset()
-    await consumers.install()
-    good = unpacked(releases.second_zip)
+    await consumers.use(relay := ScriptedRelay())
+    good = unpacked(releases.second.data)
     for breaks, words in BROKEN.items():
         files = dict(good)
         breaks(files)
@@ -110,14 +110,12 @@ async def test_a_clear_refusal(
             await connect(owner.private_url, proxy=None)
         assert refusal.value.response.status_code == 503
         assert detail.encode() in (refusal.value.response.body or b"")
-        log = owner.new_log()[before:]
-        assert log.count(detail) == 1
+        # Once for each start: LNbits 1.5 starts the old copy too, before it is replaced.
+        assert 1 <= owner.new_log()[before:].count(detail) <= 2
         # Its consumers are told nothing they do not understand.
         await consumers.publish(f"while it is {breaks.__name__}")
         await consumers.got()
         await owner.ask("/api/v1/health")
 
-    await owner.install(releases.second)
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await owner.install(releases.second.new())
     await consumers.served(relay)

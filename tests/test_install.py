@@ -35,7 +35,7 @@ async def test_a_fresh_installation(owner: Owner, releases: Releases) -> None:
         await owner.delete_data()
     assert (await owner.http.get(f"{owner.base}/relays")).status_code == 404
 
-    await owner.install(releases.first)
+    await owner.install(releases.first.new())
     assert await owner.relays() == []
     assert await owner.ask("/nostrclient/api/v1/config") == DEFAULTS
     for path in ("/nostrclient/", "/nostrclient/static/images/nostr-bitcoin.png"):
@@ -56,7 +56,7 @@ async def test_a_fresh_installation(owner: Owner, releases: Releases) -> None:
 async def test_an_id_with_two_slashes(owner: Owner, releases: Releases) -> None:
     """One in a hundred ids in plain base64 has them; LNbits 1.5 sends an installed
     extension another path than the client has asked for."""
-    await owner.have(releases.first)
+    await owner.have(releases.first.new())
     await owner.reset()
     while "//" not in (found := private_id(owner.secret, urlsafe=False)):
         pass
@@ -66,13 +66,11 @@ async def test_an_id_with_two_slashes(owner: Owner, releases: Releases) -> None:
 
 async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases) -> None:
     """While clients are connected and events wait for a relay."""
-    await owner.install(releases.first)
+    await owner.install(releases.first.new())
     await owner.reset()
-    await consumers.install()
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await consumers.use(relay := ScriptedRelay())
     await consumers.served(relay)
-    assert (await owner.process())["core"] == releases.first.version
+    assert await owner.core() == releases.first.version
     threads = owner.cores_threads()
     assert threads
     client = await owner.client()
@@ -87,9 +85,9 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
         assert (await client.publish(note)).parts[2:] == [True, QUEUED]
     by_the_shop = await consumers.publish("from a thread", "from another")
 
-    await owner.install(releases.second)
+    await owner.install(releases.second.new())
     assert (await client.ended())[0] == SERVICE_RESTART
-    assert (await owner.process())["core"] == releases.second.version
+    assert await owner.core() == releases.second.version
     await owner.until_threads(threads)  # as many as one core has
 
     client = await owner.client()
@@ -112,11 +110,9 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
 async def test_switched_off_and_on(
     owner: Owner, consumers: Consumers, releases: Releases
 ) -> None:
-    await owner.have(releases.second)
+    await owner.have(releases.second.new())
     await owner.reset()
-    await consumers.install()
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await consumers.use(relay := ScriptedRelay())
     threads = owner.cores_threads()
     client = await owner.client()
     await client.subscribe("s", {"kinds": [1]})
@@ -125,7 +121,7 @@ async def test_switched_off_and_on(
     assert (await client.ended())[0] == SERVICE_RESTART
     await owner.until_threads([])
     await relay.until(lambda: not relay.lines, "the end of the connection")
-    assert (await owner.process())["tasks"] == []
+    await owner.until_tasks([])
     assert (await owner.http.get(f"{owner.base}/relays")).status_code == 404
     for url in (owner.public_url, owner.private_url):
         assert await refused(url) in (403, 404)
@@ -144,22 +140,20 @@ async def test_ten_rounds_leave_nothing(
     owner: Owner, consumers: Consumers, releases: Releases
 ) -> None:
     """No thread, no descriptor, no task: neither of stops nor of starts without one."""
-    await owner.have(releases.second)
+    await owner.have(releases.second.new())
     await owner.reset()
-    await consumers.install()
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await consumers.use(relay := ScriptedRelay())
 
     async def round_() -> None:
         await owner.switch("deactivate")
         await owner.until_threads([])
-        assert (await owner.process())["tasks"] == []
+        await owner.until_tasks([])
         await owner.switch("activate")
         await relay.connected()
         await consumers.served(relay)
 
     await round_()
-    threads, tasks = owner.cores_threads(), (await owner.process())["tasks"]
+    threads, tasks = owner.cores_threads(), await owner.tasks()
     all_threads, files = owner.threads(), owner.descriptors()
     for _ in range(ROUNDS):
         await round_()
@@ -167,7 +161,7 @@ async def test_ten_rounds_leave_nothing(
         await owner.switch("activate")
     await consumers.served(relay)
     await owner.until_threads(threads)
-    assert (await owner.process())["tasks"] == tasks
+    await owner.until_tasks(tasks)
     assert owner.threads() <= all_threads + 2
     assert (owner.descriptors() - files).total() <= 2, owner.descriptors() - files
 
@@ -177,13 +171,11 @@ async def test_two_copies_at_once(
 ) -> None:
     """Copies of the extension of before and after an upgrade are started and stopped in
     any order: the newest that runs has the core."""
-    await owner.install(releases.first)
+    await owner.install(releases.first.new())
     await owner.reset()
-    await consumers.install()
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await consumers.use(relay := ScriptedRelay())
     before = await owner.ask("/witness/api/v1/copies", "POST")
-    await owner.install(releases.second)
+    await owner.install(releases.second.new())
     after = await owner.ask("/witness/api/v1/copies", "POST")
     assert len(after) > len(before)
     older, newest = len(before) - 1, len(after) - 1
@@ -197,7 +189,7 @@ async def test_two_copies_at_once(
     for action in ("stop", "start", "start", "stop", "stop", "start"):
         await call(older, action)
         await client.fence()
-        assert (await owner.process())["core"] == releases.second.version
+        assert await owner.core() == releases.second.version
     await call(newest, "start")  # a second time: nothing to do
     await client.fence()
     assert owner.cores_threads() == threads
@@ -208,9 +200,9 @@ async def test_two_copies_at_once(
     await call(newest, "stop")
     await call(older, "stop")
     await call(older, "start")
-    assert (await owner.process())["core"] == releases.first.version
+    assert await owner.core() == releases.first.version
     await call(newest, "start")
-    assert (await owner.process())["core"] == releases.second.version
+    assert await owner.core() == releases.second.version
     await call(older, "stop")
     await consumers.served(relay)
     await owner.until_threads(threads)
@@ -220,14 +212,12 @@ async def test_the_process_starts_again(
     owner: Owner, consumers: Consumers, releases: Releases
 ) -> None:
     """Consumers are imported and started before nostrclient is, and events waited."""
-    await owner.have(releases.second)
+    await owner.have(releases.second.new())
     await owner.reset()
-    await consumers.install()
+    await consumers.use(relay := ScriptedRelay())
     # LNbits loads extensions in the order they were installed in.
     await owner.uninstall()
-    await owner.install(releases.second)
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await owner.install(releases.second.new())
     await relay.stop()
     await owner.until_relay(relay.url, connected=False)
     client = await owner.client()
@@ -236,7 +226,7 @@ async def test_the_process_starts_again(
 
     await owner.restart()
     assert await owner.installed() == releases.second.version
-    assert (await owner.process())["core"] == releases.second.version
+    assert await owner.core() == releases.second.version
     await relay.start()
     await relay.until(lambda: note in relay.published(), "what was queued")
     await consumers.served(relay)
@@ -249,11 +239,9 @@ async def test_removed_and_installed_again(
 ) -> None:
     """The endpoint, the files and the threads are gone. What consumers hold stays good:
     they are served again by what is installed next."""
-    await owner.have(releases.second)
+    await owner.have(releases.second.new())
     await owner.reset()
-    await consumers.install()
-    relay = ScriptedRelay()
-    await owner.use(relay)
+    await consumers.use(relay := ScriptedRelay())
     await consumers.served(relay)
     client = await owner.client()
     await client.fence()
@@ -262,13 +250,13 @@ async def test_removed_and_installed_again(
     assert (await client.ended())[0] == SERVICE_RESTART
     await owner.until_threads([])
     await relay.until(lambda: not relay.lines, "the end of the connection")
-    assert (await owner.process())["tasks"] == []
+    await owner.until_tasks([])
     assert not (owner.lnbits.extensions_path / "extensions" / "nostrclient").exists()
     assert (await owner.http.get(f"{owner.base}/relays")).status_code == 404
     assert await refused(owner.private_url) in (403, 404)
     await consumers.publish("into nothing, without an error")
 
-    await owner.install(releases.first)
+    await owner.install(releases.first.new())
     assert [shown["url"] for shown in await owner.relays()] == [relay.url]
-    assert (await owner.process())["core"] == releases.first.version
+    assert await owner.core() == releases.first.version
     await consumers.served(relay)

@@ -77,7 +77,7 @@ async def test_relays_duplicates_and_settings(owner: Owner, releases: Releases) 
         assert kept == [(extra, "admin")]
         assert switched_off.connected_at == []
 
-    await owner.install(releases.first)
+    await owner.install(releases.first.new())
     await taken_over()
     await owner.restart()
     await taken_over()

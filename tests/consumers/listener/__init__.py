@@ -47,8 +47,12 @@ def listener_stop() -> None:
     threads.clear()
 
 
+async def relays() -> list[str]:
+    return [relay.url for relay in await get_relays() if relay.active]
+
+
 async def begin() -> None:
-    urls = [relay.url for relay in await get_relays() if relay.active]
+    urls = await relays()
     thread = threading.Thread(target=listen, args=(urls,), name="listener", daemon=True)
     threads.append(thread)
     thread.start()
@@ -86,6 +90,12 @@ def on_eose(message: Any) -> None:
 async def api_heard() -> dict[str, list[Any]]:
     """Everything it was told, in order."""
     return heard
+
+
+@listener_ext.post("/api/v1/reconnect")
+async def api_reconnect() -> None:
+    """Use the relays there are now."""
+    await asyncio.to_thread(own_client.reconnect, await relays())
 
 
 @listener_ext.get("/api/v1/threads")

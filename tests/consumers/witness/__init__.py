@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from lnbits.db import Database
 
-SHARED = "_nostrclient_running"
+SHARED = "_nostrclient_process"
 
 db = Database("ext_witness")
 witness_ext = APIRouter(prefix="/witness")
@@ -26,7 +26,8 @@ def witness_stop() -> None:
 @witness_ext.get("/api/v1/process")
 async def api_process() -> dict[str, Any]:
     """The running core's version, and the tasks that run nostrclient's code."""
-    running = getattr(sys.modules.get(SHARED), "running", None)
+    state = getattr(sys.modules.get(SHARED), "state", None)
+    running = state and state.running
     coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
     return {
         "core": running and running.library.__version__,
@@ -49,7 +50,7 @@ async def api_keep_copies() -> list[str]:
     """Keep the copies of the extension that are loaded now. The names of all kept, the
     oldest first; LNbits gives different ones the same name."""
     for name, module in list(sys.modules.items()):
-        is_one = "nostrclient" in name and hasattr(module, "nostrclient_start")
+        is_one = "nostrclient" in name and hasattr(module, "nostrclient_ext")
         if is_one and not any(module is copy for copy in copies):
             copies.append(module)
     return [copy.__name__ for copy in copies]
