@@ -148,6 +148,9 @@ class Core:
         """Try the relays that wait for their next attempt now (all, or one)."""
 
     def relays(self) -> list[RelayStatus]: ...
+    def relay(self, url: str) -> RelayStatus | None:
+        """One of them, in whatever spelling. None: it is not there."""
+
     def stats(self) -> Stats: ...
 
     # The outbox (SPEC 2). The core decides, Python stores: `store_task` says what is to

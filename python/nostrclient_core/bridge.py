@@ -23,14 +23,19 @@ class Woken(Protocol):
 class Inside:
     """A client inside this process, which fetches its mail when it is called."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "_loop")
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
+        self._loop = loop
 
     def wake(self) -> None:
-        """Something changed for this client."""
-        self._call()
+        """Something changed for this client. Its mistakes are not the others' loss."""
+        try:
+            self._call()
+        except Exception as exc:
+            message = "nostrclient: a client inside failed"
+            self._loop.call_exception_handler({"message": message, "exception": exc})
 
 
 class Connection:
@@ -88,7 +93,7 @@ class Bridge:
         there is something to drain, when it may be fed again and when it was closed. To
         be ended with `disconnect_inside`. Both from any thread. Raises as `connect`."""
         client = self.core.connect_inside()
-        self._connections[client.token] = Inside(wake)
+        self._connections[client.token] = Inside(wake, self.loop)
         return client
 
     def disconnect_inside(self, client: Client) -> None:

@@ -350,15 +350,13 @@ impl Core {
 
     /// The relays, by url.
     pub fn relays(&self) -> Vec<RelayView> {
-        lock(&self.shared.relays)
-            .iter()
-            .map(|(url, entry)| RelayView {
-                url: url.clone(),
-                switches: *entry.switches.borrow(),
-                listed: entry.listed,
-                stats: Arc::clone(&entry.stats),
-            })
-            .collect()
+        lock(&self.shared.relays).iter().map(|(url, entry)| entry.view(url)).collect()
+    }
+
+    /// One relay, however its url is spelled.
+    pub fn relay(&self, text: &str) -> Option<RelayView> {
+        let url = url::normalize(text).ok()?;
+        lock(&self.shared.relays).get(&url).map(|entry| entry.view(&url))
     }
 
     /// Numbers over the whole core.
@@ -399,6 +397,15 @@ impl Drop for Core {
 impl Entry {
     fn is_wanted(&self) -> bool {
         self.listed || !self.users.is_empty()
+    }
+
+    fn view(&self, url: &str) -> RelayView {
+        RelayView {
+            url: url.to_owned(),
+            switches: *self.switches.borrow(),
+            listed: self.listed,
+            stats: Arc::clone(&self.stats),
+        }
     }
 
     /// Tells the router about the relay before anybody can subscribe, so that an EOSE waits for it.

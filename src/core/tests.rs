@@ -172,6 +172,23 @@ impl Pool {
         client::connect(&self.shared, Role::Outside, &Handle::current()).unwrap()
     }
 
+    /// A client inside with relays of its own.
+    fn inside(&self, urls: &[&str]) -> ClientHandle {
+        let client = client::connect(&self.shared, Role::Inside, &Handle::current()).unwrap();
+        self.name(&client, urls);
+        client
+    }
+
+    fn name(&self, client: &ClientHandle, urls: &[&str]) {
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        let relays = self.shared.use_relays(client.id, &urls, &Handle::current(), &self.network);
+        client.use_relays(relays);
+    }
+
+    fn listed(&self) -> Vec<(String, bool)> {
+        lock(&self.shared.relays).iter().map(|(url, entry)| (url.clone(), entry.listed)).collect()
+    }
+
     fn states(&self) -> Vec<crate::stats::RelayState> {
         lock(&self.shared.relays).values().map(|entry| entry.stats.state()).collect()
     }
@@ -250,6 +267,55 @@ async fn an_owner_in_a_hurry_does_not_wait_for_the_next_attempt() {
     }
     sleep(Duration::from_millis(10)).await;
     assert!(matches!(pool.states()[..], [crate::stats::RelayState::Connected(_)]));
+}
+
+/// Two that name the same relay, the owner who configures it and lets it go: one connection, for as
+/// long as anybody wants it.
+#[tokio::test(start_paused = true)]
+async fn relays_of_clients_inside_are_shared_and_let_go() {
+    const OWNERS: &str = "ws://relay0";
+    const NAMED: &str = "ws://relay1";
+    let mut pool = Pool::new(2);
+    pool.shared.remove_relay(NAMED);
+    let (one, two) = (pool.inside(&[NAMED]), pool.inside(&[NAMED, OWNERS]));
+    let outside = pool.client();
+    for client in [&one, &two, &outside] {
+        client.feed(r#"["REQ","a",{"kinds":[1]}]"#);
+    }
+    seconds(5).await;
+    for client in [&one, &two, &outside] {
+        drain(client);
+    }
+    let (at_owners, at_named) = (event("at the owner's"), event("at the named"));
+    pool.relays[0].publish(&at_owners);
+    pool.relays[1].publish(&at_named);
+    seconds(1).await;
+    assert_eq!(drain(&one), [json!(["EVENT", "a", at_named])]);
+    assert_eq!(drain(&two).len(), 2);
+    assert_eq!(drain(&outside), [json!(["EVENT", "a", at_owners])]);
+    assert_eq!(pool.listed(), [(OWNERS.to_owned(), true), (NAMED.to_owned(), false)]);
+
+    drop(one);
+    seconds(1).await;
+    pool.shared.add_relay(
+        NAMED.to_owned(),
+        Switches { read: true, write: true },
+        &Handle::current(),
+        &pool.network,
+    );
+    assert!(!pool.shared.remove_relay("ws://none"));
+    pool.name(&two, &[OWNERS]);
+    assert!(pool.shared.remove_relay(NAMED), "the owner wanted it");
+    seconds(1).await;
+    assert_eq!(pool.listed(), [(OWNERS.to_owned(), true)]);
+    assert!(lock(&pool.relays[1].line).as_ref().is_some_and(JoinHandle::is_finished));
+    pool.shared.remove_relay(OWNERS);
+    assert_eq!(pool.listed(), [(OWNERS.to_owned(), false)], "somebody uses it");
+    two.disconnect();
+    seconds(1).await;
+    assert!(pool.listed().is_empty());
+    pool.add_relay("ws://relay2");
+    assert_eq!(lock(&pool.relays[0].dialled).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

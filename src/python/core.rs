@@ -78,6 +78,10 @@ impl Core {
         self.0.relays().iter().map(|relay| relay_status(py, relay)).collect()
     }
 
+    fn relay<'py>(&self, py: Python<'py>, url: &str) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.0.relay(url).map(|relay| relay_status(py, &relay)).transpose()
+    }
+
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.0.stats();
         let dict = PyDict::new(py);

@@ -77,10 +77,10 @@ class BoundedQueue(queue.Queue[Any]):
     def drop(self, unwanted: Callable[[Any], bool]) -> None:
         """Take out what nobody wants any more."""
         with self.mutex:
-            for item in list(self.queue):
-                if unwanted(item):
-                    self.queue.remove(item)
-                    self._bytes -= _size(item)
+            wanted = [item for item in self.queue if not unwanted(item)]
+            self.queue.clear()
+            self.queue.extend(wanted)
+            self._bytes = sum(map(_size, wanted))
 
     def _qsize(self) -> int:
         self._expire()

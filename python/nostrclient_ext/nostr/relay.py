@@ -58,11 +58,6 @@ class Relay:
 
     def _status(self) -> "RelayStatus | None":
         try:
-            found = running()
+            return running().core.relay(self.url)
         except CoreUnavailable:
             return None
-        try:
-            url = found.library.normalize_relay_url(self.url)
-        except ValueError:
-            return None
-        return next((s for s in found.core.relays() if s["url"] == url), None)

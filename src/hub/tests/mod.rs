@@ -2,6 +2,7 @@
 
 mod backlog;
 mod doubt;
+mod inside;
 mod intake;
 mod outbox;
 mod publish;
@@ -216,6 +217,14 @@ impl World {
 
     fn pass_ms(&mut self, milliseconds: u64) {
         self.pass(Duration::from_millis(milliseconds));
+    }
+
+    /// A client inside this process, for these relays or for the owner's.
+    fn join_inside(&mut self, client: u64, relays: Option<&[RelayId]>) {
+        self.input(Input::ClientJoined(client, Role::Inside));
+        if let Some(relays) = relays {
+            self.input(Input::ClientRelays(client, relays.into()));
+        }
     }
 
     fn say(&mut self, client: u64, message: &Value) {
