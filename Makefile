@@ -28,7 +28,7 @@ RUN := uv run --no-sync
 
 INSTALLED := $(VENV)/.installed
 CORE := $(VENV)/.core
-WHEEL := dist/.wheel
+WHEEL := dist/.wheel$(TARGET:%=-%)
 BUNDLE := dist/.bundle
 OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
@@ -64,7 +64,8 @@ bench: $(CORE) ## Measure the endpoint of a real LNbits
 
 # --- Releasing -------------------------------------------------------------------------
 
-wheel: $(WHEEL) ## The core for this kind of machine, in dist/wheels
+# `TARGET` is one of Rust's, as aarch64-unknown-linux-musl.
+wheel: $(WHEEL) ## The core for this kind of machine, or for TARGET, in dist/wheels
 
 bundle: $(BUNDLE) ## The zip that LNbits installs, with every wheel in dist/wheels
 
@@ -154,7 +155,7 @@ $(CORE): $(INSTALLED) $(RUST) $(PYTHON_CORE) pyproject.toml
 
 $(WHEEL): $(RUST) $(PYTHON_CORE) pyproject.toml requirements/zig.txt scripts/wheel.sh \
     | $(INSTALLED)
-	scripts/wheel.sh dist/wheels
+	scripts/wheel.sh dist/wheels $(TARGET)
 	@touch $@
 
 $(BUNDLE): $(WHEEL) $(EXTENSION) $(wildcard dist/wheels/*.whl) scripts/bundle.py \

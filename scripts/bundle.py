@@ -1,6 +1,7 @@
 """The release zip: the extension with its native core, for owners without a compiler.
 
     python -m scripts.bundle [--wheels PATH…] [--version VERSION] [--out FOLDER]
+                             [--complete]
 
 PATH is a wheel or a folder of wheels; the default is `dist/wheels`, the default FOLDER
 `dist`. Writes `FOLDER/nostrclient-VERSION.zip`, prints its SHA-256, and writes
@@ -10,6 +11,7 @@ in `native/VERSION/PLATFORM/`. The same files give the same zip, byte for byte.
 
 Wheels have to be of VERSION, which is the sources' own if it is not given. A different
 one is for tests of upgrades: the zip's config.json names it (see `other_version.py`).
+`--complete` is for releases: it refuses to leave out a platform.
 """
 
 import argparse
@@ -43,6 +45,10 @@ PLATFORMS = {
     re.compile(r"musllinux_1_\d+_(.+)"): "musllinux_",
     re.compile(r"macosx_\d+_\d+_(.+)"): "macos_",
 }
+ALL = {
+    *("manylinux_x86_64", "manylinux_aarch64", "musllinux_x86_64", "musllinux_aarch64"),
+    *("macos_x86_64", "macos_arm64"),
+}
 OLDEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say: the same time for every file
 
 
@@ -51,9 +57,12 @@ class BundleError(Exception):
 
 
 def bundle(
-    wheels: Iterable[Path], out: Path, of_version: str | None = None
+    wheels: Iterable[Path],
+    out: Path,
+    of_version: str | None = None,
+    complete: bool = False,
 ) -> tuple[Path, list[str]]:
-    """Make the zip. Returns its path, and the platforms in it."""
+    """Make the zip. Returns its path, and the platforms in it. Raises `BundleError`."""
     wanted = of_version or version()
     content = dict(_extension(wanted))
     platforms: dict[str, Path] = {}
@@ -69,6 +78,8 @@ def bundle(
         raise BundleError(
             f"There is no wheel of version {wanted}. `make wheel` makes one."
         )
+    if complete and (lacking := sorted(ALL - platforms.keys())):
+        raise BundleError(f"There is no wheel for {', '.join(lacking)}.")
     out.mkdir(parents=True, exist_ok=True)
     archive = out / f"{TOP}-{wanted}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -127,9 +138,12 @@ def main() -> int:
     parser.add_argument("--wheels", nargs="+", type=Path, default=[dist / "wheels"])
     parser.add_argument("--version")
     parser.add_argument("--out", type=Path, default=dist)
+    parser.add_argument("--complete", action="store_true")
     options = parser.parse_args()
     try:
-        archive, platforms = bundle(options.wheels, options.out, options.version)
+        archive, platforms = bundle(
+            options.wheels, options.out, options.version, options.complete
+        )
     except (BundleError, VersionError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@
 import base64
 import hashlib
 import os
+import platform
 import re
 import subprocess
 import zipfile
@@ -54,8 +55,8 @@ class Unpacked:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(folder)
         self.root = folder / "nostrclient"
-        self.native = next(self.root.glob("native/*/*"))
-        """The unpacked wheel. The zips of these tests are for one platform only."""
+        self.native = next(self.root.glob(f"native/*/manylinux_{platform.machine()}"))
+        """The unpacked wheel for this machine."""
 
     @property
     def library(self) -> Path:

@@ -21,6 +21,7 @@ from scripts.version import VersionError, set_version, version
 
 WHEELS = REPOSITORY / "dist/wheels"
 NEWEST_GLIBC = (2, 17)  # that the library may need: manylinux_2_17's
+WHO = ("AUTHOR", "COMMITTER")  # of commits
 SYSTEM_LIBRARIES = {"libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0"}
 
 
@@ -45,18 +46,17 @@ def test_one_folder_with_what_an_owner_needs(extension: Unpacked) -> None:
     files = "LICENSE README.md __init__.py config.json description.md manifest.json"
     native = {name for name in inside if name.startswith("native/")}
     assert inside - native == own | {*files.split(), "migrations.py"}
-    wheel = f"native/{THIS}/manylinux_{platform.machine()}/"
-    assert all(name.startswith(wheel) for name in native)
-    assert wheel + LIBRARY in native
+    assert all(name.startswith(f"native/{THIS}/") for name in native)
+    assert f"native/{THIS}/manylinux_{platform.machine()}/{LIBRARY}" in native
     assert json.loads((extension.root / "config.json").read_text())["version"] == THIS
 
 
 def test_the_same_files_give_the_same_zip(tmp_path: Path) -> None:
-    wheel = next(WHEELS.glob(f"*-{THIS}-*.whl"))
-    shutil.copy(wheel, tmp_path)  # which makes it newer
+    for wheel in WHEELS.glob(f"*-{THIS}-*.whl"):
+        shutil.copy(wheel, tmp_path)  # which makes it newer
     archive, platforms = bundle([tmp_path], tmp_path / "again")
     assert archive.read_bytes() == release_zip().read_bytes()
-    assert platforms == [f"manylinux_{platform.machine()}"]
+    assert f"manylinux_{platform.machine()}" in platforms
 
 
 def test_the_next_version_is_one_throughout(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_zip_for_all_machines(tmp_path: Path) -> None:
     for tag in tags:
         _wheel(tmp_path, tag)
     _wheel(tmp_path, "macosx_11_0_arm64", of_version="0.0.1")  # left from before
-    archive, platforms = bundle([tmp_path], tmp_path / "out")
+    archive, platforms = bundle([tmp_path], tmp_path / "out", complete=True)
     assert platforms == sorted(tags.values())
     with zipfile.ZipFile(archive) as packed:
         for tag, folder in tags.items():
@@ -140,6 +140,8 @@ def test_wheels_that_make_no_zip(tmp_path: Path) -> None:
     ]:
         with pytest.raises(BundleError, match=said):
             bundle(wheels, tmp_path / "out")
+    with pytest.raises(BundleError, match="no wheel for macos_arm64, macos_x86_64, many"):
+        bundle([usual], tmp_path / "out", complete=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -173,6 +175,40 @@ def test_the_manifest_is_what_lnbits_reads(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         f"nostrclient {each['version']} {each['hash']} True" for each in entries
     ]
+
+
+def test_versions_are_added_to_the_manifest_of_the_web(tmp_path: Path) -> None:
+    """By the release workflow's script, into a repository like the one on the web."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    who = {f"GIT_{role}_{what}": "x" for role in WHO for what in ("NAME", "EMAIL")}
+
+    def run(*command: str | Path) -> str:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **who},
+            cwd=clone if clone.exists() else tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("git", "init", "--quiet", "--bare", origin)
+    run("git", "clone", "--quiet", origin, clone)
+    web = "https://forge.example/we/nostrclient"
+    for archive in (release_zip(), next_zip(), release_zip()):
+        run(REPOSITORY / "scripts/publish-manifest.sh", archive, web)
+    text = run("git", "-C", origin, "show", "manifest:manifest.json")
+    entries = json.loads(text)["extensions"]
+    assert [entry["version"] for entry in entries] == [NEXT, THIS]
+    assert [entry["archive"] for entry in entries] == [
+        f"{web}/releases/download/v{version}/nostrclient-{version}.zip"
+        for version in (NEXT, THIS)
+    ]
+    files = run("git", "-C", origin, "ls-tree", "--name-only", "manifest")
+    assert files.split() == ["manifest.json"]
+    log = run("git", "-C", origin, "log", "--format=%s", "manifest")
+    assert len(log.splitlines()) == 3
 
 
 def test_the_version_is_one(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ Damage = Callable[[Unpacked], None]
         (
             other_platforms,
             f"no core for this machine .manylinux_{MACHINE}., only for macos_arm64 and"
-            " manylinux_riscv64. To have one, make one with `make wheel`",
+            " manylinux_riscv64. To have one, build its wheel from nostrclient's source",
         ),
         (nothing_native, "Install nostrclient's release zip, which .*maturin develop"),
         (no_config, f"config.json cannot be read: .*{AGAIN}."),

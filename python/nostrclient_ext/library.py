@@ -22,19 +22,18 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import cast
 
 from .native import made_for, this_platform, this_system
+from .process import shared
 
 ROOT = Path(__file__).resolve().parents[2]  # of this copy of the extension
 
 _PACKAGE = "nostrclient_core"
 _LIBRARY = f"{_PACKAGE}/_native.abi3.so"
-_LOADING = "_nostrclient_loading"  # the lock's place among `sys.modules`
 _AGAIN = "Install nostrclient's release zip again"
 _BUILD = (
-    "make one with `make wheel` in a checkout of nostrclient and install it in the Python"
-    " environment that LNbits runs in (it needs Rust)"
+    "build its wheel from nostrclient's source (docs/release.md says how), install it in"
+    " LNbits' Python environment and restart LNbits"
 )
 
 _loaded: ModuleType | None = None
@@ -44,21 +43,12 @@ class CoreUnavailable(Exception):
     """There is no core to use. The text says why, and what to do about it."""
 
 
-class _Loading(ModuleType):
-    """What all copies of the extension share: one of them loads at a time."""
-
-    def __init__(self) -> None:
-        super().__init__(_LOADING)
-        self.lock = threading.RLock()
-
-
 def load() -> ModuleType:
     """The package `nostrclient_core` of this copy's version, under whatever name; its
     `bridge` is loaded too. Raises `CoreUnavailable`, and looks again at the next call."""
     global _loaded
     if _loaded is None:
-        shared = sys.modules.setdefault(_LOADING, _Loading())
-        with cast(_Loading, shared).lock:
+        with shared("loading", threading.RLock):  # one copy of the extension at a time
             _loaded = _find()
     return _loaded
 
@@ -77,7 +67,7 @@ def _find() -> ModuleType:
     if platforms:
         raise CoreUnavailable(
             f"nostrclient {version} has no core for this machine ({platform}), only for"
-            f" {_list(platforms)}. To have one, {_BUILD}, and restart LNbits."
+            f" {_list(platforms)}. To have one, {_BUILD}."
         )
     if bundled:
         found = sorted({path.parent.name for path in bundled})
