@@ -32,6 +32,7 @@ WHEEL := dist/.wheel$(TARGET:%=-%)
 BUNDLE := dist/.bundle
 OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
+OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
 NODE_TOOLS := node_modules/.package-lock.json
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
@@ -49,7 +50,7 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-test: $(CORE) $(NODE) postgres bundle other-bundle ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) $(OWNERS) postgres bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest
 
@@ -136,6 +137,10 @@ lock: $(INSTALLED) ## Pin the newest versions of what is installed
 
 $(INSTALLED): $(wildcard requirements/*.txt) requirements/dev.in scripts/setup.sh
 	scripts/setup.sh $(VENV) $(LNBITS_VERSION)
+	@touch $@
+
+.venv-owner-%/.installed: requirements/lnbits-%.in requirements/lnbits-%.txt scripts/setup-owner.sh | $(INSTALLED)
+	scripts/setup-owner.sh $(@D) $*
 	@touch $@
 
 # `maturin develop` links `python/` into the environment; the library itself is beside

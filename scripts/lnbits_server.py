@@ -8,6 +8,7 @@ The data folder keeps everything: a second start finds the same admin and the sa
 
 import importlib.util
 import os
+import shutil
 import socket
 import time
 from collections.abc import Mapping
@@ -48,6 +49,10 @@ class LNbits:
     """One LNbits process. `start` and `stop` any number of times, or use it in a `with`.
 
     `env` is added to the environment; a value of it wins over the defaults here.
+    `venv` is the Python environment to run in, if it is not ours. `extension` is the
+    folder to put in as the extension; without one, LNbits starts as its owner left it.
+    With `checkout`, LNbits runs as in a checkout of its repository: from a folder with a
+    package `lnbits` that is its own, and with the extensions in that.
     """
 
     def __init__(
@@ -59,10 +64,18 @@ class LNbits:
         extensions_path: Path | None = None,
         env: Mapping[str, str] | None = None,
         log_file: Path | None = None,
+        venv: Path | None = None,
+        extension: Path | None = REPOSITORY,
+        checkout: bool = False,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.host = host
         self.port = port or free_port(host)
+        self.venv = venv
+        self.extension = extension
+        self.checkout = checkout
+        if checkout:
+            extensions_path = self._folder / "lnbits"
         beside = self.data_folder.with_name(f"{self.data_folder.name}-extensions")
         self.extensions_path = (extensions_path or beside).resolve()
         self.env = dict(env or {})
@@ -109,17 +122,21 @@ class LNbits:
         if port_is_taken(self.host, self.port):
             raise LaunchError(f"Port {self.port} of {self.host} is in use.")
         self.state.save()
-        self._link_extension()
+        self._make_working_directory()
+        if self.extension is not None:
+            self._link_extension(self.extension)
         self._process = Process(
             ["lnbits", self.host, str(self.port)],
             self.log_file,
-            cwd=self._working_directory(),
+            cwd=self._folder,
             env=self._environment(),
+            python=self.venv and self.venv / "bin" / "python",
         )
         try:
             self._until_up()
             self._log_in()
-            self._enable_extension()
+            if self.extension is not None:
+                self._enable_extension()
         except BaseException:
             self.stop()
             raise
@@ -162,24 +179,49 @@ class LNbits:
             "LNBITS_DATA_FOLDER": str(self.data_folder),
             "LNBITS_EXTENSIONS_PATH": str(self.extensions_path),
         }
+        if self.checkout:
+            # As LNbits calls its own folder, which makes it import from there.
+            places |= {
+                "LNBITS_EXTENSIONS_PATH": "lnbits",
+                "PYTHONPATH": str(self._folder),
+            }
         return {**defaults, **os.environ, **places, **self.env}
 
-    def _working_directory(self) -> Path:
-        """LNbits reads its templates and files from `lnbits/` where it is started."""
-        folder = self.data_folder / "cwd"
-        folder.mkdir(parents=True, exist_ok=True)
-        spec = importlib.util.find_spec("lnbits")
-        if spec is None or not spec.submodule_search_locations:
-            raise LaunchError("LNbits is not installed in this Python environment.")
-        _link(folder / "lnbits", Path(spec.submodule_search_locations[0]))
-        return folder
+    @property
+    def _folder(self) -> Path:
+        """Where LNbits is started: it reads its templates and files from `lnbits/`."""
+        return self.data_folder / "cwd"
 
-    def _link_extension(self) -> None:
-        """Put this repository in as the extension, unless another copy is there."""
+    def _make_working_directory(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        place = self._folder / "lnbits"
+        if not self.checkout:
+            _link(place, self._package())
+        elif not place.exists():
+            shutil.copytree(self._package(), place)
+            (place / "extensions").mkdir()
+
+    def _package(self) -> Path:
+        """The folder of LNbits' code in the Python environment it runs in."""
+        if self.venv is not None:
+            found = list(self.venv.glob("lib/python3.*/site-packages/lnbits"))
+        else:
+            spec = importlib.util.find_spec("lnbits")
+            found = (
+                [Path(place) for place in spec.submodule_search_locations or []]
+                if spec
+                else []
+            )
+        if not found:
+            raise LaunchError("LNbits is not installed in this Python environment.")
+        return found[0]
+
+    def _link_extension(self, extension: Path) -> None:
+        """Put this folder in as the extension, unless another copy is there."""
         place = self.extensions_path / "extensions" / EXTENSION
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.is_symlink() or not place.exists():
-            _link(place, REPOSITORY)
+            _link(place, extension)
 
     def _until_up(self) -> None:
         """The socket is only opened once everything is loaded."""

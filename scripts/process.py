@@ -23,13 +23,15 @@ class Process:
         log_file: Path,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
+        """`python`: of another environment than ours."""
         self.log_file = log_file
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("ab") as log:
             self._start = log.tell()  # earlier runs are in the file before this
             self._popen = subprocess.Popen(
-                [sys.executable, str(CHILD), *arguments],
+                [str(python or sys.executable), str(CHILD), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

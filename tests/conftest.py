@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from endpoint import Endpoint
+from installation import PLACES, Releases, Server, bundles, put_releases, serving
 from outbox import Outbox
+from owner import Owner
+from served import Consumers
+from shelf import Shelf
 
 from scripts.lnbits_server import LNbits
 
@@ -44,3 +48,42 @@ async def endpoint(lnbits: LNbits) -> AsyncIterator[Endpoint]:
 def outbox(endpoint: Endpoint) -> Outbox:
     """The outbox of that endpoint, empty."""
     return Outbox(endpoint)
+
+
+@pytest.fixture(scope="session")
+def releases() -> Iterator[Releases]:
+    """Served for as long as the session takes: LNbits looks for them at any time."""
+    first, second = bundles()
+    with Shelf() as shelf:
+        yield put_releases(shelf, first, second)
+
+
+@pytest.fixture(scope="session", params=PLACES, ids=str)
+def server(
+    request: pytest.FixtureRequest,
+    releases: Releases,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """A new LNbits without extensions, shared by the tests that install some."""
+    folder = tmp_path_factory.mktemp("server")
+    with serving(request.param, releases.shelf, folder / "data") as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def owner(server: Server) -> AsyncIterator[Owner]:
+    """Its owner, and whatever the tests before have left installed. Ends every relay and
+    client the test has started."""
+    owner = Owner(server.lnbits, server.place.lnbits, server.postgres)
+    try:
+        yield owner
+    finally:
+        await owner.close()
+    assert not server.lnbits.process.ended, server.lnbits.process.tail()
+    owner.no_complaints()
+
+
+@pytest.fixture
+def consumers(owner: Owner, releases: Releases) -> Consumers:
+    """The extensions that use ours, once they are installed."""
+    return Consumers(owner, releases.consumers)

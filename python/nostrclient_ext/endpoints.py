@@ -1,6 +1,9 @@
 """The WebSocket endpoints: where they are, and who may come in."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
 
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 
@@ -25,12 +28,21 @@ async def endpoints() -> Endpoints:
     )
 
 
+def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:
+    """The id as the client wrote it, without slashes at the end. LNbits 1.5 serves an
+    extension that was installed over its API from another path, in which two slashes
+    have become one, as plain base64 may have them."""
+    asked = unquote(scope.get("raw_path", b"").decode("ascii", "replace"))
+    _, is_there, id_ = asked.partition(f"{BASE}/")
+    return (id_ if is_there else routed_id).rstrip("/")
+
+
 async def is_open(endpoint_id: str) -> bool:
     """Whether a client may come in by this path."""
-    config = await get_config()
     if is_public(endpoint_id):
-        return config.public_ws
-    return config.private_ws and _is_private_id(endpoint_id)
+        return (await get_config()).public_ws
+    # Whoever tries many ids costs no look into the database for each.
+    return _is_private_id(endpoint_id) and (await get_config()).private_ws
 
 
 def is_public(endpoint_id: str) -> bool:

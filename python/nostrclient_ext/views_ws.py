@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 from loguru import logger
 
 from .core import CoreUnavailable, running
-from .endpoints import BASE, is_open, is_public
+from .endpoints import BASE, asked_id, is_open, is_public
 from .router import NostrRouter, all_routers
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ GONE = (WebSocketDisconnect, RuntimeError, OSError, asyncio.TimeoutError)
 @ws_router.websocket("/{endpoint_id:path}")
 async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     """`relay` is the public endpoint, every encryption of that word a private one."""
-    endpoint_id = endpoint_id.rstrip("/")
+    endpoint_id = asked_id(websocket.scope, endpoint_id)
     if not is_public(endpoint_id):
         # The server logs this path, and whoever reads the log must not find the id.
         websocket.scope["path"] = PRIVATE_PATH_IN_LOGS

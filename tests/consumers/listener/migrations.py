@@ -1,0 +1,1 @@
+"""None: the listener keeps nothing."""

@@ -1,0 +1,1 @@
+"""None: the market keeps nothing."""

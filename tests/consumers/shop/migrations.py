@@ -1,0 +1,1 @@
+"""None: the shop keeps nothing."""

@@ -1,0 +1,62 @@
+"""No consumer: what tests can only see and do from inside of LNbits' process."""
+
+import asyncio
+import sys
+from types import ModuleType
+from typing import Any
+
+from fastapi import APIRouter
+from lnbits.db import Database
+
+SHARED = "_nostrclient_process"
+
+db = Database("ext_witness")
+witness_ext = APIRouter(prefix="/witness")
+copies: list[ModuleType] = []
+
+
+def witness_start() -> None:
+    """Nothing runs."""
+
+
+def witness_stop() -> None:
+    """Nothing to stop."""
+
+
+@witness_ext.get("/api/v1/process")
+async def api_process() -> dict[str, Any]:
+    """The running core's version, and the tasks that run nostrclient's code."""
+    state = getattr(sys.modules.get(SHARED), "state", None)
+    running = state and state.running
+    coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
+    return {
+        "core": running and running.library.__version__,
+        "tasks": sorted(
+            coroutine.__qualname__
+            for coroutine in coroutines
+            if "/nostrclient" in _file(coroutine)
+        ),
+    }
+
+
+def _file(coroutine: Any) -> str:
+    """Where its code is; that of uvloop's own is nowhere."""
+    code = getattr(coroutine, "cr_code", None)
+    return str(code.co_filename) if code is not None else ""
+
+
+@witness_ext.post("/api/v1/copies")
+async def api_keep_copies() -> list[str]:
+    """Keep the copies of the extension that are loaded now. The names of all kept, the
+    oldest first; LNbits gives different ones the same name."""
+    for name, module in list(sys.modules.items()):
+        is_one = "nostrclient" in name and hasattr(module, "nostrclient_ext")
+        if is_one and not any(module is copy for copy in copies):
+            copies.append(module)
+    return [copy.__name__ for copy in copies]
+
+
+@witness_ext.post("/api/v1/copies/{number}/{action}")
+async def api_call(number: int, action: str) -> None:
+    """`start` or `stop` one of them, as LNbits does."""
+    getattr(copies[number], f"nostrclient_{action}")()

@@ -1,0 +1,119 @@
+"""The servers that releases are installed on, and the releases.
+
+The servers run LNbits alone, from `make`'s environments without Rust and our core. Two of
+them run as in a checkout of LNbits, where extensions are `lnbits.extensions.<id>`; in
+the other they are `<id>`, in a folder of their own.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from owner import DATABASE
+from shelf import Release, Shelf, config, packed, unpacked, zipped
+
+from scripts.lnbits_server import REPOSITORY, LNbits
+from scripts.postgres import Postgres
+
+CONSUMERS = Path(__file__).with_name("consumers")
+PREDECESSOR = Path(__file__).with_name("predecessor")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An LNbits and what it runs on."""
+
+    lnbits: str
+    postgres: bool
+    checkout: bool
+
+    def __str__(self) -> str:
+        return self.lnbits + ("-postgres" if self.postgres else "")
+
+
+PLACES = [
+    Place("1.5.6", postgres=False, checkout=True),
+    Place("1.6.2", postgres=False, checkout=False),
+    Place("1.6.2", postgres=True, checkout=True),
+]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A zip of ours, on the shelf as many releases."""
+
+    shelf: Shelf
+    data: bytes
+
+    @property
+    def version(self) -> str:
+        return str(config(self.data)["version"])
+
+    def new(self) -> Release:
+        """One that no process has seen: LNbits 1.5 names its copies of an extension by
+        the zip's hash, and starts the older copy again where it knows the hash."""
+        mark = {"nostrclient/docs/mark": os.urandom(16)}
+        return self.shelf.put(packed({**unpacked(self.data), **mark}))
+
+
+@dataclass(frozen=True)
+class Releases:
+    """What is on the shelf."""
+
+    shelf: Shelf
+    first: Bundle
+    second: Bundle
+    """A later version of it."""
+    predecessor: Release
+    consumers: list[Release]
+
+
+def bundles() -> tuple[bytes, bytes]:
+    """The release's zip, and that of a later version made for the tests."""
+    found = []
+    for folder in (REPOSITORY / "dist", REPOSITORY / "dist" / "other"):
+        zips = list(folder.glob("nostrclient-*.zip"))
+        assert len(zips) == 1, f"{len(zips)} bundles: run make bundle other-bundle"
+        found.append(zips[0].read_bytes())
+    return found[0], found[1]
+
+
+def put_releases(shelf: Shelf, first: bytes, second: bytes) -> Releases:
+    """Two bundles of ours, and what the tests have beside them."""
+    consumers = sorted(place for place in CONSUMERS.iterdir() if place.is_dir())
+    return Releases(
+        shelf,
+        Bundle(shelf, first),
+        Bundle(shelf, second),
+        shelf.put(zipped(PREDECESSOR)),
+        [shelf.put(zipped(place)) for place in consumers],
+    )
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running one."""
+
+    place: Place
+    lnbits: LNbits
+    postgres: Postgres | None
+
+
+@contextmanager
+def serving(place: Place, shelf: Shelf, folder: Path) -> Iterator[Server]:
+    """A new installation without extensions."""
+    venv = REPOSITORY / f".venv-owner-{place.lnbits}"
+    assert venv.exists(), f"make {venv.name}/.installed"
+    env = {**shelf.settings, "PATH": str(venv / "bin")}
+    with ExitStack() as stack:
+        postgres = None
+        if place.postgres:
+            postgres = stack.enter_context(Postgres())
+            postgres.create(DATABASE)
+            env["LNBITS_DATABASE_URL"] = postgres.url(DATABASE)
+        lnbits = LNbits(
+            folder, venv=venv, extension=None, checkout=place.checkout, env=env
+        )
+        yield Server(place, stack.enter_context(lnbits), postgres)

@@ -1,0 +1,262 @@
+"""COMPAT, How LNbits loads an extension: the release's zip, installed, upgraded, switched
+off and on, and removed over LNbits' own API while the server runs.
+
+In an environment without Rust and without a core, on each LNbits and database we name
+(see `installation.py`). The tests share the servers: each says what it has to find.
+"""
+
+import shutil
+
+import pytest
+from endpoint import private_id
+from events import Author, ids
+from installation import Releases
+from outbox import QUEUED
+from owner import Owner
+from scripted_relay import ScriptedRelay
+from served import Consumers
+from test_websocket_endpoints import refused
+
+pytestmark = pytest.mark.asyncio
+
+SERVICE_RESTART = 1012  # close code: come again
+DEFAULTS = {"private_ws": True, "public_ws": False, "outbox_size": 100}
+ROUNDS = 10
+
+
+async def test_a_fresh_installation(owner: Owner, releases: Releases) -> None:
+    """The first request after the click works."""
+    venv = owner.lnbits.venv
+    assert venv is not None
+    assert shutil.which("cargo", path=owner.lnbits.env["PATH"]) is None
+    assert not list(venv.glob("lib/*/site-packages/nostrclient*"))
+    if await owner.installed():  # by a test before this one
+        await owner.uninstall()
+        await owner.delete_data()
+    assert (await owner.http.get(f"{owner.base}/relays")).status_code == 404
+
+    await owner.install(releases.first.new())
+    assert await owner.relays() == []
+    assert await owner.ask("/nostrclient/api/v1/config") == DEFAULTS
+    for path in ("/nostrclient/", "/nostrclient/static/images/nostr-bitcoin.png"):
+        assert (await owner.http.get(owner.root + path)).status_code == 200
+    assert await refused(owner.private_url) == 101
+    assert await refused(owner.public_url) == 403
+    assert await owner.tables() >= {"relays", "config", "outbox"}
+
+    relay = ScriptedRelay()
+    await owner.use(relay)
+    client = await owner.client(owner.private_url)
+    await client.subscribe("s", {"kinds": [1]})
+    await relay.line.live(note := Author().sign())
+    assert await client.count("s", 1) == [note]
+    assert (await client.publish(Author().sign("mine"))).parts[2] is True
+
+
+async def test_an_id_with_two_slashes(owner: Owner, releases: Releases) -> None:
+    """One in a hundred ids in plain base64 has them; LNbits 1.5 sends an installed
+    extension another path than the client has asked for."""
+    await owner.have(releases.first.new())
+    await owner.reset()
+    while "//" not in (found := private_id(owner.secret, urlsafe=False)):
+        pass
+    assert await refused(f"{owner.ws_base}/{found}") == 101
+    assert await refused(f"{owner.ws_base}/{found}/") == 101
+
+
+async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases) -> None:
+    """While clients are connected and events wait for a relay."""
+    await owner.install(releases.first.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    await consumers.served(relay)
+    assert await owner.core() == releases.first.version
+    threads = owner.cores_threads()
+    assert threads
+    client = await owner.client()
+    await client.subscribe("s", {"kinds": [1]})
+    await relay.line.live(seen := Author().sign())
+    assert await client.count("s", 1) == [seen]
+
+    await relay.stop()
+    await owner.until_relay(relay.url, connected=False)
+    queued = Author().notes(3)
+    for note in queued:
+        assert (await client.publish(note)).parts[2:] == [True, QUEUED]
+    by_the_shop = await consumers.publish("from a thread", "from another")
+
+    await owner.install(releases.second.new())
+    assert (await client.ended())[0] == SERVICE_RESTART
+    assert await owner.core() == releases.second.version
+    await owner.until_threads(threads)  # as many as one core has
+
+    client = await owner.client()
+    relay.inbox.items.clear()
+    await relay.start()
+    await relay.until(
+        lambda: {*ids(queued), *by_the_shop} <= set(ids(relay.published())),
+        "what was queued",
+    )
+    sent = [note for note in relay.published() if note in queued]
+    assert sent == queued, "in the order published, and once"
+    outbox = await owner.ask("/nostrclient/api/v1/outbox")
+    assert outbox["rows"] == []
+    await client.subscribe("s", {"kinds": [1]})
+    await relay.line.live(note := Author().sign())
+    await client.count("s", 1)
+    await consumers.served(relay)
+
+
+async def test_switched_off_and_on(
+    owner: Owner, consumers: Consumers, releases: Releases
+) -> None:
+    await owner.have(releases.second.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    threads = owner.cores_threads()
+    client = await owner.client()
+    await client.subscribe("s", {"kinds": [1]})
+
+    await owner.switch("deactivate")
+    assert (await client.ended())[0] == SERVICE_RESTART
+    await owner.until_threads([])
+    await relay.until(lambda: not relay.lines, "the end of the connection")
+    await owner.until_tasks([])
+    assert (await owner.http.get(f"{owner.base}/relays")).status_code == 404
+    for url in (owner.public_url, owner.private_url):
+        assert await refused(url) in (403, 404)
+    # Consumers know nothing of this. What they publish now is sent later.
+    published = await consumers.publish("while it is off")
+
+    await owner.switch("activate")
+    await owner.until_threads(threads)
+    await consumers.served(relay)
+    await relay.until(
+        lambda: published[0] in ids(relay.published()), "what was published meanwhile"
+    )
+
+
+async def test_ten_rounds_leave_nothing(
+    owner: Owner, consumers: Consumers, releases: Releases
+) -> None:
+    """No thread, no descriptor, no task: neither of stops nor of starts without one."""
+    await owner.have(releases.second.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+
+    async def round_() -> None:
+        await owner.switch("deactivate")
+        await owner.until_threads([])
+        await owner.until_tasks([])
+        await owner.switch("activate")
+        await relay.connected()
+        await consumers.served(relay)
+
+    await round_()
+    threads, tasks = owner.cores_threads(), await owner.tasks()
+    all_threads, files = owner.threads(), owner.descriptors()
+    for _ in range(ROUNDS):
+        await round_()
+    for _ in range(ROUNDS):
+        await owner.switch("activate")
+    await consumers.served(relay)
+    await owner.until_threads(threads)
+    await owner.until_tasks(tasks)
+    assert owner.threads() <= all_threads + 2
+    assert (owner.descriptors() - files).total() <= 2, owner.descriptors() - files
+
+
+async def test_two_copies_at_once(
+    owner: Owner, consumers: Consumers, releases: Releases
+) -> None:
+    """Copies of the extension of before and after an upgrade are started and stopped in
+    any order: the newest that runs has the core."""
+    await owner.install(releases.first.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    before = await owner.ask("/witness/api/v1/copies", "POST")
+    await owner.install(releases.second.new())
+    after = await owner.ask("/witness/api/v1/copies", "POST")
+    assert len(after) > len(before)
+    older, newest = len(before) - 1, len(after) - 1
+    await consumers.served(relay)
+    threads = owner.cores_threads()
+
+    async def call(copy: int, action: str) -> None:
+        await owner.ask(f"/witness/api/v1/copies/{copy}/{action}", "POST")
+
+    client = await owner.client()
+    for action in ("stop", "start", "start", "stop", "stop", "start"):
+        await call(older, action)
+        await client.fence()
+        assert await owner.core() == releases.second.version
+    await call(newest, "start")  # a second time: nothing to do
+    await client.fence()
+    assert owner.cores_threads() == threads
+
+    await call(newest, "stop")
+    assert (await client.ended())[0] == SERVICE_RESTART
+    await owner.until_threads([])
+    await call(newest, "stop")
+    await call(older, "stop")
+    await call(older, "start")
+    assert await owner.core() == releases.first.version
+    await call(newest, "start")
+    assert await owner.core() == releases.second.version
+    await call(older, "stop")
+    await consumers.served(relay)
+    await owner.until_threads(threads)
+
+
+async def test_the_process_starts_again(
+    owner: Owner, consumers: Consumers, releases: Releases
+) -> None:
+    """Consumers are imported and started before nostrclient is, and events waited."""
+    await owner.have(releases.second.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    # LNbits loads extensions in the order they were installed in.
+    await owner.uninstall()
+    await owner.install(releases.second.new())
+    await relay.stop()
+    await owner.until_relay(relay.url, connected=False)
+    client = await owner.client()
+    note = Author().sign()
+    assert (await client.publish(note)).parts[2:] == [True, QUEUED]
+
+    await owner.restart()
+    assert await owner.installed() == releases.second.version
+    assert await owner.core() == releases.second.version
+    await relay.start()
+    await relay.until(lambda: note in relay.published(), "what was queued")
+    await consumers.served(relay)
+    order = owner.new_log()
+    assert order.index("shop (1.0.0)") < order.index("nostrclient (")
+
+
+async def test_removed_and_installed_again(
+    owner: Owner, consumers: Consumers, releases: Releases
+) -> None:
+    """The endpoint, the files and the threads are gone. What consumers hold stays good:
+    they are served again by what is installed next."""
+    await owner.have(releases.second.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    await consumers.served(relay)
+    client = await owner.client()
+    await client.fence()
+
+    await owner.uninstall()
+    assert (await client.ended())[0] == SERVICE_RESTART
+    await owner.until_threads([])
+    await relay.until(lambda: not relay.lines, "the end of the connection")
+    await owner.until_tasks([])
+    assert not (owner.lnbits.extensions_path / "extensions" / "nostrclient").exists()
+    assert (await owner.http.get(f"{owner.base}/relays")).status_code == 404
+    assert await refused(owner.private_url) in (403, 404)
+    await consumers.publish("into nothing, without an error")
+
+    await owner.install(releases.first.new())
+    assert [shown["url"] for shown in await owner.relays()] == [relay.url]
+    assert await owner.core() == releases.first.version
+    await consumers.served(relay)
