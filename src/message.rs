@@ -31,9 +31,8 @@ pub enum ClientMessage {
         id: Box<str>,
         /// One or more.
         filters: Vec<Filter>,
-        /// Only from inside this process: it goes on with one that has had its EOSE, and events
-        /// since then (unix seconds) may have been missed.
-        since: Option<u64>,
+        /// Only from inside this process.
+        resumed: Option<Resumed>,
     },
     /// `["CLOSE", id]`
     Close {
@@ -43,6 +42,15 @@ pub enum ClientMessage {
     /// A message that gets just one answer, whatever the state: something malformed, too large or
     /// not supported.
     Refused(Reply),
+}
+
+/// A REQ goes on with an earlier one that has had its EOSE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Unix seconds: events since then may have been missed, or it was opened then.
+    pub since: u64,
+    /// Whether all that came before has been delivered. If not, it is asked for from the beginning.
+    pub whole: bool,
 }
 
 impl ClientMessage {
@@ -108,7 +116,7 @@ impl ClientMessage {
                 let filters: Result<_, String> =
                     parts[2..].iter().map(|filter| Filter::parse(filter)).collect();
                 match filters {
-                    Ok(filters) => Ok(Self::Req { id, filters, since: None }),
+                    Ok(filters) => Ok(Self::Req { id, filters, resumed: None }),
                     Err(why) => Err(closed(format!("invalid: {why}"))),
                 }
             }
@@ -170,6 +178,14 @@ pub enum Reply {
     },
     /// A sentence for a person.
     Notice(String),
+    /// For clients inside this process only: whether the subscription has from every relay what it
+    /// stores, and is sent what comes.
+    Whole {
+        /// The client's own id for the subscription.
+        id: Arc<str>,
+        /// Whether it is so from now on, or not.
+        whole: bool,
+    },
     /// Something about a relay, for clients inside this process only.
     Relay {
         /// Which.
@@ -193,7 +209,7 @@ impl Reply {
     pub fn size(&self) -> usize {
         24 + match self {
             Self::Event { id, event, .. } => id.len() + event.json.len(),
-            Self::Eose { id } => id.len(),
+            Self::Eose { id } | Self::Whole { id, .. } => id.len(),
             Self::Ok { why, .. } => 64 + why.len(),
             Self::Closed { id, why } => id.len() + why.len(),
             Self::Notice(text) => text.len(),
@@ -232,10 +248,15 @@ impl Reply {
                 out.push_str("[\"NOTICE\",");
                 push_string(text, &mut out);
             }
+            // Nobody outside is sent these.
+            Self::Whole { id, whole } => {
+                out.push_str(if *whole { "[\"WHOLE\"," } else { "[\"BEHIND\"," });
+                push_string(id, &mut out);
+            }
             Self::Relay { news, .. } => {
-                out.push_str("[\"NOTICE\",");
+                out.push_str("[\"RELAY\",");
                 let text = match news {
-                    RelayNews::Connected => "a relay has connected",
+                    RelayNews::Connected => "connected",
                     RelayNews::Notice(text) => text,
                 };
                 push_string(text, &mut out);

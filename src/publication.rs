@@ -47,8 +47,6 @@ pub struct Published {
     pub event: Arc<Event>,
     /// Orders the events as they were published.
     pub position: u64,
-    /// The only relays it is for, as its client wants; `None`: those set for writing.
-    pub only: Option<Box<[RelayId]>>,
     /// One entry per EVENT that is owed an OK.
     pub waiters: Vec<ClientId>,
     /// When it is answered at the latest.

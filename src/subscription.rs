@@ -11,7 +11,7 @@ use crate::constants::{
 };
 use crate::filter::Filter;
 use crate::hub::{ClientId, RelayId};
-use crate::message;
+use crate::message::{self, Resumed};
 use crate::seen::Seen;
 use crate::time::Now;
 
@@ -78,6 +78,9 @@ pub struct Subscription {
     pub filters: Vec<Filter>,
     /// The only relays its client wants; `None`: those set for reading.
     pub only: Option<Box<[RelayId]>>,
+    /// Whether its client is inside this process, and told by [`Self::news`].
+    pub inside: bool,
+    whole: bool,
     /// What was given already.
     pub seen: Seen,
     /// Every readable relay.
@@ -111,6 +114,8 @@ impl Subscription {
             id,
             filters,
             only: None,
+            inside: false,
+            whole: false,
             seen: Seen::default(),
             parts: relays
                 .map(|relay| Part { relay, stage: Stage::Unasked, holds: true, gap: None })
@@ -126,13 +131,24 @@ impl Subscription {
         }
     }
 
-    /// It goes on with an earlier one that has had its EOSE; events since then (unix seconds) may
-    /// have been missed. So it is asked for as after the loss of a relay (SPEC 3.7).
-    pub fn resume(&mut self, since: u64) {
+    /// It goes on with an earlier one that has had its EOSE, and is asked for as after the loss of a
+    /// relay (SPEC 3.7): since then, or, where nobody knows since when events are missing, as by a
+    /// relay that comes late.
+    pub fn resume(&mut self, Resumed { since, whole }: Resumed) {
         self.phase = Phase::Live;
-        for part in &mut self.parts {
-            (part.holds, part.gap) = (false, Some(since));
+        if !whole {
+            self.opened.unix = self.opened.unix.min(since);
         }
+        for part in &mut self.parts {
+            (part.holds, part.gap) = (false, whole.then_some(since));
+        }
+    }
+
+    /// For a client inside: whether it has become whole, or is so no more.
+    pub fn news(&mut self) -> Option<bool> {
+        let whole = self.parts.iter().all(|part| part.stage == Stage::Live);
+        let changed = self.inside && std::mem::replace(&mut self.whole, whole) != whole;
+        changed.then_some(whole)
     }
 
     /// Whether its client wants this relay, which is set for reading or not.

@@ -46,7 +46,7 @@ class Server:
         await running.outbox.tried.wait()
         for url in self.relays:
             running.core.add_relay(url)
-        running.switched_off |= self.switched_off
+        core.UNWANTED_RELAYS.update(self.switched_off)
         running.serve()
         found: Running = running
         return found

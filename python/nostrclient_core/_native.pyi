@@ -85,10 +85,11 @@ class Client:
     def drain_parts(self, most: int) -> list[Told]:
         """As `drain`, read already."""
 
-    def resume(self, req: str, since: int) -> bool:
-        """As `feed`, for a REQ that goes on with one that has had its EOSE, on an earlier
-        connection; events since then (unix seconds) may have been missed. There is no
-        second EOSE, and no ephemeral event that is replayed."""
+    def resume(self, req: str, since: int, whole: bool) -> bool:
+        """As `feed`, for a REQ that goes on with one that has had its EOSE. `whole`: all
+        that came before `since` (unix seconds) has been delivered; else that is when it
+        was opened, and it is asked for from the beginning. There is no second EOSE, and
+        no ephemeral event that is replayed."""
 
     def disconnect(self) -> None:
         """The client is gone: ends its subscriptions. Also on garbage collection."""

@@ -8,7 +8,6 @@ happens at import.
 import asyncio
 import atexit
 import secrets
-import time
 from collections.abc import Coroutine
 from importlib import import_module
 from types import ModuleType
@@ -23,7 +22,20 @@ from .process import LOCK, shared
 if TYPE_CHECKING:
     from nostrclient_core.bridge import Bridge
 
-__all__ = ["CoreUnavailable", "Running", "join", "leave", "running", "start", "stop"]
+__all__ = [
+    "UNWANTED_RELAYS",
+    "CoreUnavailable",
+    "Running",
+    "come_again",
+    "join",
+    "leave",
+    "running",
+    "start",
+    "stop",
+]
+
+UNWANTED_RELAYS: set[str] = shared("unwanted_relays", set)
+"""Relays the owner has switched off or removed, whatever an extension asks for."""
 
 _NOT_STARTED = "nostrclient is not started."
 
@@ -47,11 +59,8 @@ class Running:
         self.relays_known = asyncio.Event()
         """Set once the core has the database's relays. Before that no client is served:
         its EOSE would not wait for relays that are still to come."""
-        self.switched_off: set[str] = set()
-        """Relays the owner does not want, whatever an extension asks for."""
-        self.missed_since: int | None = None
-        """When it stopped (unix seconds), if all relays were connected then: what came
-        before has been delivered."""
+        self.warning: str | None = None
+        """What the owner has to know although it runs."""
         self._tasks: set[asyncio.Task[None]] = set()
         # LNbits ends without stopping its extensions. The core's threads write to
         # Python's log, so they have to end before the interpreter does.
@@ -69,14 +78,12 @@ class Running:
             self.relays_known.set()
             if _state().running is self:
                 for client in list(_clients()):
-                    client.attach(self)
+                    _attach(client, self)
 
     def stop(self) -> None:
         """End the core, its relays, its clients' sockets and the background tasks."""
         for task in list(self._tasks):
             task.cancel()
-        if all(relay["state"] == "connected" for relay in self.core.relays()):
-            self.missed_since = int(time.time())
         self.bridge.stop()
         atexit.unregister(self.core.stop)
 
@@ -123,15 +130,21 @@ def start() -> Running | None:
                     " is left alone. To run it, restart LNbits."
                 )
                 return None
-            state.running.stop()
-            state.running = None
         state.owner = _number
         state.node = state.node or secrets.token_hex(8)
         try:
-            state.running = _launch(state.node)
+            library = load()
+            if state.running is not None:
+                state.running.stop()
+                state.running = None
+            state.running = _launch(library, state.node)
         except CoreUnavailable as exc:
-            state.problem = str(exc)
             logger.error(exc)
+            state.problem = str(exc)
+            if state.running is not None:
+                # Better the old core than none. From now on it is this copy's.
+                state.running.warning = f"{exc} Until then the version before this runs."
+            return None
         return state.running
 
 
@@ -166,19 +179,38 @@ def join(client: InsideClient) -> None:
             clients.append(client)
         found = _state().running
         if found is not None and found.relays_known.is_set():
-            client.attach(found)
+            _attach(client, found)
+
+
+def come_again(client: InsideClient) -> None:
+    """A core has closed this client. Unless it has left meanwhile, it gets the one that
+    runs now."""
+    with LOCK:
+        if client in _clients():
+            join(client)
 
 
 def leave(client: InsideClient) -> None:
     """This client gets no core any more. Idempotent, from any thread."""
     with LOCK:
         clients = _clients()
-        if client in clients:
-            clients.remove(client)
+        if client not in clients:
+            return
+        clients.remove(client)
+        found = _state().running
+        if found is not None and found.relays_known.is_set():
+            for other in clients:  # there may have been too many
+                _attach(other, found)
 
 
-def _launch(node: str) -> Running:
-    library = load()
+def _attach(client: InsideClient, found: Running) -> None:
+    try:
+        client.attach(found)
+    except Exception as exc:
+        logger.error(f"nostrclient: an extension's client has no core: {exc!r}")
+
+
+def _launch(library: ModuleType, node: str) -> Running:
     try:
         bridge = import_module(f"{library.__name__}.bridge")
         return Running(library, bridge.Bridge(library.Core()), node)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from .core import Running, join, leave
+from .core import UNWANTED_RELAYS, Running, come_again, join, leave
 from .library import CoreUnavailable, load
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ MAX_PUBLICATIONS = 1_000  # not answered yet
 MAX_PUBLICATION_BYTES = 16 << 20  # of those, in all
 MAX_MEMORIES = 1_000  # of subscriptions that are closed
 AGAIN_SECONDS = 1.0  # until a client that a running core has closed comes again
+REFUSED_SECONDS = 30.0  # until a subscription that no relay serves is asked for again
+ANSWER_SECONDS = 60.0  # after which nobody waits for the answer about an event
 REPORT_SECONDS = 10.0  # between two lines in the log about events that got lost
 
 # Refusals of a subscription that will not change by asking again.
@@ -41,31 +43,46 @@ UNTIL_A_RELAY_CONNECTS = (
     "error: the offline queue",
     "error: offline queue full",
     "error: the database",
+    "error: no relay configured",
 )
 
 
-def _normalized(url: str) -> str:
+def normalized(url: str) -> str:
     """The one spelling of a relay's url. Raises `ValueError` with a sentence. Where there
     is no core to ask, nothing will be connected to anyway."""
     try:
-        normalized: str = load().normalize_relay_url(url)
+        spelling: str = load().normalize_relay_url(url)
     except CoreUnavailable:
         return url
-    return normalized
+    return spelling
+
+
+def spelled(url: str) -> str:
+    """The same; other texts stay what they are."""
+    try:
+        return normalized(url)
+    except ValueError:
+        return url
 
 
 class _Subscription:
     """What was asked for, and how far it is."""
 
-    __slots__ = ("complete", "filters", "number", "opened", "refused", "since")
+    __slots__ = ("complete", "filters", "number", "opened", "refused", "since", "whole")
 
     def __init__(self, filters: str, number: str) -> None:
         self.filters = filters  # JSON, each after a comma
         self.number = number  # names it to the core
         self.opened = int(time.time())
         self.complete = False  # it has had its EOSE
-        self.since: int | None = None  # what came since then may have been missed
+        self.whole = False  # it is sent what comes, by every relay
+        self.since: int | None = None  # when it was so last; None: never
         self.refused = False  # no relay serves it for now
+
+    def lose(self) -> None:
+        """What comes from now on may be missed."""
+        if self.whole:
+            self.whole, self.since = False, int(time.time())
 
     @property
     def req(self) -> str:
@@ -88,6 +105,12 @@ class _Publication:
     def late(self) -> bool:
         return self.ephemeral and time.monotonic() - self.since > EPHEMERAL_SECONDS
 
+    @property
+    def old(self) -> bool:
+        """It will not be answered any more."""
+        asked = self.told and not self.held
+        return asked and time.monotonic() - self.since > ANSWER_SECONDS
+
 
 class InsideClient:
     """One client. `own_relays`: it uses those it names with `use`, else the owner's."""
@@ -98,7 +121,8 @@ class InsideClient:
         self._running: Running | None = None
         self._client: Client | None = None
         self._own_relays = own_relays
-        self._relays: dict[str, None] = {}
+        self._relays: dict[str, None] = {}  # urls as they were spelled
+        self._left: set[str] = set()  # relays that were its own before
         self._subscriptions: dict[str, _Subscription] = {}
         # Each REQ has a number of its own: what still comes for an earlier one of the
         # same name is not taken for this one's.
@@ -152,16 +176,19 @@ class InsideClient:
             self._forget_memories()
             self._pump()
 
-    def publish(self, event: dict[str, Any], text: str) -> None:
-        """Publish an event, given also as the message's text. It is kept until it is
-        answered, also from one core to the next; ephemeral kinds for two seconds."""
-        event_id, kind = str(event.get("id")), event.get("kind")
-        publication = _Publication(text, kind in EPHEMERAL)
+    def publish(self, event: dict[str, Any]) -> None:
+        """Publish an event with an id. It is kept until it is answered, also from one core
+        to the next; ephemeral kinds for two seconds. Raises `ValueError` for what is no
+        JSON."""
+        event_id: str = event["id"]
+        # The id first: of a message that is too long no more is read.
+        text = json.dumps(["EVENT", {"id": event_id, **event}], allow_nan=False)
+        publication = _Publication(text, event.get("kind") in EPHEMERAL)
         join(self)
         with self._lock:
             self._drop_publication(event_id)
             if not self._has_room(text):
-                self._drop_late()
+                self._drop_old()
             if not self._has_room(text):
                 self._report_lost("too many wait for an answer")
                 return
@@ -170,25 +197,35 @@ class InsideClient:
             self._unsent[event_id] = None
             self._pump()
 
-    def use(self, urls: list[str]) -> None:
-        """Name the relays. Where they are this client's own, its subscriptions are made
-        again at these; else they are added to the owner's until LNbits ends. Raises
-        `ValueError` with a sentence for a wrong url."""
-        for url in urls:
-            _normalized(url)
+    def use(
+        self, add: list[str], remove: list[str] | None = None, only: bool = False
+    ) -> None:
+        """Name relays, and leave others; `only`: all others. Where they are this client's
+        own, its subscriptions go on at these; else they are added to the owner's until
+        LNbits ends. Raises `ValueError` with a sentence for a wrong url, and changes
+        nothing then."""
+        added = {normalized(url) for url in add}
+        removed = {spelled(url) for url in remove or []}
         join(self)
         with self._lock:
-            self._relays = dict.fromkeys(urls)
-            if self._client is not None:
-                self._name_relays()
-                if self._own_relays:
-                    for name, subscription in list(self._subscriptions.items()):
-                        self._end(name)
-                        subscription.number = str(next(self._numbers))
-                        subscription.since = None
-                        self._subscriptions[name] = subscription
-                        self._ask(name, subscription)
-                self._pump()
+            left = {
+                url: spelled(url)
+                for url in self._relays
+                if spelled(url) in removed or (only and spelled(url) not in added)
+            }
+            for url in left:
+                del self._relays[url]
+            known = {spelled(url) for url in self._relays}
+            for url in add:
+                if normalized(url) not in known:
+                    self._relays[url] = None
+            if self._own_relays:
+                if self._left & added:
+                    # A relay that comes back would mix up answers: a new REQ each.
+                    self._renew_subscriptions()
+                self._left = (self._left | set(left.values())) - added
+            self._name_relays(added)
+            self._relay_is_there()
 
     def close(self) -> None:
         """End everything. It may be used again afterwards."""
@@ -210,7 +247,11 @@ class InsideClient:
     def attach(self, running: Running) -> None:
         """There is a core: give it everything."""
         with self._lock:
-            if self._client is not None or not self._connect(running):
+            if self._client is not None:
+                if self._running is running or not self._is_over():
+                    return
+                self._running = self._client = None
+            if not self._connect(running):
                 return
             self._untold = OrderedDict.fromkeys(self._names)
             self._unsent.clear()
@@ -218,9 +259,15 @@ class InsideClient:
                 if publication.ephemeral and publication.told and not publication.held:
                     # A relay may have it, and it is never sent again.
                     self._drop_publication(event_id)
+                    self._report_lost("the core was stopped before it was answered")
                 else:
                     self._unsent[event_id] = None
             self._pump()
+        # Whatever has called before this was set has not been heard.
+        running.bridge.loop.call_soon_threadsafe(self.wake)
+
+    def _is_over(self) -> bool:
+        return self._running is None or self._running.bridge.stopped
 
     def _connect(self, running: Running) -> bool:
         try:
@@ -234,7 +281,7 @@ class InsideClient:
                 logger.error(f"nostrclient: an extension's client has no core: {exc}")
             return False
         self._running, self._client, self._problem = running, client, ""
-        self._name_relays()
+        self._name_relays({spelled(url) for url in self._relays})
         return True
 
     def wake(self) -> None:
@@ -277,8 +324,12 @@ class InsideClient:
                     return
             elif verb == "EOSE":
                 self._subscriptions[name].complete = True
+            elif verb == "WHOLE":
+                self._subscriptions[name].whole = True
+            elif verb == "BEHIND":
+                self._subscriptions[name].lose()
             elif verb == "CLOSED":
-                self._closed(name, text)
+                self._closed(name, text, running)
         self._receive((verb, name, text, url, event_id, date))
 
     def _detach(self, running: Running, client: "Client") -> None:
@@ -290,30 +341,43 @@ class InsideClient:
                 return
             self._running = self._client = None
             for subscription in self._subscriptions.values():
-                if subscription.complete:
-                    # If a relay was away then, nobody knows since when events are
-                    # missing.
-                    known = running.missed_since
-                    since = subscription.opened if known is None else known
-                    subscription.since = since
+                subscription.lose()
         if not running.bridge.stopped:
-            running.bridge.loop.call_later(AGAIN_SECONDS, self.attach, running)
+            running.bridge.loop.call_later(AGAIN_SECONDS, come_again, self)
 
-    def _name_relays(self) -> None:
+    def _name_relays(self, added: set[str]) -> None:
+        """Tell the core which relays are this client's own, or which are new."""
         running, client = self._running, self._client
         if running is None or client is None:
             return
-        urls = {_normalized(url) for url in self._relays}
         try:
             if self._own_relays:
-                running.core.use_relays(client, sorted(urls))
+                running.core.use_relays(client, self._usable(running))
                 return
             listed = {relay["url"] for relay in running.core.relays() if relay["listed"]}
             # What the owner has set for a relay stays.
-            for url in urls - listed - running.switched_off:
+            for url in (added & set(self._usable(running))) - listed - UNWANTED_RELAYS:
                 running.core.add_relay(url)
         except running.library.CoreStopped:
             pass  # the next one is told
+
+    def _usable(self, running: Running) -> list[str]:
+        """The relays the core can connect to: while there was none, any text was one."""
+        usable: list[str] = []
+        for url in self._relays:
+            try:
+                usable.append(running.library.normalize_relay_url(url))
+            except ValueError as exc:
+                logger.warning(f"nostrclient: an extension's relay is not used: {exc}")
+        return usable
+
+    def _renew_subscriptions(self) -> None:
+        for name, subscription in list(self._subscriptions.items()):
+            self._end(name)
+            subscription.lose()
+            subscription.number = str(next(self._numbers))
+            self._subscriptions[name] = subscription
+            self._ask(name, subscription)
 
     def _ask(self, name: str, subscription: _Subscription) -> None:
         self._names[subscription.number] = name
@@ -330,15 +394,19 @@ class InsideClient:
         client = self._client
         if client is None:
             return
-        while self._untold and client.writable:
+        # Without a relay its end would come at once.
+        nowhere = self._own_relays and not self._relays
+        while self._untold and client.writable and not nowhere:
             number, _ = self._untold.popitem(last=False)
             name = self._names.get(number)
             if name is None:
                 client.feed(f'["CLOSE","{number}"]')
                 continue
             subscription = self._subscriptions[name]
-            if subscription.since is not None:
-                client.resume(subscription.req, subscription.since)
+            if subscription.complete:
+                whole = subscription.since is not None
+                since = subscription.since or subscription.opened
+                client.resume(subscription.req, since, whole)
             else:
                 client.feed(subscription.req)
         while self._unsent and client.writable:
@@ -351,14 +419,20 @@ class InsideClient:
                 publication.told, publication.held = True, False
                 client.feed(publication.text)
 
-    def _closed(self, name: str, why: str) -> None:
+    def _closed(self, name: str, why: str, running: Running) -> None:
         logger.warning(f"nostrclient: an extension's subscription was closed: {why}")
         subscription = self._subscriptions[name]
         if why.startswith(FINAL):
             del self._subscriptions[name]
             del self._names[subscription.number]
         else:
+            subscription.lose()
             subscription.refused = True
+            running.bridge.loop.call_later(REFUSED_SECONDS, self._ask_refused_again)
+
+    def _ask_refused_again(self) -> None:
+        with self._lock:
+            self._relay_is_there()
 
     def _refused(self, event_id: str, why: str) -> None:
         publication = self._publications.get(event_id)
@@ -385,9 +459,9 @@ class InsideClient:
         enough = self._bytes + len(text) <= MAX_PUBLICATION_BYTES
         return enough and len(self._publications) < MAX_PUBLICATIONS
 
-    def _drop_late(self) -> None:
-        late = [name for name, sent in self._publications.items() if sent.late]
-        for event_id in late:
+    def _drop_old(self) -> None:
+        old = [name for name, sent in self._publications.items() if sent.late or sent.old]
+        for event_id in old:
             self._drop_publication(event_id)
 
     def _drop_publication(self, event_id: str) -> None:

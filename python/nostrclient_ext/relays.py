@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lnbits.helpers import urlsafe_short_hash
 from loguru import logger
 
-from .core import Running
+from .core import UNWANTED_RELAYS, Running
 from .crud import add_relay, delete_relay, get_relays, switch_relay
 from .models import Relay, RelayRow, RelayStatus, RelaySwitches
 
@@ -85,7 +85,7 @@ async def remove(running: Running, given: str | None) -> None:
         for row in (await _rows_by_url(running)).get(url, []):
             if row.id is not None:
                 await delete_relay(row.id)
-        running.switched_off.discard(url)
+        UNWANTED_RELAYS.add(url)
         running.core.remove_relay(url)
 
 
@@ -132,12 +132,14 @@ def _switches(wanted: RelaySwitches) -> dict[str, bool]:
 def _apply(running: Running, url: str, relay: Relay) -> None:
     """Let the core do what the relay's switches say."""
     if not relay.active:
-        running.switched_off.add(url)
-        running.core.remove_relay(url)
-        return
-    running.switched_off.discard(url)
+        UNWANTED_RELAYS.add(url)
+    else:
+        UNWANTED_RELAYS.discard(url)
     try:
-        running.core.add_relay(url, relay.read, relay.write)
+        if relay.active:
+            running.core.add_relay(url, relay.read, relay.write)
+        else:
+            running.core.remove_relay(url)
     except ValueError as exc:
         logger.warning(f"nostrclient does not connect to {url!r}: {exc}")
 

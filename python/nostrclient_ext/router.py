@@ -76,9 +76,12 @@ class _SharedManager(RelayManager):
     def close_subscription(self, id: str) -> None:  # noqa: A002
         super().close_subscription(id)
         self.message_pool.events.drop(lambda message: message.subscription_id == id)
-        NostrRouter.received_subscription_eosenotices.pop(id, None)
         if not NostrRouter.received_subscription_events.get(id, True):
             NostrRouter.received_subscription_events.pop(id, None)
+
+    def _forget_end(self, name: str) -> None:
+        super()._forget_end(name)
+        NostrRouter.received_subscription_eosenotices.pop(name, None)
 
     def _receive(self, message: "Told") -> None:
         super()._receive(message)
@@ -96,11 +99,18 @@ class _SharedManager(RelayManager):
             del notices[:-MAX_NOTICES]
 
     def _keep(self, message: EventMessage) -> None:
-        lists = NostrRouter.received_subscription_events
-        events = lists.setdefault(message.subscription_id, [])
+        lists, name = NostrRouter.received_subscription_events, message.subscription_id
+        # Out of reach while the event is added: a thread may be taking the list out.
+        events = lists.pop(name, None)
+        if events is None:
+            events = []
         events.append(message)
+        there = lists.setdefault(name, events)
+        if there is not events:
+            there.extend(events)
+            events = there
         if len(events) > MAX_EVENTS:
-            self._report(message.subscription_id)
+            self._report(name)
             del events[:-MAX_EVENTS]
         self._uncounted += 1
         if self._uncounted >= COUNT_EVERY:

@@ -17,12 +17,11 @@ async def index(
 ) -> HTMLResponse:
     """The page; it asks the REST routes for the rest."""
     try:
-        running()
-        problem = None
+        problem, warning = None, running().warning
     except CoreUnavailable as exc:
-        problem = str(exc)
+        problem, warning = str(exc), None
     return template_renderer(["nostrclient/templates"]).TemplateResponse(
         request,
         "nostrclient/index.html",
-        {"user": user.json(), "problem": problem},
+        {"user": user.json(), "problem": problem, "warning": warning},
     )

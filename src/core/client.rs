@@ -12,7 +12,7 @@ use crate::constants::{
 };
 use crate::hub::{ClientId, Input, Limits, RelayId, Role, Ticket};
 use crate::mailbox::{CLOSE_TRY_LATER, Slot, mailbox};
-use crate::message::{ClientMessage, Reply};
+use crate::message::{ClientMessage, Reply, Resumed};
 
 use super::{Arrival, CoreError, Shared, lock};
 
@@ -47,8 +47,8 @@ struct Door {
 enum Text {
     Whole(Box<str>),
     TooLong(Box<str>),
-    /// A REQ that goes on with an earlier one, since this date (unix seconds).
-    Resumed(Box<str>, u64),
+    /// A REQ that goes on with an earlier one.
+    Resumed(Box<str>, Resumed),
     /// The relays the client wants from now on.
     Relays(Box<[RelayId]>),
 }
@@ -96,10 +96,10 @@ impl ClientHandle {
         })
     }
 
-    /// Hands over a REQ that goes on with one that has had its EOSE, on an earlier connection;
-    /// events since this date (unix seconds) may have been missed. Only for clients inside.
-    pub fn resume(&self, req: &str, since: u64) -> bool {
-        self.hand_over(Text::Resumed(req.into(), since))
+    /// Hands over a REQ that goes on with one that has had its EOSE, on an earlier connection. Only
+    /// for clients inside.
+    pub fn resume(&self, req: &str, how: Resumed) -> bool {
+        self.hand_over(Text::Resumed(req.into(), how))
     }
 
     pub(super) fn use_relays(&self, relays: Box<[RelayId]>) {
@@ -209,10 +209,10 @@ async fn serve(
         let message = match text {
             Text::Whole(text) => Some(ClientMessage::parse(&text, limits.max_filters)),
             Text::TooLong(head) => Some(ClientMessage::too_long(&head, limits.max_message_length)),
-            Text::Resumed(text, at) => {
+            Text::Resumed(text, how) => {
                 let mut message = ClientMessage::parse(&text, limits.max_filters);
-                if let ClientMessage::Req { since, .. } = &mut message {
-                    *since = Some(at);
+                if let ClientMessage::Req { resumed, .. } = &mut message {
+                    *resumed = Some(how);
                 }
                 Some(message)
             }

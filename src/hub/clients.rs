@@ -5,6 +5,7 @@ use crate::constants::{
     MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS, RATE_WINDOW,
 };
 use crate::message::{ClientMessage, RelayNews, Reply};
+use crate::subscription::Subscription;
 use crate::time::{Now, TokenBucket};
 
 use super::relays::Relay;
@@ -50,7 +51,7 @@ pub enum Role {
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Client {
-    role: Role,
+    pub(super) role: Role,
     /// The only relays it wants; `None`: those the owner has configured.
     pub(super) relays: Option<Box<[RelayId]>>,
     /// Its subscriptions: its own id to our number.
@@ -78,10 +79,36 @@ impl Hub {
         self.clients.insert(client, joined);
     }
 
-    pub(super) fn client_relays(&mut self, client: ClientId, relays: Box<[RelayId]>) {
-        if let Some(client) = self.clients.get_mut(&client) {
-            client.relays = Some(relays);
+    /// An inside client names its relays: its subscriptions leave the others, and go on at those.
+    pub(super) fn client_relays(
+        &mut self,
+        client: ClientId,
+        relays: &[RelayId],
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(named_by) = self.clients.get_mut(&client) else { return };
+        let before = named_by.relays.replace(relays.into()).unwrap_or_default();
+        self.each_subscription(now, fx, |subscription| {
+            if subscription.client == client {
+                subscription.only = Some(relays.into());
+                for relay in relays {
+                    subscription.add_relay(*relay);
+                }
+            }
+        });
+        for relay in &before {
+            let left = |other: &Subscription| other.client == client && !relays.contains(relay);
+            self.leave(*relay, left, now, fx);
         }
+        for relay in relays.iter().filter(|relay| !before.contains(relay)) {
+            self.ask_all(*relay, now, fx);
+        }
+    }
+
+    /// The relays this client has named, if it has.
+    pub(super) fn named_by(&self, client: ClientId) -> Option<Box<[RelayId]>> {
+        self.clients.get(&client)?.relays.clone()
     }
 
     /// How many subscriptions this client may have, and bytes of filters.
@@ -130,8 +157,8 @@ impl Hub {
             ClientMessage::Event { id, json } if allowed => {
                 return self.check_published(client, id, json, ticket, now);
             }
-            ClientMessage::Req { id, filters, since } if allowed => {
-                return self.subscribe(client, &id, filters, since, now, fx);
+            ClientMessage::Req { id, filters, resumed } if allowed => {
+                return self.subscribe(client, &id, filters, resumed, now, fx);
             }
             ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
             ClientMessage::Event { id: Some(id), .. } => {

@@ -19,7 +19,7 @@ use crate::event::{Event, EventId, is_ephemeral};
 use crate::message;
 use crate::time::Now;
 
-use super::{Effects, Hub, Outgoing, RelayId};
+use super::{Effects, Hub, Outgoing, RelayId, named};
 
 /// Something to be sent to a relay. The text is made when its turn comes.
 #[derive(Debug)]
@@ -64,17 +64,20 @@ impl Line {
         events.collect()
     }
 
-    /// Takes every event out of the line.
-    pub(super) fn drop_events(&mut self) -> Vec<EventId> {
+    /// Takes the events out of the line that are not to be kept.
+    pub(super) fn drop_events(&mut self, keep: impl Fn(&EventId) -> bool) -> Vec<EventId> {
+        let Self { work, events, event_bytes, more, .. } = self;
         let mut dropped = Vec::new();
-        self.work.retain(|work| match work {
-            Work::Publish { event, .. } => {
+        work.retain(|work| match work {
+            Work::Publish { event, .. } if !keep(&event.id) => {
                 dropped.push(event.id);
+                *events -= 1;
+                *event_bytes -= event.json.len();
                 false
             }
-            Work::Ask(_) | Work::AskOnce(_) | Work::Close(_) => true,
+            _ => true,
         });
-        (self.events, self.event_bytes, self.more) = (0, 0, false);
+        *more = false;
         dropped
     }
 
@@ -151,12 +154,17 @@ impl Hub {
         }
     }
 
-    /// Takes an event back from wherever it has not been sent yet, and sends it to nobody again.
+    /// Takes an event back from wherever it has not been sent yet, and sends it to nobody again, but
+    /// to the relays that a client inside has named for it.
     pub(super) fn take_back(&mut self, id: &EventId) {
-        for relay in self.relays.values_mut() {
+        let named: Vec<RelayId> =
+            self.relays.keys().copied().filter(|relay| self.is_named(*relay, id)).collect();
+        for (number, relay) in &mut self.relays {
             relay.in_flight.remove(id);
             relay.backlog.remove(id);
-            relay.line.take_back(id);
+            if !named.contains(number) {
+                relay.line.take_back(id);
+            }
         }
     }
 
@@ -214,6 +222,7 @@ impl Hub {
                         if let Some(publication) = self.publications.get_mut(&event.id) {
                             publication.sent(id);
                         }
+                        named::sent(&mut self.named, id, &event.id);
                         let text = message::publish(&event);
                         let sent = Some(event.id);
                         if !is_ephemeral(event.kind) {

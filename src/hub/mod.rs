@@ -6,7 +6,7 @@
 //! and keeps the time is [`crate::core`]; tests do it by hand. The rules by file:
 //!
 //! - `clients`: who is there, and what their limits are (SPEC 5.2)
-//! - `publish`: EVENT and OK (SPEC 1)
+//! - `publish`: EVENT and OK (SPEC 1); `named`: the same for clients inside with relays of their own
 //! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
 //!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
 //! - `backlog`: what one relay should have and may not (SPEC 2.5)
@@ -20,6 +20,7 @@ mod flush;
 mod intake;
 mod ledger;
 mod line;
+mod named;
 mod outbox;
 mod owner;
 mod publish;
@@ -101,8 +102,7 @@ pub enum Input {
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected.
     ClientJoined(ClientId, Role),
-    /// An inside client wants these relays and no others from now on. What it has subscribed to
-    /// before stays where it is.
+    /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message.
     ClientSaid(ClientId, ClientMessage, Ticket),
@@ -192,6 +192,8 @@ enum Timer {
     Eose(u64),
     /// Answer a publication.
     Answer(EventId),
+    /// Answer one of a client inside with relays of its own.
+    AnswerNamed(EventId, ClientId),
     /// Refuse an event that has waited unsent for too long.
     Waiting(EventId),
     /// Answer for an event whose row is not written yet.
@@ -210,6 +212,7 @@ pub struct Hub {
     /// Ids remembered by all subscriptions together.
     remembered: usize,
     publications: Map<EventId, Publication>,
+    named: named::Named,
     outbound: publish::Outbound,
     outbox: outbox::Outbox,
     intake: intake::Intake,
@@ -228,6 +231,7 @@ impl Hub {
             next_subscription: 1,
             remembered: 0,
             publications: Map::default(),
+            named: named::Named::new(),
             outbound: publish::Outbound::default(),
             outbox: outbox::Outbox::default(),
             intake: intake::Intake::new(verify_depth),
@@ -254,7 +258,7 @@ impl Hub {
             }
             Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
             Input::ClientJoined(client, role) => self.client_joined(client, role),
-            Input::ClientRelays(client, relays) => self.client_relays(client, relays),
+            Input::ClientRelays(client, relays) => self.client_relays(client, &relays, now, fx),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, now, fx);
             }
@@ -285,6 +289,7 @@ impl Hub {
             match timer {
                 Timer::Eose(key) => self.look_at_eose(key, now, fx),
                 Timer::Answer(id) => self.answer_deadline(&id, now, fx),
+                Timer::AnswerNamed(id, client) => self.named_deadline(id, client, fx),
                 Timer::Waiting(id) => self.refuse_waiting(&id, fx),
                 Timer::Store(id) => self.store_deadline(&id, now, fx),
             }
@@ -301,6 +306,7 @@ impl Hub {
         self.hand_out_batch(now, fx);
         self.stats.clients.set(self.clients.len());
         self.stats.subscriptions.set(self.subscriptions.len());
-        self.stats.unanswered.set(self.publications.len() + self.outbound.waiting());
+        let unanswered = self.publications.len() + self.named.len() + self.outbound.waiting();
+        self.stats.unanswered.set(unanswered);
     }
 }

@@ -254,7 +254,7 @@ impl Hub {
         voids: Vec<EventId>,
         now: Now,
     ) {
-        let Published { event, position, waiters, deadline: until, .. } = published;
+        let Published { event, position, waiters, deadline: until } = published;
         let id = event.id;
         self.timers.insert((until, Timer::Store(id)));
         self.outbox.insert(Entry {

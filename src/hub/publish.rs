@@ -115,28 +115,29 @@ impl Hub {
             }
         };
         let (waiters, deadline) = (vec![client], now.mono + OK_DEADLINE);
-        let only = self.clients.get(&client).and_then(|client| client.relays.clone());
         let refusal = if event.kind == KIND_AUTH {
             "invalid: kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= now.unix) {
             "invalid: expired"
         } else if event.is_protected() {
             "restricted: a protected event (NIP-70) needs an authentication not offered here"
+        } else if let Some(relays) = self.named_by(client) {
+            return self.publish_named(client, &event, &relays, position, now, fx);
         } else if self.join(client, &event.id, fx) {
-            return self.widen(&event, only, now, fx);
-        } else if only.is_none() && !self.relays.values().any(|relay| relay.write) {
+            return;
+        } else if !self.relays.values().any(|relay| relay.write) {
             "error: no relay configured"
-        } else if self.takers(only.as_deref()).next().is_none() {
-            let published = Published { event, position, only, waiters, deadline };
+        } else if !self.relays.values().any(Relay::takes_events) {
+            let published = Published { event, position, waiters, deadline };
             return self.unsent(published, QUEUED, now, fx);
         } else if self.has_place(is_ephemeral(event.kind)) {
-            return self.publish(Published { event, position, only, waiters, deadline }, now, fx);
+            return self.publish(Published { event, position, waiters, deadline }, now, fx);
         } else if self.outbound.waiting() >= MAX_WAITING_EVENTS
             || self.outbound.waiting_bytes + event.json.len() > MAX_WAITING_BYTES
         {
             TOO_MANY
         } else {
-            return self.wait(client, Published { event, position, only, waiters, deadline });
+            return self.wait(client, Published { event, position, waiters, deadline });
         };
         self.refuse(&[client], event.id, refusal, fx);
     }
@@ -162,50 +163,6 @@ impl Hub {
         true
     }
 
-    /// The relays that could be given an event now: those its client has named, or those set for
-    /// writing.
-    fn takers<'a>(&'a self, only: Option<&'a [RelayId]>) -> impl Iterator<Item = RelayId> + 'a {
-        let wanted = move |id: &RelayId, relay: &Relay| match only {
-            Some(only) => only.contains(id) && relay.link.is_some(),
-            None => relay.takes_events(),
-        };
-        self.relays.iter().filter(move |(id, relay)| wanted(id, relay)).map(|(id, _)| *id)
-    }
-
-    /// Somebody else publishes the event too, for other relays perhaps: it goes to those as well.
-    fn widen(
-        &mut self,
-        event: &Arc<Event>,
-        only: Option<Box<[RelayId]>>,
-        now: Now,
-        fx: &mut Effects,
-    ) {
-        let mut more: Vec<RelayId> = self.takers(only.as_deref()).collect();
-        more.sort_unstable();
-        if let Some(Publication { published, relays }) = self.publications.get_mut(&event.id) {
-            if only.is_none() && published.only.is_none() {
-                return;
-            }
-            if only.is_none() {
-                published.only = None;
-            }
-            more.retain(|id| relays.iter().all(|(relay, _)| relay != id));
-            relays.extend(more.iter().map(|id| (*id, Delivery::Queued)));
-        } else if let Some(waiting) = self.outbound.waiting.get_mut(&event.id) {
-            if let (Some(wanted), Some(only)) = (&waiting.only, only) {
-                waiting.only = Some(wanted.iter().chain(&*only).copied().collect());
-            } else {
-                waiting.only = None;
-            }
-            return;
-        } else if only.is_none() {
-            return; // it is in the outbox, which sends it to those
-        }
-        for relay in more {
-            self.send_event(relay, event, now, fx);
-        }
-    }
-
     /// An EVENT that is not even looked at. The event of that id may be in good hands all the same.
     pub(super) fn refuse_unread(
         &mut self,
@@ -220,7 +177,12 @@ impl Hub {
     }
 
     fn publish(&mut self, published: Published, now: Now, fx: &mut Effects) {
-        let mut relays: Vec<RelayId> = self.takers(published.only.as_deref()).collect();
+        let mut relays: Vec<RelayId> = self
+            .relays
+            .iter()
+            .filter(|(_, relay)| relay.takes_events())
+            .map(|(id, _)| *id)
+            .collect();
         relays.sort_unstable();
         let (event, deadline) = (Arc::clone(&published.event), published.deadline);
         self.forget_rejected(&event.id);
@@ -253,6 +215,7 @@ impl Hub {
         if !accepted && why.starts_with("auth-required:") {
             stats.authentication_required.store(true, Relaxed);
         }
+        self.named_ok(relay, event, accepted, why, fx);
         if self.publications.contains_key(event) {
             self.settle(event, |publication| publication.answered(relay, accepted, why), now, fx);
         } else {
@@ -268,6 +231,7 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
+        self.lose_named(relay, unsent.unwrap_or_default(), fx);
         let ids: Vec<EventId> = self.publications.keys().copied().collect();
         for id in ids {
             let unsent = unsent.is_some_and(|unsent| unsent.contains(&id));
@@ -277,6 +241,7 @@ impl Hub {
 
     /// A relay's line dropped the event before it was sent.
     pub(super) fn not_sent(&mut self, relay: RelayId, id: &EventId, now: Now, fx: &mut Effects) {
+        self.named_not_sent(relay, id, fx);
         if self.publications.contains_key(id) {
             self.settle(id, |publication| publication.lost(relay, true), now, fx);
         } else if !self.not_sent_waiting(relay, id, now)
@@ -310,9 +275,7 @@ impl Hub {
                 self.outbound.remember(*id, true);
                 accept(&published.waiters, *id, &why, fx);
                 self.drop_voided_by(&event, fx);
-                if published.only.is_none() {
-                    self.spread(&event, &missing(&relays, self.relays.keys()), now, fx);
-                }
+                self.spread(&event, &missing(&relays, self.relays.keys()), now, fx);
             }
             Fate::Refused(why) => {
                 // What was answered false must never show up later.
@@ -325,7 +288,7 @@ impl Hub {
                 let linked = self.relays.values().any(Relay::takes_events);
                 self.unsent(published, if linked { QUEUED_LATE } else { QUEUED }, now, fx);
             }
-            Fate::Doubt(why) if is_ephemeral(event.kind) || published.only.is_some() => {
+            Fate::Doubt(why) if is_ephemeral(event.kind) => {
                 self.outbound.remember(*id, false);
                 accept(&published.waiters, *id, &why, fx);
             }
@@ -335,10 +298,9 @@ impl Hub {
 
     /// No relay could be given the event, and none will be on its own.
     fn unsent(&mut self, published: Published, why: &str, now: Now, fx: &mut Effects) {
-        let Published { event, waiters, only, .. } = &published;
-        if is_ephemeral(event.kind) || only.is_some() {
-            // Never kept: an order to pay that comes minutes late pays what was paid otherwise. And
-            // the outbox is for the owner's relays.
+        let Published { event, waiters, .. } = &published;
+        if is_ephemeral(event.kind) {
+            // Never kept: an order to pay that comes minutes late pays what was paid otherwise.
             self.refuse(waiters, event.id, "mute: no relay connected", fx);
         } else if self.outbound.earlier.get(&event.id) == Some(&true) {
             accept(waiters, event.id, HAD_BEFORE, fx);

@@ -84,9 +84,8 @@ impl Hub {
         if relay.write != write {
             relay.write = write;
             relay.backlog.take();
-            let dropped = if write { Vec::new() } else { relay.line.drop_events() };
-            for event in dropped {
-                self.not_sent(id, &event, now, fx);
+            if !write {
+                self.drop_events(id, now, fx);
             }
             self.judge_all(fx);
             self.flush(id, now, fx);
@@ -100,13 +99,28 @@ impl Hub {
             // The numbers were used on this connection, and answers to them may be under way.
             self.cut(id, "connects anew, because reading was switched on", now, fx);
         }
-        for subscription in self.subscriptions.values_mut() {
+        self.each_subscription(now, fx, |subscription| {
             if subscription.wants(id, read) {
                 subscription.add_relay(id);
             }
-        }
+        });
         self.ask_all(id, now, fx);
         self.leave(id, |subscription| !subscription.wants(id, read), now, fx);
+    }
+
+    /// The owner publishes to this relay no more.
+    fn drop_events(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
+        let Some(mut line) = self.relays.get_mut(&id).map(|relay| std::mem::take(&mut relay.line))
+        else {
+            return;
+        };
+        let dropped = line.drop_events(|event| self.is_named(id, event));
+        if let Some(relay) = self.relays.get_mut(&id) {
+            relay.line = line;
+        }
+        for event in dropped {
+            self.not_sent(id, &event, now, fx);
+        }
     }
 
     pub(super) fn remove_relay(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
@@ -239,7 +253,7 @@ impl Hub {
             .map_or_else(|| "a removed relay".into(), |relay| Arc::clone(&relay.url))
     }
 
-    fn ask_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
+    pub(super) fn ask_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
             return;
         };
@@ -255,7 +269,7 @@ impl Hub {
     }
 
     /// The relay serves these subscriptions no more, by the owner's will.
-    fn leave(
+    pub(super) fn leave(
         &mut self,
         id: RelayId,
         which: impl Fn(&Subscription) -> bool,

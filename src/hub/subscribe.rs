@@ -4,23 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::filter::Filter;
-use crate::message::Reply;
+use crate::message::{Reply, Resumed};
 use crate::publication::more_telling;
 use crate::subscription::Stage;
 use crate::subscription::{Phase, Subscription};
 use crate::time::Now;
 
-use super::{ClientId, Effects, Hub, RelayId, Timer};
+use super::{ClientId, Effects, Hub, RelayId, Role, Timer};
 
 impl Hub {
-    /// A REQ. `resumed`: it goes on with one that has had its EOSE, and events since then (unix
-    /// seconds) may have been missed.
+    /// A REQ.
     pub(super) fn subscribe(
         &mut self,
         client: ClientId,
         id: &str,
         filters: Vec<Filter>,
-        resumed: Option<u64>,
+        resumed: Option<Resumed>,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -42,11 +41,13 @@ impl Hub {
         let filters: Vec<Filter> =
             filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
         if filters.iter().all(Filter::is_ping) {
-            fx.to_client.push((client, Reply::Eose { id: shared }));
+            if resumed.is_none() {
+                fx.to_client.push((client, Reply::Eose { id: shared }));
+            }
             return;
         }
         let readable = self.read_by(subscriber.relays.as_deref());
-        let only = subscriber.relays.clone();
+        let (only, inside) = (subscriber.relays.clone(), subscriber.role == Role::Inside);
         let key = self.next_subscription;
         self.next_subscription += 1;
         if let Some(subscriber) = self.clients.get_mut(&client) {
@@ -57,8 +58,9 @@ impl Hub {
         let mut subscription =
             Subscription::new(client, shared, filters, readable.iter().copied(), now);
         subscription.only = only;
-        if let Some(since) = resumed {
-            subscription.resume(since);
+        subscription.inside = inside;
+        if let Some(resumed) = resumed {
+            subscription.resume(resumed);
         }
         self.subscriptions.insert(key, subscription);
         for relay in readable {
@@ -160,6 +162,10 @@ impl Hub {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         if let Some(at) = subscription.timer.take() {
             self.timers.remove(&(at, Timer::Eose(key)));
+        }
+        if let Some(whole) = subscription.news() {
+            let id = Arc::clone(&subscription.id);
+            fx.to_client.push((subscription.client, Reply::Whole { id, whole }));
         }
         if subscription.is_refused() {
             // What came before the refusal is delivered first.

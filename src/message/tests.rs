@@ -112,7 +112,7 @@ fn req_carries_an_id_of_1_to_64_characters_and_filters() {
         ("[ \"REQ\" , \"\\u0061\\\"\\n\" , {} , {} , {} ]".to_owned(), "a\"\n", 3),
     ] {
         match parsed(&text) {
-            ClientMessage::Req { id: read, filters: read_filters, since: None } => {
+            ClientMessage::Req { id: read, filters: read_filters, resumed: None } => {
                 assert_eq!((&*read, read_filters.len()), (id, filters), "{text}");
             }
             other => panic!("{text}: {other:?}"),

@@ -50,8 +50,7 @@ fn publication(relays: usize) -> Publication {
     };
     let relays = (0..relays).map(|relay| relay as RelayId);
     let (waiters, deadline) = (vec![5], Duration::from_secs(2));
-    let published =
-        Published { event: Arc::new(event), position: 1, only: None, waiters, deadline };
+    let published = Published { event: Arc::new(event), position: 1, waiters, deadline };
     Publication::new(published, relays)
 }
 

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use crate::core::ClientHandle;
 use crate::hex;
-use crate::message::{RelayNews, Reply};
+use crate::message::{RelayNews, Reply, Resumed};
 
 /// One client's connection to the multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -48,8 +48,8 @@ impl Client {
         self.0.drain_parts(most).into_iter().map(|(reply, url)| told(reply, url)).collect()
     }
 
-    fn resume(&self, req: &str, since: u64) -> bool {
-        self.0.resume(req, since)
+    fn resume(&self, req: &str, since: u64, whole: bool) -> bool {
+        self.0.resume(req, Resumed { since, whole })
     }
 
     fn disconnect(&self) {
@@ -70,6 +70,10 @@ fn told(reply: Reply, url: String) -> Told {
             (verb, hex::encode(&id), why.into(), url, nothing(), 0)
         }
         Reply::Closed { id, why } => ("CLOSED", id.into(), why, url, nothing(), 0),
+        Reply::Whole { id, whole } => {
+            let verb = if whole { "WHOLE" } else { "BEHIND" };
+            (verb, id.to_string(), nothing(), url, nothing(), 0)
+        }
         Reply::Notice(text) => ("NOTICE", nothing(), text, url, nothing(), 0),
         Reply::Relay { news: RelayNews::Notice(text), .. } => {
             ("NOTICE", nothing(), text.into(), url, nothing(), 0)

@@ -148,12 +148,21 @@ class MessagePool:
     def listening(self) -> Iterator[asyncio.Event]:
         """An event of the running loop that is set when something has come in."""
         loop, came = asyncio.get_running_loop(), asyncio.Event()
+        rung = False  # the loop has been called, and has not come yet
+
+        def answer() -> None:
+            nonlocal rung
+            rung = False
+            came.set()
 
         def wake() -> None:
-            try:
-                loop.call_soon_threadsafe(came.set)
-            except RuntimeError:
-                logger.debug("nostrclient: a listener's event loop is gone")
+            nonlocal rung
+            if not rung:
+                rung = True
+                try:
+                    loop.call_soon_threadsafe(answer)
+                except RuntimeError:
+                    logger.debug("nostrclient: a listener's event loop is gone")
 
         self._listeners.append(wake)
         try:

@@ -1,8 +1,10 @@
-"""A relay as other extensions see it."""
+"""Relays as other extensions see them."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..core import CoreUnavailable, running
+from ..inside import spelled
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus
@@ -61,3 +63,22 @@ class Relay:
             return running().core.relay(self.url)
         except CoreUnavailable:
             return None
+
+
+class Relays(dict[str, Relay]):
+    """Url to relay. A relay is found by any spelling of its url."""
+
+    def __init__(self, urls: Iterable[str]) -> None:
+        super().__init__({url: Relay(url) for url in urls})
+        self._spelled = {spelled(url): url for url in self}
+
+    def __missing__(self, url: str) -> Relay:
+        return super().__getitem__(self._spelled[spelled(url)])
+
+    def __contains__(self, url: object) -> bool:
+        if super().__contains__(url):
+            return True
+        return isinstance(url, str) and spelled(url) in self._spelled
+
+    def get(self, url: str, default: Any = None) -> Any:
+        return self[url] if url in self else default

@@ -19,7 +19,7 @@ from .message_pool import (
     MessagePool,
     NoticeMessage,
 )
-from .relay import Relay
+from .relay import Relay, Relays
 
 if TYPE_CHECKING:
     from nostrclient_core import Told
@@ -39,12 +39,12 @@ class RelayManager:
     def relays(self) -> dict[str, Relay]:
         """Url to relay: this client's own, or all that are in use on this server."""
         if self._own_relays:
-            return {url: Relay(url) for url in self._inside.relays}
+            return Relays(self._inside.relays)
         try:
             statuses = running().core.relays()
         except CoreUnavailable:
-            return {url: Relay(url) for url in self._inside.relays}
-        return {s["url"]: Relay(s["url"]) for s in statuses if s["listed"]}
+            return Relays(self._inside.relays)
+        return Relays(status["url"] for status in statuses if status["listed"])
 
     @property
     def subscriptions(self) -> list[str]:
@@ -60,12 +60,12 @@ class RelayManager:
         """Use this relay too. One that the owner has not configured is connected to until
         LNbits ends; what he has set for one stays. Raises `ValueError` with a sentence
         for a wrong url."""
-        self._inside.use([*self._inside.relays, url])
+        self._inside.use([url])
         return Relay(url)
 
     def remove_relay(self, url: str) -> None:
         """Use this relay no more. One of the owner's comes back with the next start."""
-        self._inside.use([known for known in self._inside.relays if known != url])
+        self._inside.use([], remove=[url])
         if not self._own_relays:
             try:
                 running().core.remove_relay(url)
@@ -79,7 +79,7 @@ class RelayManager:
 
     def use_relays(self, urls: list[str]) -> None:
         """Use these relays, and no others of those added here."""
-        self._inside.use(urls)
+        self._inside.use(urls, only=True)
 
     def check_and_restart_relays(self) -> None:
         """Have relays that wait for their next attempt try now."""
@@ -90,19 +90,21 @@ class RelayManager:
 
     def close_connections(self) -> None:
         """Use no relay of its own any more. The owner's stay connected."""
-        if self._own_relays:
-            self._inside.use([])
+        if self._own_relays and self._inside.relays:
+            self._inside.use([], only=True)
 
     def add_subscription(self, id: str, filters: Any) -> None:  # noqa: A002
         """Subscribe (NIP-01 REQ): a list of filters, each a dictionary. The same id again
         replaces the subscription. Events come into `message_pool`."""
         if isinstance(filters, dict):
             filters = [filters]
+        self._forget_end(str(id))
         self._inside.subscribe(str(id), list(filters))
 
     def close_subscription(self, id: str) -> None:  # noqa: A002
         """End a subscription. Nothing happens if there is none."""
         self._inside.unsubscribe(str(id))
+        self._forget_end(str(id))
 
     def close_subscriptions(self, subscriptions: list[str]) -> None:
         """End these."""
@@ -123,11 +125,11 @@ class RelayManager:
                 (event,) = rest
                 if not _EVENT_ID.fullmatch(event["id"]):
                     raise ValueError("an event needs its id, 64 hexadecimal characters")
-                self._inside.publish(event, message)
+                self._inside.publish(event)
             elif verb == "REQ":
-                self._inside.subscribe(rest[0], rest[1:])
+                self.add_subscription(rest[0], rest[1:])
             elif verb == "CLOSE":
-                self._inside.unsubscribe(rest[0])
+                self.close_subscription(rest[0])
             else:
                 raise ValueError("neither EVENT, REQ nor CLOSE")
         except (IndexError, KeyError, TypeError, ValueError) as exc:
@@ -145,6 +147,10 @@ class RelayManager:
         """End the subscriptions and let go of the relays."""
         self._inside.close()
         self.message_pool.wake_listeners()
+
+    def _forget_end(self, name: str) -> None:
+        """The end of stored events belongs to one subscription, not to its successor."""
+        self.message_pool.eose_notices.drop(lambda end: end.subscription_id == name)
 
     def _receive(self, message: "Told") -> None:
         """What the core says, on LNbits' event loop."""

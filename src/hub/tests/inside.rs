@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::constants::{MAX_INSIDE_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS, REPLAY_MARGIN};
-use crate::message::{RelayNews, Reply};
+use crate::message::{RelayNews, Reply, Resumed};
 
 const INSIDE: u64 = 3;
 const OFF: Switches = Switches { read: false, write: false };
@@ -19,15 +19,15 @@ fn own_relay() -> World {
 
 /// The number of the last REQ.
 fn asked(world: &mut World, relay: RelayId) -> Option<String> {
-    let reqs = world.got(relay).into_iter().filter(|message| message[0] == "REQ");
-    reqs.last().map(|message| message[1].as_str().unwrap().to_owned())
+    let mut reqs = world.got(relay).into_iter().filter(|message| message[0] == "REQ");
+    reqs.next_back().map(|message| message[1].as_str().unwrap().to_owned())
 }
 
 fn resumed(world: &mut World, id: &str, filter: &Value, since: u64) {
     let text = json!(["REQ", id, filter]).to_string();
     let mut message = ClientMessage::parse(&text, 100);
-    let ClientMessage::Req { since: at, .. } = &mut message else { panic!("{text}") };
-    *at = Some(since);
+    let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
+    *resumed = Some(Resumed { since, whole: true });
     world.input(Input::ClientSaid(INSIDE, message, None));
 }
 
@@ -45,7 +45,7 @@ fn it_subscribes_at_its_own_relays_only() {
     assert_eq!(world.heard(), [json!(["EVENT", "a", here]), json!(["EOSE", "a"])]);
     assert_eq!(world.heard_by(INSIDE), [json!(["EVENT", "a", there])]);
     world.relay_says(1, &json!(["EOSE", its]));
-    assert_eq!(world.heard_by(INSIDE), [json!(["EOSE", "a"])]);
+    assert_eq!(world.heard_by(INSIDE), [json!(["WHOLE", "a"]), json!(["EOSE", "a"])]);
 }
 
 #[test]
@@ -74,7 +74,8 @@ fn a_relay_that_comes_later_is_asked_too() {
     let mut world = World::new(1);
     world.join_inside(INSIDE, Some(&[7]));
     world.say(INSIDE, &json!(["REQ", "a", {"kinds": [1]}]));
-    assert_eq!(world.heard_by(INSIDE), [json!(["EOSE", "a"])], "there is nobody to ask yet");
+    let told = world.heard_by(INSIDE);
+    assert_eq!(told.last(), Some(&json!(["EOSE", "a"])), "there is nobody to ask yet");
     world.stats.resize_with(8, Arc::default);
     world.switch(7, OFF);
     world.up(7, 1);
@@ -117,7 +118,7 @@ fn the_outbox_is_not_for_its_relays() {
 
 #[test]
 fn two_who_publish_the_same_for_different_relays() {
-    // Whoever comes first, both relays get it, and both get an answer.
+    // Whoever comes first: each relay gets it, and each client hears what its own relay says.
     for first in [INSIDE, CLIENT] {
         let mut world = own_relay();
         let second = INSIDE + CLIENT - first;
@@ -127,44 +128,62 @@ fn two_who_publish_the_same_for_different_relays() {
         assert_eq!(world.got_events(0), std::slice::from_ref(&event));
         assert_eq!(world.got_events(1), std::slice::from_ref(&event));
         world.relay_says(0, &ok(&event, false, "blocked: no"));
-        assert!(world.heard().is_empty() && world.heard_by(INSIDE).is_empty());
+        assert_eq!(world.heard(), [ok(&event, false, "blocked: no")]);
+        assert!(world.heard_by(INSIDE).is_empty());
         world.relay_says(1, &ok(&event, true, ""));
-        assert_eq!(world.heard(), [ok(&event, true, "")]);
         assert_eq!(world.heard_by(INSIDE), [ok(&event, true, "")]);
+        assert!(world.nothing_is_left());
     }
-    // The outbox has it for the owner's relays: it goes to the others all the same.
-    let mut world = own_relay();
-    world.down(0, 1);
-    let event = note("queued");
-    assert_eq!(world.publish(&event), Some(ok(&event, true, "queued: no relay connected")));
-    world.say(INSIDE, &json!(["EVENT", event]));
-    assert_eq!(world.got_events(1), std::slice::from_ref(&event));
-    world.relay_says(1, &ok(&event, true, ""));
-    world.heard_by(INSIDE);
-    world.up(0, 2);
-    assert_eq!(world.got_events(0), std::slice::from_ref(&event), "the owner's get it too");
-    world.relay_says_over(0, 2, &ok(&event, true, ""));
-    assert!(world.nothing_is_left());
 }
 
 #[test]
-fn what_waits_for_a_place_keeps_its_relays() {
+fn what_is_refused_or_too_late_for_one_is_not_taken_back_from_the_other() {
     let mut world = own_relay();
     world.stalled = true;
-    for number in 0..crate::constants::MAX_UNANSWERED_EVENTS {
-        world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
+    for number in 0..crate::constants::RELAY_WINDOW {
+        world.say(INSIDE, &json!(["EVENT", note(&number.to_string())]));
     }
-    let (mine, both) = (note("mine"), note("both"));
-    world.say(INSIDE, &json!(["EVENT", mine]));
-    world.say(INSIDE, &json!(["EVENT", both]));
-    world.say(OTHER_CLIENT, &json!(["EVENT", both]));
+    world.got(1);
+    // It waits in the named relay's line while the owner's relay refuses it.
+    let event = note("both");
+    world.say(INSIDE, &json!(["EVENT", event]));
+    world.say(CLIENT, &json!(["EVENT", event]));
+    world.relay_says(0, &ok(&event, false, "blocked: no"));
+    assert_eq!(world.heard(), [ok(&event, false, "blocked: no")]);
+    world.input(Input::LinkWrote(1, 1, 1));
+    assert_eq!(world.got_events(1), std::slice::from_ref(&event));
+    // What has not left by its deadline is refused, and does not leave.
+    let late = note("late");
+    world.say(INSIDE, &json!(["EVENT", late]));
+    world.pass_ms(2_000);
+    let told = world.heard_by(INSIDE);
+    assert!(told.contains(&ok(&late, false, "mute: no relay connected")), "{told:?}");
+    world.input(Input::LinkWrote(1, 1, 64));
     assert!(world.got_events(1).is_empty());
-    for number in 0..5 {
-        world.relay_says(0, &ok(&note(&number.to_string()), true, ""));
-    }
-    world.got(0);
-    assert_eq!(world.got_events(1), std::slice::from_ref(&mine));
-    world.hub.take_back(&id_of(&both)); // the line of relay 0 is full
+}
+
+#[test]
+fn relays_named_later_and_no_more() {
+    let mut world = own_relay();
+    world.say(INSIDE, &json!(["REQ", "a", {"kinds": [1, 21_000], "limit": 3}]));
+    let number = asked(&mut world, 1).unwrap();
+    world.relay_says(1, &json!(["EOSE", number]));
+    world.heard_by(INSIDE);
+    // One more: it is asked for what it has, and the one there is left alone.
+    world.input(Input::ClientRelays(INSIDE, [0, 1].into()));
+    assert_eq!(asked(&mut world, 1), None);
+    assert_eq!(asked(&mut world, 0), Some(number.clone()));
+    assert_eq!(world.heard_by(INSIDE), [json!(["BEHIND", "a"])]);
+    let stale = event(21_000, UNIX, &json!([]), "an order");
+    let stored = note("stored");
+    world.relay_says(0, &json!(["EVENT", number, stale]));
+    world.relay_says(0, &json!(["EVENT", number, stored]));
+    world.relay_says(0, &json!(["EOSE", number]));
+    let told = world.heard_by(INSIDE);
+    assert_eq!(told, [json!(["EVENT", "a", stored]), json!(["WHOLE", "a"])], "no second EOSE");
+    world.input(Input::ClientRelays(INSIDE, [0].into()));
+    assert_eq!(world.got(1), [json!(["CLOSE", number])]);
+    assert!(world.got(0).is_empty());
 }
 
 #[test]
@@ -187,7 +206,7 @@ fn a_subscription_goes_on_with_an_earlier_one() {
     world.relay_says(0, &json!(["EVENT", number, fresh]));
     assert_eq!(
         world.heard_by(INSIDE),
-        [json!(["EVENT", "a", missed]), json!(["EVENT", "a", fresh])]
+        [json!(["EVENT", "a", missed]), json!(["WHOLE", "a"]), json!(["EVENT", "a", fresh])]
     );
 }
 

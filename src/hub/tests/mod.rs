@@ -4,11 +4,11 @@ mod backlog;
 mod doubt;
 mod inside;
 mod intake;
+mod named;
 mod outbox;
 mod publish;
 mod races;
 mod relays;
-mod review;
 mod store;
 mod subscribe;
 
@@ -327,6 +327,7 @@ impl World {
     fn nothing_is_left(&self) -> bool {
         self.hub.subscriptions.is_empty()
             && self.hub.publications.is_empty()
+            && self.hub.named.is_empty()
             && self.hub.timers.is_empty()
             && self.hub.remembered == 0
             && self.hub.outbox_is_idle()

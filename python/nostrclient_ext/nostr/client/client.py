@@ -1,10 +1,12 @@
 """A client of relays for another extension, inside this process."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from loguru import logger
 
+from ...inside import normalized
 from ..message_pool import (
     BoundedQueue,
     EndOfStoredEventsMessage,
@@ -12,6 +14,8 @@ from ..message_pool import (
     NoticeMessage,
 )
 from ..relay_manager import RelayManager
+
+CALLBACKS = 50  # in a row, before others get their turn on the loop
 
 M = TypeVar("M")
 Callback = Callable[[M], Any]
@@ -27,12 +31,13 @@ class NostrClient:
 
     def connect(self, relays: list[str]) -> None:
         """Use these relays too. A wrong url goes to the log, and the others are used."""
-        self._use([*self.relay_manager.relays, *relays])
+        for url in _good(relays):
+            self.relay_manager.add_relay(url)
 
     def reconnect(self, relays: list[str]) -> None:
         """Use these relays, and no others. Subscriptions go on."""
         self.running = True
-        self._use(relays)
+        self.relay_manager.use_relays(_good(relays))
 
     def close(self) -> None:
         """End the subscriptions, let go of the relays, and have `subscribe` return."""
@@ -53,25 +58,29 @@ class NostrClient:
                 came.clear()
                 # Stored events before their end.
                 ends = pool.eose_notices.qsize()
-                _hand_out(pool.events, callback_events_func)
-                _hand_out(pool.notices, callback_notices_func)
-                _hand_out(pool.eose_notices, callback_eosenotices_func, ends)
+                await _hand_out(pool.events, callback_events_func)
+                await _hand_out(pool.notices, callback_notices_func)
+                await _hand_out(pool.eose_notices, callback_eosenotices_func, ends)
                 if pool.eose_notices.qsize():
-                    continue
+                    came.set()
+                    await asyncio.sleep(0)
                 await came.wait()
 
-    def _use(self, relays: list[str]) -> None:
-        good: list[str] = []
-        for url in dict.fromkeys(relays):
-            try:
-                self.relay_manager.use_relays([*good, url])
-            except ValueError as exc:
-                logger.warning(f"nostrclient: an extension's relay is not used: {exc}")
-            else:
-                good.append(url)
+
+def _good(relays: list[str]) -> list[str]:
+    """Those that are relays; the log says what is wrong with the others."""
+    good: list[str] = []
+    for url in dict.fromkeys(relays):
+        try:
+            normalized(url)
+        except ValueError as exc:
+            logger.warning(f"nostrclient: an extension's relay is not used: {exc}")
+        else:
+            good.append(url)
+    return good
 
 
-def _hand_out(
+async def _hand_out(
     messages: BoundedQueue, callback: Callback[Any] | None, most: int | None = None
 ) -> None:
     left = messages.qsize() if most is None else most
@@ -84,3 +93,5 @@ def _hand_out(
             callback(message)
         except Exception as exc:
             logger.error(f"nostrclient: an extension's callback failed: {exc!r}")
+        if left % CALLBACKS == 0:
+            await asyncio.sleep(0)

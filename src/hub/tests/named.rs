@@ -1,7 +1,8 @@
-//! What a reviewer broke: publications of clients inside and outside that meet, and relays that are
-//! used and owned.
+//! The same event published by clients inside and outside, for different relays: what one relay says
+//! counts for those who publish to it, and for nobody else.
 
 use super::*;
+use crate::message::Resumed;
 
 const INSIDE: u64 = 3;
 const OFF: Switches = Switches { read: false, write: false };
@@ -111,7 +112,7 @@ fn switching_writing_off_drops_nothing_of_a_client_inside() {
     world.switch(1, Switches { read: false, write: true });
     world.stalled = true;
     let events: Vec<Value> =
-        (0..crate::constants::RELAY_WINDOW + 1).map(|number| note(&number.to_string())).collect();
+        (0..=crate::constants::RELAY_WINDOW).map(|number| note(&number.to_string())).collect();
     for event in &events {
         world.say(INSIDE, &json!(["EVENT", event]));
     }
@@ -129,8 +130,8 @@ fn no_second_eose_for_filters_that_match_nothing() {
     world.join_inside(INSIDE, None);
     let text = json!(["REQ", "a", {"kinds": []}]).to_string();
     let mut message = ClientMessage::parse(&text, 100);
-    let ClientMessage::Req { since, .. } = &mut message else { panic!("{text}") };
-    *since = Some(UNIX);
+    let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
+    *resumed = Some(Resumed { since: UNIX, whole: true });
     world.input(Input::ClientSaid(INSIDE, message, None));
     assert_eq!(world.heard_by(INSIDE), [] as [Value; 0]);
 }
