@@ -44,6 +44,10 @@ class KeepingRelay(ScriptedRelay):
     async def stall(self, _: Line, __: Event) -> None:
         """The trouble: nothing more is done about the event."""
 
+    async def refuse(self, line: Line, event: Event) -> None:
+        """The trouble: it says that it does not want it."""
+        await line.ok(event["id"], False, "error: not kept")
+
     async def go_deaf(self, line: Line, _: Event) -> None:
         """The trouble: it reads no more from this line."""
         line.stop_reading()

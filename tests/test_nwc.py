@@ -378,3 +378,16 @@ async def test_nothing_is_paid_again_after_a_restart(
     for invoice, told in done:
         assert told.verdict is Verdict.DONE
         await bank.judge(invoice, told)
+
+
+@pytest.mark.xfail(reason="an order that came back over the endpoint is answered false")
+async def test_relays_that_pass_an_order_on_and_refuse_it(
+    bank: Bank, wallet: OutsideWallet
+) -> None:
+    """The endpoint has given the order to the service itself: it cannot say that nobody
+    has it."""
+    relays = await two_relays(bank)
+    assert (await wallet.order("get_balance")).verdict is Verdict.DONE
+    for relay in relays:
+        relay.trouble["passed", REQUEST] = relay.refuse
+    await pay(bank, wallet)
