@@ -81,6 +81,8 @@ pub struct Subscription {
     /// Whether its client is inside this process, and told by [`Self::news`].
     pub inside: bool,
     whole: bool,
+    /// A relay has given its EOSE since it was last looked at.
+    ended: bool,
     /// What was given already.
     pub seen: Seen,
     /// Every readable relay.
@@ -116,6 +118,7 @@ impl Subscription {
             only: None,
             inside: false,
             whole: false,
+            ended: false,
             seen: Seen::default(),
             parts: relays
                 .map(|relay| Part { relay, stage: Stage::Unasked, holds: true, gap: None })
@@ -146,7 +149,11 @@ impl Subscription {
 
     /// For a client inside: whether it has become whole, or is so no more.
     pub fn news(&mut self) -> Option<bool> {
-        let whole = self.parts.iter().all(|part| part.stage == Stage::Live);
+        let behind = self.parts.iter().any(|part| part.stage != Stage::Live);
+        // A relay that is removed may have owed something: only one that has given all it has makes
+        // it whole.
+        let ended = std::mem::take(&mut self.ended);
+        let whole = !behind && (self.whole || ended);
         let changed = self.inside && std::mem::replace(&mut self.whole, whole) != whole;
         changed.then_some(whole)
     }
@@ -241,6 +248,7 @@ impl Subscription {
         part.holds = false;
         part.gap = None;
         self.first_eose.get_or_insert(now.mono);
+        self.ended = true;
         true
     }
 

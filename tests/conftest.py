@@ -1,6 +1,8 @@
 """One LNbits for the whole session, and an endpoint in a known state for every test."""
 
 import resource
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from served import Consumers
 from shelf import Shelf
 
 from scripts.lnbits_server import LNbits
+
+NODE = Path(__file__).parent / "node"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,3 +91,16 @@ async def owner(server: Server) -> AsyncIterator[Owner]:
 def consumers(owner: Owner, releases: Releases) -> Consumers:
     """The extensions that use ours, once they are installed."""
     return Consumers(owner, releases.consumers)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node, with strangers' clients installed as the lock file has them."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    assert program and npm, "no node and npm on the path: `make test` sees to them"
+    installed = NODE / "node_modules" / ".package-lock.json"
+    lock = NODE / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run([npm, "ci", "--silent"], cwd=NODE, check=True, timeout=100)
+        installed.touch()
+    return program

@@ -78,6 +78,7 @@ class Line:
     def drop(self) -> None:
         """The line goes dead without a close frame."""
         self.socket.transport.abort()
+        self.reading.set()  # so that its task sees that
 
     def drop_in_mid_message(self, *parts: object) -> None:
         """Announce a message, send half of it and drop the line."""

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,19 +50,6 @@ async def test_nostr_sdk_is_told_why(endpoint: Endpoint) -> None:
     result = await nostr_sdk("refusal", endpoint.private_url)
     assert result["success"] == 0
     assert ["no relay configured" in reason for reason in result["failed"]] == [True]
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """Node, with nostr-tools installed as the lock file has it."""
-    program, npm = shutil.which("node"), shutil.which("npm")
-    assert program and npm, "no node and npm on the path: `make test` sees to them"
-    installed = NODE / "node_modules" / ".package-lock.json"
-    lock = NODE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run([npm, "ci", "--silent"], cwd=NODE, check=True, timeout=100)
-        installed.touch()
-    return program
 
 
 async def nostr_tools(node: str, scenario: str, url: str) -> dict[str, Any]:

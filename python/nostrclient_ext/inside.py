@@ -177,9 +177,9 @@ class InsideClient:
             self._pump()
 
     def publish(self, event: dict[str, Any]) -> None:
-        """Publish an event with an id. It is kept until it is answered, also from one core
-        to the next; ephemeral kinds for two seconds. Raises `ValueError` for what is no
-        JSON."""
+        """Publish an event with an id. It is kept until it is answered, also from one
+        core to the next; ephemeral kinds for two seconds. Raises `ValueError` for what is
+        no JSON."""
         event_id: str = event["id"]
         # The id first: of a message that is too long no more is read.
         text = json.dumps(["EVENT", {"id": event_id, **event}], allow_nan=False)
@@ -233,6 +233,8 @@ class InsideClient:
         with self._lock:
             running, client = self._running, self._client
             self._running = self._client = None
+            self._relays.clear()
+            self._left.clear()
             self._subscriptions.clear()
             self._names.clear()
             self._publications.clear()
@@ -310,27 +312,34 @@ class InsideClient:
     def _take(self, message: "Told", running: Running) -> None:
         verb, number, text, url, event_id, date = message
         with self._lock:
-            name = self._names.get(number, "")
+            name = self._names.get(number)
             if verb == "OK":
                 self._drop_publication(number)
             elif verb == "REFUSED":
                 self._refused(number, text)
             elif verb == "CONNECTED":
                 self._relay_is_there()
-            elif number and number not in self._names:
-                return  # it has ended
             elif verb == "EVENT":
+                if name is None:
+                    return  # it has ended
                 if not self._memory(name, running.library).insert(event_id, date):
                     return
-            elif verb == "EOSE":
-                self._subscriptions[name].complete = True
-            elif verb == "WHOLE":
-                self._subscriptions[name].whole = True
-            elif verb == "BEHIND":
-                self._subscriptions[name].lose()
-            elif verb == "CLOSED":
-                self._closed(name, text, running)
-        self._receive((verb, name, text, url, event_id, date))
+            elif number:
+                if name is None:
+                    return
+                self._subscription_is(name, verb, text, running)
+        self._receive((verb, name or "", text, url, event_id, date))
+
+    def _subscription_is(self, name: str, verb: str, why: str, running: Running) -> None:
+        subscription = self._subscriptions[name]
+        if verb == "EOSE":
+            subscription.complete = True
+        elif verb == "WHOLE":
+            subscription.whole = True
+        elif verb == "BEHIND":
+            subscription.lose()
+        elif verb == "CLOSED":
+            self._closed(name, why, running)
 
     def _detach(self, running: Running, client: "Client") -> None:
         """The core has closed the client: it stops, or this client was too slow for

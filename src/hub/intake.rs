@@ -147,6 +147,11 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
+        if self.publications.contains_key(&id) || self.is_named(relay, &id) {
+            // What it passes on it has, whatever it may say later: a claimed id is its word, as an
+            // OK is.
+            self.relay_ok(relay, &id, true, "", now, fx);
+        }
         let Some(stats) = self.relays.get(&relay).map(|relay| &relay.stats) else { return };
         stats.received.add();
         // A number given out before may be of a subscription just closed, with events under way.

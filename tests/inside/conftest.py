@@ -4,7 +4,7 @@ runs in a process of their own."""
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from nostrclient_ext import router
+from nostrclient_ext import core, router
 from scripted_relay import ScriptedRelay
 from surface import Server
 
@@ -20,7 +20,13 @@ async def server() -> AsyncIterator[Server]:
         manager = router.nostr_client.relay_manager
         manager.close_all_subscriptions()
         manager.remove_relays()
+        pool = manager.message_pool
         router.NostrRouter.received_subscription_events.clear()
+        router.NostrRouter.received_subscription_eosenotices.clear()
+        router.NostrRouter.received_subscription_notices.clear()
+        for messages in (pool.events, pool.notices, pool.eose_notices):
+            messages.drop(lambda _: True)
+        core.UNWANTED_RELAYS.clear()
 
 
 @pytest_asyncio.fixture

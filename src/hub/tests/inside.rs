@@ -248,3 +248,22 @@ fn limits_are_for_those_outside() {
     }
     assert_eq!(world.heard().len(), 1);
 }
+
+/// When the core stops it forgets its relays one after the other: the ones that go first may be those
+/// that owe something.
+#[test]
+fn a_relay_that_is_removed_makes_nothing_whole() {
+    let mut world = World::new(2);
+    world.join_inside(INSIDE, None);
+    world.say(INSIDE, &json!(["REQ", "a", {"kinds": [1]}]));
+    let number = asked(&mut world, 0).unwrap();
+    for relay in 0..2 {
+        world.relay_says(relay, &json!(["EOSE", number]));
+    }
+    assert_eq!(world.heard_by(INSIDE), [json!(["WHOLE", "a"]), json!(["EOSE", "a"])]);
+    world.down(1, 1);
+    assert_eq!(world.heard_by(INSIDE), [json!(["BEHIND", "a"])]);
+    world.input(Input::RelayRemoved(1));
+    world.input(Input::RelayRemoved(0));
+    assert!(world.heard_by(INSIDE).is_empty());
+}

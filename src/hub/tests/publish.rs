@@ -332,3 +332,22 @@ fn too_fast_is_no_lie_about_an_event_under_way() {
     world.say(CLIENT, &json!(["EVENT", note]));
     assert_eq!(world.heard()[0][2], true);
 }
+
+/// An order that the endpoint itself has delivered is in somebody's hands, whatever the relays say.
+#[test]
+fn what_a_relay_passes_on_it_has() {
+    let mut world = World::new(2);
+    world.say(OTHER_CLIENT, &json!(["REQ", "orders", {"kinds": [23_194]}]));
+    let number = world.got(0).pop().unwrap()[1].as_str().unwrap().to_owned();
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    assert_eq!(world.publish(&order), None);
+    // One that was not sent the event, or claims another one, decides nothing.
+    world.relay_says(0, &json!(["EVENT", number, note("another")]));
+    assert!(world.heard().is_empty());
+    world.relay_says(0, &json!(["EVENT", number, order]));
+    assert_eq!(world.heard(), [ok(&order, true, "")]);
+    for relay in 0..2 {
+        world.relay_says(relay, &ok(&order, false, "blocked: after all"));
+    }
+    assert!(world.heard().is_empty());
+}

@@ -62,9 +62,9 @@ class NostrClient:
                 await _hand_out(pool.notices, callback_notices_func)
                 await _hand_out(pool.eose_notices, callback_eosenotices_func, ends)
                 if pool.eose_notices.qsize():
-                    came.set()
-                    await asyncio.sleep(0)
-                await came.wait()
+                    await asyncio.sleep(0)  # they came after the events were looked at
+                elif self.running:
+                    await came.wait()
 
 
 def _good(relays: list[str]) -> list[str]:
