@@ -72,7 +72,7 @@ bundle: $(BUNDLE) ## The zip that LNbits installs, with every wheel in dist/whee
 other-bundle: $(OTHER_BUNDLE) ## The same as the next version, for tests of upgrades
 
 # `VERSION` is the new one; without it, the one there is.
-version: ## Say the version, or set it: make version VERSION=0.2.0
+version: ## Say the version, or set it: make version VERSION=2.1.0
 	@$(or $(PYTHON),python3) -m scripts.version $(VERSION)
 
 # --- Checking --------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The one version, which stands in Cargo.toml, Cargo.lock and config.json.
 
     python -m scripts.version          print it; fails where the three do not agree
-    python -m scripts.version 0.2.0    set it
+    python -m scripts.version 2.1.0    set it
 
 The core is told its version by Cargo.toml, the extension by config.json, and the one
 refuses to work with another version of the other.

@@ -162,9 +162,8 @@ def join(client: InsideClient) -> None:
     any thread."""
     with LOCK:
         clients = _clients()
-        if client in clients:
-            return
-        clients.append(client)
+        if client not in clients:
+            clients.append(client)
         found = _state().running
         if found is not None and found.relays_known.is_set():
             client.attach(found)

@@ -6,6 +6,7 @@ before the extension is started, while it is upgraded, and from any thread. What
 says comes in on LNbits' event loop and goes to `receive`. It ends with `close`.
 """
 
+import itertools
 import json
 import threading
 import time
@@ -54,16 +55,21 @@ def _normalized(url: str) -> str:
 
 
 class _Subscription:
-    """What was asked for, as text, and how far it is."""
+    """What was asked for, and how far it is."""
 
-    __slots__ = ("complete", "opened", "refused", "since", "text")
+    __slots__ = ("complete", "filters", "number", "opened", "refused", "since")
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, filters: str, number: str) -> None:
+        self.filters = filters  # JSON, each after a comma
+        self.number = number  # names it to the core
         self.opened = int(time.time())
         self.complete = False  # it has had its EOSE
         self.since: int | None = None  # what came since then may have been missed
         self.refused = False  # no relay serves it for now
+
+    @property
+    def req(self) -> str:
+        return f'["REQ","{self.number}"{self.filters}]'
 
 
 class _Publication:
@@ -94,12 +100,17 @@ class InsideClient:
         self._own_relays = own_relays
         self._relays: dict[str, None] = {}
         self._subscriptions: dict[str, _Subscription] = {}
+        # Each REQ has a number of its own: what still comes for an earlier one of the
+        # same name is not taken for this one's.
+        self._names: dict[str, str] = {}
+        self._numbers = itertools.count(1)
         self._publications: OrderedDict[str, _Publication] = OrderedDict()
         self._bytes = 0  # of the publications
-        # What the core is still to be told: subscriptions, relays and events by id.
+        # What the core is still to be told: subscriptions by number, events by id.
         self._untold: OrderedDict[str, None] = OrderedDict()
         self._unsent: OrderedDict[str, None] = OrderedDict()
         self._memories: OrderedDict[str, Memory] = OrderedDict()
+        self._problem = ""
         self._lost = 0
         self._reported = 0.0
 
@@ -125,18 +136,21 @@ class InsideClient:
     def subscribe(self, name: str, filters: list[Any]) -> None:
         """A new subscription in place of any of the same name (NIP-01 REQ). An event that
         was given under this name before is not given again."""
-        text = json.dumps(["REQ", name, *filters])
+        text = "".join(f",{json.dumps(given)}" for given in filters)
         join(self)
         with self._lock:
-            self._subscriptions[name] = _Subscription(text)
-            self._tell(name)
+            self._end(name)
+            subscription = _Subscription(text, str(next(self._numbers)))
+            self._subscriptions[name] = subscription
+            self._ask(name, subscription)
+            self._pump()
 
     def unsubscribe(self, name: str) -> None:
         """End a subscription. Nothing happens if there is none."""
         with self._lock:
-            if self._subscriptions.pop(name, None) is not None:
-                self._tell(name)
-                self._forget_memories()
+            self._end(name)
+            self._forget_memories()
+            self._pump()
 
     def publish(self, event: dict[str, Any], text: str) -> None:
         """Publish an event, given also as the message's text. It is kept until it is
@@ -168,9 +182,12 @@ class InsideClient:
             if self._client is not None:
                 self._name_relays()
                 if self._own_relays:
-                    for name, subscription in self._subscriptions.items():
+                    for name, subscription in list(self._subscriptions.items()):
+                        self._end(name)
+                        subscription.number = str(next(self._numbers))
                         subscription.since = None
-                        self._untold[name] = None
+                        self._subscriptions[name] = subscription
+                        self._ask(name, subscription)
                 self._pump()
 
     def close(self) -> None:
@@ -180,6 +197,7 @@ class InsideClient:
             running, client = self._running, self._client
             self._running = self._client = None
             self._subscriptions.clear()
+            self._names.clear()
             self._publications.clear()
             self._bytes = 0
             self._untold.clear()
@@ -192,20 +210,9 @@ class InsideClient:
     def attach(self, running: Running) -> None:
         """There is a core: give it everything."""
         with self._lock:
-            if self._client is not None:
+            if self._client is not None or not self._connect(running):
                 return
-            try:
-                self._client = running.bridge.connect_inside(self.wake)
-                self._running = running
-                self._name_relays()
-            except running.library.CoreStopped:
-                self._running = self._client = None
-                return
-            except Exception as exc:
-                logger.error(f"nostrclient: an extension's client has no core: {exc}")
-                self._running = self._client = None
-                return
-            self._untold = OrderedDict.fromkeys(self._subscriptions)
+            self._untold = OrderedDict.fromkeys(self._names)
             self._unsent.clear()
             for event_id, publication in list(self._publications.items()):
                 if publication.ephemeral and publication.told and not publication.held:
@@ -214,6 +221,21 @@ class InsideClient:
                 else:
                     self._unsent[event_id] = None
             self._pump()
+
+    def _connect(self, running: Running) -> bool:
+        try:
+            client = running.bridge.connect_inside(self.wake)
+        except running.library.CoreStopped:
+            return False
+        except Exception as exc:
+            # Tried again when it is used again; said once.
+            if str(exc) != self._problem:
+                self._problem = str(exc)
+                logger.error(f"nostrclient: an extension's client has no core: {exc}")
+            return False
+        self._running, self._client, self._problem = running, client, ""
+        self._name_relays()
+        return True
 
     def wake(self) -> None:
         """There is something to fetch, or to be told again."""
@@ -239,27 +261,25 @@ class InsideClient:
                 logger.error(f"nostrclient: an extension's event was not taken: {exc!r}")
 
     def _take(self, message: "Told", running: Running) -> None:
-        verb, name, text, _, event_id, date = message
+        verb, number, text, url, event_id, date = message
         with self._lock:
-            subscription = self._subscriptions.get(name)
-            if verb == "EVENT":
-                if subscription is None:
-                    return
+            name = self._names.get(number, "")
+            if verb == "OK":
+                self._drop_publication(number)
+            elif verb == "REFUSED":
+                self._refused(number, text)
+            elif verb == "CONNECTED":
+                self._relay_is_there()
+            elif number and number not in self._names:
+                return  # it has ended
+            elif verb == "EVENT":
                 if not self._memory(name, running.library).insert(event_id, date):
                     return
             elif verb == "EOSE":
-                if subscription is None:
-                    return
-                subscription.complete = True
+                self._subscriptions[name].complete = True
             elif verb == "CLOSED":
                 self._closed(name, text)
-            elif verb == "OK":
-                self._drop_publication(name)
-            elif verb == "REFUSED":
-                self._refused(name, text)
-            elif verb == "CONNECTED":
-                self._relay_is_there()
-        self._receive(message)
+        self._receive((verb, name, text, url, event_id, date))
 
     def _detach(self, running: Running, client: "Client") -> None:
         """The core has closed the client: it stops, or this client was too slow for
@@ -284,18 +304,26 @@ class InsideClient:
         if running is None or client is None:
             return
         urls = {_normalized(url) for url in self._relays}
-        if self._own_relays:
-            running.core.use_relays(client, sorted(urls))
-            return
-        listed = {relay["url"] for relay in running.core.relays() if relay["listed"]}
-        # What the owner has set for a relay stays.
-        for url in urls - listed - running.switched_off:
-            running.core.add_relay(url)
+        try:
+            if self._own_relays:
+                running.core.use_relays(client, sorted(urls))
+                return
+            listed = {relay["url"] for relay in running.core.relays() if relay["listed"]}
+            # What the owner has set for a relay stays.
+            for url in urls - listed - running.switched_off:
+                running.core.add_relay(url)
+        except running.library.CoreStopped:
+            pass  # the next one is told
 
-    def _tell(self, name: str) -> None:
-        self._untold[name] = None
-        self._untold.move_to_end(name)
-        self._pump()
+    def _ask(self, name: str, subscription: _Subscription) -> None:
+        self._names[subscription.number] = name
+        self._untold[subscription.number] = None
+
+    def _end(self, name: str) -> None:
+        subscription = self._subscriptions.pop(name, None)
+        if subscription is not None:
+            del self._names[subscription.number]
+            self._untold[subscription.number] = None
 
     def _pump(self) -> None:
         """Tell the core what it takes."""
@@ -303,14 +331,16 @@ class InsideClient:
         if client is None:
             return
         while self._untold and client.writable:
-            name, _ = self._untold.popitem(last=False)
-            subscription = self._subscriptions.get(name)
-            if subscription is None:
-                client.feed(json.dumps(["CLOSE", name]))
-            elif subscription.since is not None:
-                client.resume(subscription.text, subscription.since)
+            number, _ = self._untold.popitem(last=False)
+            name = self._names.get(number)
+            if name is None:
+                client.feed(f'["CLOSE","{number}"]')
+                continue
+            subscription = self._subscriptions[name]
+            if subscription.since is not None:
+                client.resume(subscription.req, subscription.since)
             else:
-                client.feed(subscription.text)
+                client.feed(subscription.req)
         while self._unsent and client.writable:
             event_id, _ = self._unsent.popitem(last=False)
             publication = self._publications[event_id]
@@ -322,12 +352,11 @@ class InsideClient:
                 client.feed(publication.text)
 
     def _closed(self, name: str, why: str) -> None:
-        subscription = self._subscriptions.get(name)
-        if subscription is None:
-            return
         logger.warning(f"nostrclient: an extension's subscription was closed: {why}")
+        subscription = self._subscriptions[name]
         if why.startswith(FINAL):
             del self._subscriptions[name]
+            del self._names[subscription.number]
         else:
             subscription.refused = True
 
@@ -343,10 +372,10 @@ class InsideClient:
 
     def _relay_is_there(self) -> None:
         """What no relay took or served is tried again."""
-        for name, subscription in self._subscriptions.items():
+        for subscription in self._subscriptions.values():
             if subscription.refused:
                 subscription.refused = False
-                self._untold[name] = None
+                self._untold[subscription.number] = None
         for event_id, publication in self._publications.items():
             if publication.held:
                 self._unsent[event_id] = None

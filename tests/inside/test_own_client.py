@@ -185,12 +185,12 @@ async def test_it_can_be_used_again_after_its_end(
 async def test_who_makes_many_and_uses_none(server: Server) -> None:
     """An instance costs nothing before it is used."""
     await server.start()
-    threads, clients = threading.active_count(), core.running().core.stats()["clients"]
+    threads = threading.active_count()
     for _ in range(1_000):
         NostrClient()
     gc.collect()
     assert threading.active_count() == threads
-    assert core.running().core.stats()["clients"] == clients <= 1
+    assert core.running().core.stats()["clients"] <= 1  # that of all extensions
 
 
 async def test_there_is_a_bound(server: Server) -> None:
