@@ -41,6 +41,8 @@ async def _connect_relays(started: core.Running) -> None:
             await connect_all(started)
             started.serve()
             return
+        except started.library.CoreStopped:
+            return  # `wait_for` may lose the cancellation that ends this task
         except Exception as exc:
             logger.error(
                 f"nostrclient cannot read its relays, next try in {delay:.0f} s: {exc}"
