@@ -209,6 +209,25 @@ async def test_two_copies_at_once(
     await owner.until_threads(threads)
 
 
+async def test_going_back(owner: Owner, consumers: Consumers, releases: Releases) -> None:
+    """To a release that ran in this process before: it runs again, and can be stopped."""
+    await owner.install(first := releases.first.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    await owner.install(second := releases.second.new())
+    for release in (first, second, first):
+        await owner.install(release)
+        assert await owner.core() == release.version
+        await consumers.served(relay)
+    client = await owner.client()
+    await owner.switch("deactivate")
+    assert (await client.ended())[0] == SERVICE_RESTART
+    await owner.until_threads([])
+    await owner.switch("activate")
+    assert await owner.core() == first.version
+    await consumers.served(relay)
+
+
 async def test_the_process_starts_again(
     owner: Owner, consumers: Consumers, releases: Releases
 ) -> None:

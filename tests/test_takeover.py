@@ -37,7 +37,10 @@ async def served(owner: Endpoint, relay: ScriptedRelay) -> None:
     """A client of the public endpoint gets an event through it, and publishes one."""
     await relay.connected()
     client = await owner.client()
-    await client.subscribe("s", {"kinds": [1]})
+    # Not until EOSE: that waits for the relay nobody can reach.
+    await client.send("REQ", "s", {"kinds": [1]})
+    await client.fence()
+    await relay.until(lambda: relay.open_subs(), "the subscription")
     await relay.line.live(note := Author().sign())
     assert await client.count("s", 1) == [note]
     assert (await client.publish(Author().sign())).parts[2] is True
