@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from owner import DATABASE
@@ -46,7 +46,7 @@ class Bundle:
     """A zip of ours, on the shelf as many releases."""
 
     shelf: Shelf
-    data: bytes
+    data: bytes = field(repr=False)
 
     @property
     def version(self) -> str:
