@@ -8,6 +8,7 @@ mod outbox;
 mod publish;
 mod races;
 mod relays;
+mod review;
 mod store;
 mod subscribe;
 
