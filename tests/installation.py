@@ -5,10 +5,11 @@ them run as in a checkout of LNbits, where extensions are `lnbits.extensions.<id
 the other they are `<id>`, in a folder of their own.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from owner import DATABASE
@@ -45,7 +46,7 @@ class Bundle:
     """A zip of ours, on the shelf as many releases."""
 
     shelf: Shelf
-    data: bytes
+    data: bytes = field(repr=False)
 
     @property
     def version(self) -> str:
@@ -74,9 +75,10 @@ def bundles() -> tuple[bytes, bytes]:
     """The release's zip, and that of a later version made for the tests."""
     found = []
     for folder in (REPOSITORY / "dist", REPOSITORY / "dist" / "other"):
-        zips = list(folder.glob("nostrclient-*.zip"))
-        assert len(zips) == 1, f"{len(zips)} bundles: run make bundle other-bundle"
-        found.append(zips[0].read_bytes())
+        manifest = folder / "manifest.json"
+        assert manifest.exists(), "run make bundle other-bundle"
+        (entry,) = json.loads(manifest.read_text())["extensions"]
+        found.append((folder / f"nostrclient-{entry['version']}.zip").read_bytes())
     return found[0], found[1]
 
 

@@ -37,6 +37,7 @@ COMPLAINTS = (
     "Failed to stop background work",
     "was never awaited",
     "never retrieved",
+    "cannot read its relays",
 )
 
 # Nor ids of the private endpoint, which begin so. While the extension is off, LNbits

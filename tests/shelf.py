@@ -46,7 +46,7 @@ def zipped(folder: Path) -> bytes:
 def packed(files: dict[str, bytes]) -> bytes:
     """These files as a zip."""
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(data, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return data.getvalue()

@@ -11,7 +11,7 @@ import pytest
 from endpoint import private_id
 from events import Author, ids
 from installation import Releases
-from outbox import QUEUED
+from outbox import Outbox, down, queue
 from owner import Owner
 from scripted_relay import ScriptedRelay
 from served import Consumers
@@ -78,11 +78,9 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
     await relay.line.live(seen := Author().sign())
     assert await client.count("s", 1) == [seen]
 
-    await relay.stop()
-    await owner.until_relay(relay.url, connected=False)
+    await down(owner, relay)
     queued = Author().notes(3)
-    for note in queued:
-        assert (await client.publish(note)).parts[2:] == [True, QUEUED]
+    await queue(client, *queued)
     by_the_shop = await consumers.publish("from a thread", "from another")
 
     await owner.install(releases.second.new())
@@ -99,12 +97,13 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
     )
     sent = [note for note in relay.published() if note in queued]
     assert sent == queued, "in the order published, and once"
-    outbox = await owner.ask("/nostrclient/api/v1/outbox")
-    assert outbox["rows"] == []
+    await Outbox(owner).until(queued=0, in_doubt=0, rows=[])
     await client.subscribe("s", {"kinds": [1]})
-    await relay.line.live(note := Author().sign())
+    await relay.line.live(Author().sign())
     await client.count("s", 1)
     await consumers.served(relay)
+    market = await owner.ask("/market/api/v1/read")
+    assert market["codes"][-1] == SERVICE_RESTART
 
 
 async def test_switched_off_and_on(
@@ -148,15 +147,17 @@ async def test_ten_rounds_leave_nothing(
         await owner.switch("deactivate")
         await owner.until_threads([])
         await owner.until_tasks([])
+        await relay.until(lambda: not relay.lines, "the end of the connection")
         await owner.switch("activate")
         await relay.connected()
-        await consumers.served(relay)
 
     await round_()
+    await consumers.served(relay)
     threads, tasks = owner.cores_threads(), await owner.tasks()
     all_threads, files = owner.threads(), owner.descriptors()
     for _ in range(ROUNDS):
         await round_()
+    await consumers.served(relay)
     for _ in range(ROUNDS):
         await owner.switch("activate")
     await consumers.served(relay)
@@ -208,27 +209,40 @@ async def test_two_copies_at_once(
     await owner.until_threads(threads)
 
 
+async def test_going_back(owner: Owner, consumers: Consumers, releases: Releases) -> None:
+    """To a release that ran in this process before: it runs again, and can be stopped."""
+    await owner.install(first := releases.first.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    await owner.install(second := releases.second.new())
+    for release in (first, second, first):
+        await owner.install(release)
+        assert await owner.core() == release.version
+        await consumers.served(relay)
+    client = await owner.client()
+    await owner.switch("deactivate")
+    assert (await client.ended())[0] == SERVICE_RESTART
+    await owner.until_threads([])
+    await owner.switch("activate")
+    assert await owner.core() == first.version
+    await consumers.served(relay)
+
+
 async def test_the_process_starts_again(
     owner: Owner, consumers: Consumers, releases: Releases
 ) -> None:
-    """Consumers are imported and started before nostrclient is, and events waited."""
+    """Consumers are imported and started before nostrclient is."""
     await owner.have(releases.second.new())
     await owner.reset()
     await consumers.use(relay := ScriptedRelay())
     # LNbits loads extensions in the order they were installed in.
     await owner.uninstall()
     await owner.install(releases.second.new())
-    await relay.stop()
-    await owner.until_relay(relay.url, connected=False)
-    client = await owner.client()
-    note = Author().sign()
-    assert (await client.publish(note)).parts[2:] == [True, QUEUED]
+    await consumers.served(relay)
 
     await owner.restart()
     assert await owner.installed() == releases.second.version
     assert await owner.core() == releases.second.version
-    await relay.start()
-    await relay.until(lambda: note in relay.published(), "what was queued")
     await consumers.served(relay)
     order = owner.new_log()
     assert order.index("shop (1.0.0)") < order.index("nostrclient (")

@@ -7,12 +7,15 @@ happens at import.
 
 import asyncio
 import atexit
+import json
 import secrets
 from collections.abc import Coroutine
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lnbits.settings import settings
 from loguru import logger
 
 from .library import CoreUnavailable, load
@@ -124,12 +127,15 @@ def start() -> Running | None:
         if state.running is not None:
             if state.owner == _number:
                 return None
-            if state.owner > _number:
+            if state.owner > _number and not _is_the_installed_one(state.running):
                 logger.warning(
                     "An older copy of nostrclient was started while a newer one runs, and"
                     " is left alone. To run it, restart LNbits."
                 )
                 return None
+            if state.owner > _number:
+                state.newest += 1
+                _number = state.newest
         state.owner = _number
         state.node = state.node or secrets.token_hex(8)
         try:
@@ -208,6 +214,19 @@ def _attach(client: InsideClient, found: Running) -> None:
         client.attach(found)
     except Exception as exc:
         logger.error(f"nostrclient: an extension's client has no core: {exc!r}")
+
+
+def _is_the_installed_one(found: Running) -> bool:
+    """Whether this older copy is of the version in LNbits' extensions folder, and what
+    runs is not: the owner went back, and LNbits 1.5 starts the copy of that release that
+    it had loaded before."""
+    folder = Path(settings.lnbits_extensions_path, "extensions", "nostrclient")
+    try:
+        installed = json.loads((folder / "config.json").read_text())["version"]
+        own = load().__version__
+    except (CoreUnavailable, OSError, ValueError, LookupError, TypeError):
+        return False
+    return bool(own == installed != found.library.__version__)
 
 
 def _launch(library: ModuleType, node: str) -> Running:

@@ -5,7 +5,7 @@ import asyncio
 from loguru import logger
 
 from . import core
-from .crud import get_config
+from .crud import db, get_config
 from .relays import connect_all
 
 OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
@@ -19,6 +19,7 @@ def nostrclient_start() -> None:
     if started is not None:
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
+        started.spawn(_let_go_of_the_database())
 
 
 def nostrclient_stop() -> None:
@@ -40,9 +41,20 @@ async def _connect_relays(started: core.Running) -> None:
             await connect_all(started)
             started.serve()
             return
+        except started.library.CoreStopped:
+            return  # `wait_for` may lose the cancellation that ends this task
         except Exception as exc:
             logger.error(
                 f"nostrclient cannot read its relays, next try in {delay:.0f} s: {exc}"
             )
         await asyncio.sleep(delay)
         delay = min(delay * 2, RETRY_MOST)
+
+
+async def _let_go_of_the_database() -> None:
+    """Close this copy's connections when its core stops. LNbits 1.6 loads the extension
+    anew at every start, each time with a pool of its own, and forgets the old one."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await db.engine.dispose()

@@ -29,7 +29,6 @@ listener_ext = APIRouter(prefix="/listener")
 own_client = NostrClient()
 heard: dict[str, list[Any]] = {"events": [], "notices": [], "eose": [], "threads": []}
 tasks: set[asyncio.Task[None]] = set()
-threads: list[threading.Thread] = []
 
 
 def listener_start() -> None:
@@ -42,9 +41,6 @@ def listener_start() -> None:
 def listener_stop() -> None:
     """Listen no more."""
     own_client.close()
-    for thread in threads:
-        thread.join(5)
-    threads.clear()
 
 
 async def relays() -> list[str]:
@@ -53,9 +49,7 @@ async def relays() -> list[str]:
 
 async def begin() -> None:
     urls = await relays()
-    thread = threading.Thread(target=listen, args=(urls,), name="listener", daemon=True)
-    threads.append(thread)
-    thread.start()
+    threading.Thread(target=listen, args=(urls,), name="listener", daemon=True).start()
 
 
 def listen(urls: list[str]) -> None:
@@ -96,9 +90,3 @@ async def api_heard() -> dict[str, list[Any]]:
 async def api_reconnect() -> None:
     """Use the relays there are now."""
     await asyncio.to_thread(own_client.reconnect, await relays())
-
-
-@listener_ext.get("/api/v1/threads")
-async def api_threads() -> int:
-    """How many threads of it are listening."""
-    return sum(thread.is_alive() for thread in threads)

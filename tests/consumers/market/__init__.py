@@ -23,15 +23,12 @@ market_ext = APIRouter(prefix="/market")
 read: dict[str, Any] = {"events": [], "opened": 0, "codes": []}
 closing = threading.Event()
 sockets: list[WebSocketApp] = []
-threads: list[threading.Thread] = []
 
 
 def market_start() -> None:
     """Trade from now on."""
     closing.clear()
-    thread = threading.Thread(target=trade, name="market", daemon=True)
-    threads.append(thread)
-    thread.start()
+    threading.Thread(target=trade, name="market", daemon=True).start()
 
 
 def market_stop() -> None:
@@ -39,9 +36,6 @@ def market_stop() -> None:
     closing.set()
     for socket in sockets:
         socket.close()
-    for thread in threads:
-        thread.join(5)
-    threads.clear()
 
 
 def trade() -> None:
