@@ -75,6 +75,12 @@ class Running:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def until_others_ended(self) -> None:
+        """For a background task: wait for all the others."""
+        others = self._tasks - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+
     def serve(self) -> None:
         """The core has its relays: let the clients in."""
         with LOCK:

@@ -49,13 +49,19 @@ class OutboxKeeper:
 
     async def keep(self) -> None:
         """Until the core stops. A transaction under way then is still finished."""
+        step: asyncio.Task[bool] | None = None
         try:
-            while await asyncio.shield(self._go_on()):
+            while True:
+                step = asyncio.create_task(self._go_on())
+                if not await asyncio.shield(step):
+                    return
                 try:
                     await asyncio.wait_for(self._wake.wait(), self._seconds_left())
                 except asyncio.TimeoutError:
                     pass
         finally:
+            if step is not None:
+                await asyncio.wait({step})  # it uses the connection until then
             await self.rows.close()
 
     async def _go_on(self) -> bool:

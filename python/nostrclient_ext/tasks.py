@@ -19,7 +19,7 @@ def nostrclient_start() -> None:
     if started is not None:
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
-        started.spawn(_let_go_of_the_database())
+        started.spawn(_let_go_of_the_database(started))
 
 
 def nostrclient_stop() -> None:
@@ -51,10 +51,12 @@ async def _connect_relays(started: core.Running) -> None:
         delay = min(delay * 2, RETRY_MOST)
 
 
-async def _let_go_of_the_database() -> None:
+async def _let_go_of_the_database(started: core.Running) -> None:
     """Close this copy's connections when its core stops. LNbits 1.6 loads the extension
     anew at every start, each time with a pool of its own, and forgets the old one."""
     try:
         await asyncio.Event().wait()
     finally:
-        await db.engine.dispose()
+        await started.until_others_ended()
+        async with db.lock:  # whoever uses the connection now gives it back first
+            await db.engine.dispose()
