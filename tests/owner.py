@@ -168,13 +168,18 @@ class Owner(Endpoint):
         return kinds
 
     async def core(self) -> str | None:
-        """The version of the core that runs."""
-        found: str | None = (await self.ask("/witness/api/v1/process"))["core"]
-        return found
+        """The version of the core that runs, as other extensions ask for it."""
+        wallets = await self.ask("/api/v1/wallets")
+        key = {"X-Api-Key": wallets[0]["inkey"]}
+        response = await self.http.get(f"{self.base}/status", headers=key)
+        if response.status_code == 503:
+            return None
+        assert response.status_code == 200, response.text
+        return str(response.json()["version"])
 
     async def tasks(self) -> list[str]:
         """The asyncio tasks that run the extension's code."""
-        found: list[str] = (await self.ask("/witness/api/v1/process"))["tasks"]
+        found: list[str] = await self.ask("/witness/api/v1/tasks")
         return found
 
     async def until_tasks(self, expected: list[str]) -> None:

@@ -10,6 +10,8 @@ from events import Author, ids
 from outbox import SIZE, Outbox, back, down, fence, outage, queue
 from scripted_relay import ScriptedRelay, accept, answer, eose_at_once, silent
 
+from scripts.version import version
+
 pytestmark = pytest.mark.asyncio
 
 NO_SUCH_EVENT = {"detail": "No such event in the outbox."}
@@ -47,6 +49,7 @@ async def test_an_empty_outbox(endpoint: Endpoint, outbox: Outbox) -> None:
     assert set(dropped) == {"expired", "withdrawn", "superseded", "rejected"}
     assert all(isinstance(count, int) for count in (delivered, *dropped.values()))
     assert await status(endpoint) == {
+        "version": version(),
         "relays": {"configured": 0, "connected": 0, "writable": 0},
         "outbox": {"depth": 0, "size": SIZE, "oldest_age": None},
     }

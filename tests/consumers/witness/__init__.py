@@ -8,8 +8,6 @@ from typing import Any
 from fastapi import APIRouter
 from lnbits.db import Database
 
-SHARED = "_nostrclient_process"
-
 db = Database("ext_witness")
 witness_ext = APIRouter(prefix="/witness")
 copies: list[ModuleType] = []
@@ -23,20 +21,15 @@ def witness_stop() -> None:
     """Nothing to stop."""
 
 
-@witness_ext.get("/api/v1/process")
-async def api_process() -> dict[str, Any]:
-    """The running core's version, and the tasks that run nostrclient's code."""
-    state = getattr(sys.modules.get(SHARED), "state", None)
-    running = state and state.running
+@witness_ext.get("/api/v1/tasks")
+async def api_tasks() -> list[str]:
+    """The asyncio tasks that run nostrclient's code."""
     coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
-    return {
-        "core": running and running.library.__version__,
-        "tasks": sorted(
-            coroutine.__qualname__
-            for coroutine in coroutines
-            if "/nostrclient" in _file(coroutine)
-        ),
-    }
+    return sorted(
+        coroutine.__qualname__
+        for coroutine in coroutines
+        if "/nostrclient" in _file(coroutine)
+    )
 
 
 def _file(coroutine: Any) -> str:
