@@ -51,7 +51,9 @@ async def test_an_order_is_refused_and_never_sent(
         assert relay.published() == [note, after]
     # It was refused for the moment, not for good.
     assert (await client.publish(order)).parts[2] is True
-    assert relays[0].published() == [note, after, order]
+    for relay in relays:
+        await relay.until(lambda r=relay: order in r.published(), "the order")
+        assert relay.published() == [note, after, order]
 
 
 @pytest.mark.parametrize("kind", WALLET_KINDS.values(), ids=WALLET_KINDS.keys())
