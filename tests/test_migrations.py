@@ -148,6 +148,9 @@ async def test_it_is_taken_over(installed: LNbits) -> None:
         assert (await endpoint.remove(used.url)).status_code == 200
         await used.until(lambda: not used.lines, "the end of the connection")
         assert rows(folder, kept) == table[3:]
+        # And one that never was a relay can be deleted too.
+        assert (await endpoint.remove("no relay's url")).status_code == 200
+        assert rows(folder, kept) == [table[3], table[5]]
         await endpoint.close()
 
 

@@ -82,11 +82,16 @@ async def remove(running: Running, given: str | None) -> None:
     """Remove a relay, however it is spelled. Nothing happens if there is none."""
     url = _spelled(running, _given(given))
     async with _changes:
-        for row in (await _rows_by_url(running)).get(url, []):
+        rows = (await _rows_by_url(running)).get(url, [])
+        for row in rows:
             if row.id is not None:
                 await delete_relay(row.id)
         UNWANTED_RELAYS.add(url)
-        running.core.remove_relay(url)
+        try:
+            running.core.remove_relay(url)
+        except ValueError:
+            if not rows:  # else it was a row that never was a relay
+                raise
 
 
 def _given(url: str | None) -> str:
