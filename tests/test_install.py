@@ -245,8 +245,9 @@ async def test_the_process_starts_again(
     assert await owner.installed() == releases.second.version
     assert await owner.core() == releases.second.version
     await consumers.served(relay)
-    order = owner.new_log()
-    assert order.index("shop (1.0.0)") < order.index("nostrclient (")
+    if owner.postgres is None:  # there LNbits loads them in whatever order they come
+        order = owner.new_log()
+        assert order.index("shop (1.0.0)") < order.index("nostrclient (")
 
 
 async def test_removed_and_installed_again(

@@ -130,4 +130,5 @@ async def test_importing_does_nothing() -> None:
     with another_copy() as copy:
         for name in ("router", "nostr.client.client", "nostr.relay_manager", "crud"):
             assert importlib.import_module(f"{copy.name}.{name}")
-        assert (threading.active_count(), descriptors()) == (threads, files)
+        assert threading.active_count() == threads
+        assert descriptors() <= files  # others may be collected meanwhile
