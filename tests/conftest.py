@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from browser import Visit, Visitors, chromium
 from endpoint import Endpoint
 from installation import PLACES, Releases, Server, bundles, put_releases, serving
 from outbox import Outbox
 from owner import Owner
+from pages import OURS, VERSIONS, Site, released
+from playwright.async_api import Browser, Page
 from served import Consumers
 from shelf import Shelf
 
@@ -91,6 +94,67 @@ async def owner(server: Server) -> AsyncIterator[Owner]:
 def consumers(owner: Owner, releases: Releases) -> Consumers:
     """The extensions that use ours, once they are installed."""
     return Consumers(owner, releases.consumers)
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def shown(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LNbits, str]]:
+    """An LNbits whose pages are looked at, in each version, and its version."""
+    if request.param == OURS:
+        yield request.getfixturevalue("lnbits"), OURS
+        return
+    with released(request.param, tmp_path_factory.mktemp("shown")) as server:
+        yield server, request.param
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(shown: tuple[LNbits, str]) -> AsyncIterator[Site]:
+    """As `endpoint`, of the LNbits whose pages are looked at."""
+    lnbits, version = shown
+    site = Site(lnbits, version)
+    await site.reset()
+    try:
+        yield site
+    finally:
+        await site.close()
+    assert not lnbits.process.ended, f"LNbits has ended:\n{lnbits.process.tail()}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    """One process, for all tests with pages."""
+    async with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visitors(
+    request: pytest.FixtureRequest, browser: Browser, site: Site
+) -> AsyncIterator[Visitors]:
+    """People who come to the site. At the end of the test nothing may have gone wrong on
+    their pages but what it expected."""
+    marker = request.node.get_closest_marker("asyncio")
+    assert (
+        marker and marker.kwargs.get("loop_scope") == "session"
+    ), 'The browser is in the session\'s loop: pytest.mark.asyncio(loop_scope="session")'
+    visitors = Visitors(browser, site)
+    try:
+        yield visitors
+    finally:
+        await visitors.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(visitors: Visitors) -> Visit:
+    """The server's owner, who has opened nothing yet: wide screen, light theme."""
+    return await visitors.admin()
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    """His page."""
+    return visit.page
 
 
 @pytest.fixture(scope="session")
