@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::constants::{RELAY_LOG, RELAY_LOG_TEXT};
+use crate::time::unix_now;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -49,6 +50,12 @@ pub enum RelayState {
     Waiting(f64),
 }
 
+impl RelayState {
+    const fn is_connected(self) -> bool {
+        matches!(self, Self::Connected(_))
+    }
+}
+
 /// One relay's numbers. Lives as long as the relay is configured, over all its connections.
 #[derive(Debug)]
 pub struct RelayStats {
@@ -72,9 +79,20 @@ pub struct RelayStats {
     pub ping_micros: AtomicU64,
     /// The relay wants an authentication that we do not have (NIP-42).
     pub authentication_required: AtomicBool,
+    /// It has refused a subscription or an event on this connection for want of one.
+    pub auth_refused: AtomicBool,
+    /// The last attempt ended with an HTTP status instead of a connection.
+    pub refused: AtomicBool,
     errors: Mutex<VecDeque<String>>,
     notices: Mutex<VecDeque<String>>,
-    state: Mutex<RelayState>,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    state: RelayState,
+    /// Unix seconds of the loss of the last connection, or of the beginning.
+    lost: f64,
 }
 
 impl Default for RelayStats {
@@ -90,9 +108,11 @@ impl Default for RelayStats {
             error_count: Counter::default(),
             ping_micros: AtomicU64::default(),
             authentication_required: AtomicBool::default(),
+            auth_refused: AtomicBool::default(),
+            refused: AtomicBool::default(),
             errors: Mutex::default(),
             notices: Mutex::default(),
-            state: Mutex::new(RelayState::Connecting),
+            standing: Mutex::new(Standing { state: RelayState::Connecting, lost: unix_now() }),
         }
     }
 }
@@ -119,14 +139,19 @@ impl RelayStats {
         list(&self.notices)
     }
 
-    /// Where the connection stands.
-    pub fn state(&self) -> RelayState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where the connection stands, and unless it does, since when there is none (unix seconds).
+    pub fn state(&self) -> (RelayState, Option<f64>) {
+        let Standing { state, lost } = *lock(&self.standing);
+        (state, (!state.is_connected()).then_some(lost))
     }
 
     /// Set by the relay's own task.
     pub fn set_state(&self, state: RelayState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        let mut standing = lock(&self.standing);
+        if standing.state.is_connected() && !state.is_connected() {
+            standing.lost = unix_now();
+        }
+        standing.state = state;
     }
 }
 
@@ -169,7 +194,7 @@ pub struct HubStats {
 
 fn note(log: &Mutex<VecDeque<String>>, text: &str) {
     let text = text.chars().take(RELAY_LOG_TEXT).collect();
-    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut log = lock(log);
     if log.len() == RELAY_LOG {
         log.pop_front();
     }
@@ -177,5 +202,9 @@ fn note(log: &Mutex<VecDeque<String>>, text: &str) {
 }
 
 fn list(log: &Mutex<VecDeque<String>>) -> Vec<String> {
-    log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    lock(log).iter().cloned().collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
-//! The clock as the state machine sees it: handed in with every input, never read inside.
+//! The clock. The state machine never reads it: it is handed in with every input ([`Now`]). All
+//! others read the wall clock here.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +10,20 @@ pub struct Now {
     pub mono: Duration,
     /// Unix seconds, for what events and filters say. May jump.
     pub unix: u64,
+}
+
+/// Unix seconds with their fraction, for the page.
+pub fn unix_now() -> f64 {
+    unix_time().as_secs_f64()
+}
+
+/// Unix seconds.
+pub fn unix_seconds() -> u64 {
+    unix_time().as_secs()
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Lets through `per_second` on average and `burst` at once.

@@ -145,8 +145,9 @@ class Core:
     def remove_relay(self, url: str) -> bool:
         """False: there was none."""
 
-    def reconnect(self, url: str | None = None) -> None:
-        """Try the relays that wait for their next attempt now (all, or one)."""
+    def reconnect(self, url: str | None = None, anew: bool = False) -> None:
+        """Try the relays that wait for their next attempt now (all, or one). `anew`:
+        disconnect those that are connected and connect again at once."""
 
     def relays(self) -> list[RelayStatus]: ...
     def relay(self, url: str) -> RelayStatus | None:

@@ -31,8 +31,11 @@ class RelayStatus(TypedDict):
     listed: bool  # the owner has configured it; else clients inside have named it
     state: str  # "connecting" | "connected" | "waiting" (for the next attempt)
     authentication_required: bool
+    auth_refused: bool  # on this connection it refused something with "auth-required:"
+    refused: bool  # it answered the last attempt with an HTTP status
     next_attempt: float | None  # unix seconds, while waiting
     connected_since: float | None  # unix seconds, while connected
+    disconnected_since: float | None  # unix seconds, while not connected
     ping: int | None  # round trip of the last answered ping, milliseconds
     sent: int  # events written to the relay
     received: int  # events the relay sent, copies included

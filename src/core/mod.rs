@@ -88,6 +88,7 @@ struct Entry {
     /// The owner's, all off if he has not configured it. Its end tells the relay's task to stop.
     switches: watch::Sender<Switches>,
     hurry: Arc<Notify>,
+    anew: Arc<Notify>,
     listed: bool,
     /// Inside clients that want this relay, whatever the owner has configured.
     users: BTreeSet<ClientId>,
@@ -159,6 +160,7 @@ impl Shared {
             stats: Arc::default(),
             switches: watch::Sender::new(switches),
             hurry: Arc::default(),
+            anew: Arc::default(),
             listed: false,
             users: BTreeSet::new(),
         };
@@ -205,6 +207,18 @@ impl Shared {
     /// An inside client is gone.
     fn release_relays(&self, client: ClientId) {
         lock(&self.relays).retain(|_, entry| !entry.users.remove(&client) || entry.is_wanted());
+    }
+
+    /// One relay, or all, try now if they wait. `anew`: those that are connected do so again.
+    fn reconnect(&self, one: Option<&str>, anew: bool) {
+        for (url, entry) in &*lock(&self.relays) {
+            if one.is_none_or(|one| one == url) {
+                entry.hurry.notify_waiters();
+                if anew {
+                    entry.anew.notify_waiters();
+                }
+            }
+        }
     }
 
     /// The relays' urls by their names.
@@ -334,17 +348,14 @@ impl Core {
         Ok(self.shared.remove_relay(&url))
     }
 
-    /// Has relays that wait for their next attempt try now: one, or all.
+    /// Has relays that wait for their next attempt try now: one, or all. `anew`: has those that are
+    /// connected disconnect and connect again at once.
     ///
     /// # Errors
     /// [`CoreError::Url`].
-    pub fn reconnect(&self, text: Option<&str>) -> Result<(), CoreError> {
+    pub fn reconnect(&self, text: Option<&str>, anew: bool) -> Result<(), CoreError> {
         let one = text.map(url::normalize).transpose().map_err(CoreError::Url)?;
-        for (url, entry) in &*lock(&self.shared.relays) {
-            if one.as_ref().is_none_or(|one| one == url) {
-                entry.hurry.notify_waiters();
-            }
-        }
+        self.shared.reconnect(one.as_deref(), anew);
         Ok(())
     }
 
@@ -430,6 +441,7 @@ impl Entry {
             stats: Arc::clone(&self.stats),
             switches: self.switches.subscribe(),
             hurry: Arc::clone(&self.hurry),
+            anew: Arc::clone(&self.anew),
             router,
             dial: Arc::clone(dial),
         };

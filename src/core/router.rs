@@ -3,7 +3,6 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
@@ -17,7 +16,7 @@ use crate::event::EventId;
 use crate::hub::{ClientId, Effects, Hub, Input, LinkId, RelayId, Tag};
 use crate::mailbox::{CLOSE_TRY_LATER, Mailbox};
 use crate::relay::{Dial, Line};
-use crate::time::Now;
+use crate::time::{Now, unix_seconds};
 use crate::verify::{Verdict, Verifier};
 
 use super::{Arrival, OutboxCall, Shared, lock};
@@ -133,10 +132,7 @@ impl Router {
     }
 
     fn now(&self) -> Now {
-        Now {
-            mono: self.started.elapsed(),
-            unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        }
+        Now { mono: self.started.elapsed(), unix: unix_seconds() }
     }
 
     fn take(&mut self, now: Now, step: Step) {

@@ -1,5 +1,6 @@
 //! The pool under a paused clock, over lines that are cut: real tasks, real `WebSocket`s, no network.
 
+mod owner;
 mod storm;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::keys::Keys;
-use crate::relay::connect;
+use crate::relay::{DialError, connect};
+use crate::stats::RelayState;
 
 /// A relay: it stores, answers REQs with what is stored, and sends what comes to everybody.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ struct TestRelay {
     /// The current line; cut by aborting it.
     line: Mutex<Option<JoinHandle<()>>>,
     reachable: Mutex<bool>,
+    /// Answers the handshake with an HTTP status.
+    refuses: Mutex<bool>,
+    /// Lines that were ended with a close frame.
+    goodbyes: Mutex<usize>,
     /// Answers neither REQ nor ping.
     mute: Mutex<bool>,
     epoch: tokio::time::Instant,
@@ -42,6 +48,8 @@ impl TestRelay {
             dialled: Mutex::default(),
             line: Mutex::default(),
             reachable: Mutex::new(true),
+            refuses: Mutex::new(false),
+            goodbyes: Mutex::default(),
             mute: Mutex::new(false),
             epoch: tokio::time::Instant::now(),
         })
@@ -76,6 +84,10 @@ impl TestRelay {
                     Some(Ok(Message::Text(text))) => {
                         let message: Value = serde_json::from_str(&text).unwrap();
                         self.answer(&message, &mut subscriptions)
+                    }
+                    Some(Ok(Message::Close(_))) => {
+                        *lock(&self.goodbyes) += 1;
+                        Vec::new()
                     }
                     Some(Ok(_)) => Vec::new(),
                     _ => return,
@@ -121,11 +133,14 @@ struct TestNetwork(Mutex<BTreeMap<String, Arc<TestRelay>>>);
 impl Dial for TestNetwork {
     type Stream = DuplexStream;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, String> {
+    async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
         let relay = Arc::clone(&lock(&self.0)[url]);
         lock(&relay.dialled).push(relay.epoch.elapsed().as_secs());
         if !*lock(&relay.reachable) {
-            return Err("refused".to_owned());
+            return Err("nobody there".to_owned().into());
+        }
+        if *lock(&relay.refuses) {
+            return Err(DialError::Refused(403));
         }
         let (ours, theirs) = duplex(4 << 10);
         let line = tokio::spawn(Arc::clone(&relay).serve(theirs));
@@ -133,7 +148,7 @@ impl Dial for TestNetwork {
         client_async_with_config(url, ours, Some(connect::config()))
             .await
             .map(|(socket, _)| socket)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string().into())
     }
 }
 
@@ -189,8 +204,8 @@ impl Pool {
         lock(&self.shared.relays).iter().map(|(url, entry)| (url.clone(), entry.listed)).collect()
     }
 
-    fn states(&self) -> Vec<crate::stats::RelayState> {
-        lock(&self.shared.relays).values().map(|entry| entry.stats.state()).collect()
+    fn states(&self) -> Vec<RelayState> {
+        lock(&self.shared.relays).values().map(|entry| entry.stats.state().0).collect()
     }
 }
 
@@ -236,7 +251,7 @@ async fn a_relay_is_never_given_up_and_tried_at_least_every_minute() {
     assert!(dialled.len() < 2_000, "with full jitter about one in 30 s: {}", dialled.len());
     *lock(&pool.relays[0].reachable) = true;
     seconds(61).await;
-    assert!(matches!(pool.states()[..], [crate::stats::RelayState::Connected(_)]));
+    assert!(matches!(pool.states()[..], [RelayState::Connected(_)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,19 +269,6 @@ async fn a_quiet_line_is_kept_for_days() {
     let pool = Pool::new(1);
     seconds(3 * 24 * 60 * 60).await;
     assert_eq!(lock(&pool.relays[0].dialled).len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_owner_in_a_hurry_does_not_wait_for_the_next_attempt() {
-    let pool = Pool::new(1);
-    *lock(&pool.relays[0].reachable) = false;
-    seconds(600).await;
-    *lock(&pool.relays[0].reachable) = true;
-    for entry in lock(&pool.shared.relays).values() {
-        entry.hurry.notify_waiters();
-    }
-    sleep(Duration::from_millis(10)).await;
-    assert!(matches!(pool.states()[..], [crate::stats::RelayState::Connected(_)]));
 }
 
 /// Two that name the same relay, the owner who configures it and lets it go: one connection, for as
@@ -352,8 +354,10 @@ async fn through_a_storm_of_cut_lines_every_event_arrives_once() {
         let mut published: Vec<Value> = Vec::new();
         for number in 0..300 {
             sleep(Duration::from_millis(roll(3_000) as u64)).await;
-            if roll(3) == 0 {
-                pool.relays[roll(4)].cut();
+            match roll(6) {
+                0 | 1 => pool.relays[roll(4)].cut(),
+                2 => pool.shared.reconnect(Some(&format!("ws://relay{}", roll(4))), true),
+                _ => {}
             }
             let event = event(&format!("{seed}/{number}"));
             let first = roll(4);

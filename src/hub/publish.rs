@@ -214,6 +214,7 @@ impl Hub {
         }
         if !accepted && why.starts_with("auth-required:") {
             stats.authentication_required.store(true, Relaxed);
+            stats.auth_refused.store(true, Relaxed);
         }
         self.named_ok(relay, event, accepted, why, fx);
         if self.publications.contains_key(event) {

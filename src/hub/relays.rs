@@ -1,6 +1,7 @@
 //! Relays: their connections come and go, they are switched on and off, and say things.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, RELAY_WINDOW,
@@ -136,6 +137,7 @@ impl Hub {
         relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
         relay.line = Line::default();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
+        relay.stats.auth_refused.store(false, Relaxed);
         let missed = relay.backlog.take();
         self.ask_all(id, now, fx);
         for event in missed {

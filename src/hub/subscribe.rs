@@ -135,6 +135,7 @@ impl Hub {
             relay.stats.error(&format!("ended a subscription: {why}"));
             if why.starts_with("auth-required:") {
                 relay.stats.authentication_required.store(true, Relaxed);
+                relay.stats.auth_refused.store(true, Relaxed);
             }
         }
         self.look_at_eose(key, now, fx);

@@ -69,9 +69,9 @@ impl Core {
         Ok(self.0.remove_relay(url)?)
     }
 
-    #[pyo3(signature = (url=None))]
-    fn reconnect(&self, url: Option<&str>) -> PyResult<()> {
-        Ok(self.0.reconnect(url)?)
+    #[pyo3(signature = (url=None, anew=false))]
+    fn reconnect(&self, url: Option<&str>, anew: bool) -> PyResult<()> {
+        Ok(self.0.reconnect(url, anew)?)
     }
 
     fn relays<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -203,7 +203,8 @@ fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
 
 fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, PyDict>> {
     let stats = &relay.stats;
-    let (state, since, next) = match stats.state() {
+    let (state, disconnected_since) = stats.state();
+    let (state, since, next) = match state {
         RelayState::Connecting => ("connecting", None, None),
         RelayState::Connected(since) => ("connected", Some(since), None),
         RelayState::Waiting(next) => ("waiting", None, Some(next)),
@@ -217,8 +218,11 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("listed", relay.listed)?;
     dict.set_item("state", state)?;
     dict.set_item("authentication_required", stats.authentication_required.load(Relaxed))?;
+    dict.set_item("auth_refused", stats.auth_refused.load(Relaxed))?;
+    dict.set_item("refused", stats.refused.load(Relaxed))?;
     dict.set_item("next_attempt", next)?;
     dict.set_item("connected_since", since)?;
+    dict.set_item("disconnected_since", disconnected_since)?;
     dict.set_item("ping", ping)?;
     dict.set_item("sent", stats.sent.get())?;
     dict.set_item("received", stats.received.get())?;

@@ -1,7 +1,6 @@
 //! `Memory`: which events somebody has been given already.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -9,6 +8,7 @@ use pyo3::prelude::*;
 use crate::constants::INSIDE_MEMORY;
 use crate::hex;
 use crate::seen::Seen;
+use crate::time::unix_seconds;
 
 /// Outlives a core: what was given before an upgrade is not given again after it.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -23,8 +23,7 @@ impl Memory {
 
     fn insert(&self, id: &str, created_at: u64) -> PyResult<bool> {
         let id = hex::decode(id).ok_or_else(|| PyValueError::new_err("not an event's id"))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(seen.insert(&id, created_at, now, INSIDE_MEMORY))
+        Ok(seen.insert(&id, created_at, unix_seconds(), INSIDE_MEMORY))
     }
 }

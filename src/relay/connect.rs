@@ -6,6 +6,7 @@ use std::sync::Once;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
@@ -20,11 +21,28 @@ pub trait Dial: Send + Sync + 'static {
     /// What the WebSocket runs over.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Connects to a normalised url. An error is a sentence for the relay's list of errors.
+    /// Connects to a normalised url.
     fn dial(
         &self,
         url: &str,
-    ) -> impl Future<Output = Result<WebSocketStream<Self::Stream>, String>> + Send;
+    ) -> impl Future<Output = Result<WebSocketStream<Self::Stream>, DialError>> + Send;
+}
+
+/// Why there is no connection: a sentence for the relay's list of errors.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The relay, or what stands before it, answered the handshake with this HTTP status.
+    #[error("the relay refused the connection (HTTP {0})")]
+    Refused(u16),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for DialError {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
 }
 
 /// The real network.
@@ -34,7 +52,7 @@ pub struct Network;
 impl Dial for Network {
     type Stream = MaybeTlsStream<TcpStream>;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Stream>, String> {
+    async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Stream>, DialError> {
         dial(url).await
     }
 }
@@ -43,17 +61,17 @@ impl Dial for Network {
 pub(super) async fn connect<D: Dial>(
     dial: &D,
     url: &str,
-) -> Result<WebSocketStream<D::Stream>, String> {
-    timeout(CONNECT_TIMEOUT, dial.dial(url))
-        .await
-        .unwrap_or_else(|_| Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))
+) -> Result<WebSocketStream<D::Stream>, DialError> {
+    timeout(CONNECT_TIMEOUT, dial.dial(url)).await.unwrap_or_else(|_| {
+        Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()).into())
+    })
 }
 
-async fn dial(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, String> {
+async fn dial(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, DialError> {
     install_crypto();
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
-    let host = parsed.host_str().ok_or("the url has no host")?;
-    let port = parsed.port_or_known_default().ok_or("the url has no port")?;
+    let host = parsed.host_str().ok_or_else(|| "the url has no host".to_owned())?;
+    let port = parsed.port_or_known_default().ok_or_else(|| "the url has no port".to_owned())?;
     // An IPv6 host stands in brackets in a url and without them everywhere else.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((host, port))
@@ -65,7 +83,10 @@ async fn dial(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, S
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
     let (socket, _) = client_async_tls_with_config(request, stream, Some(config()), None)
         .await
-        .map_err(|error| format!("no WebSocket: {error}"))?;
+        .map_err(|error| match error {
+            Error::Http(answer) => DialError::Refused(answer.status().as_u16()),
+            _ => DialError::Failed(format!("no WebSocket: {error}")),
+        })?;
     Ok(socket)
 }
 
@@ -88,6 +109,7 @@ fn install_crypto() {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -99,7 +121,35 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move { drop(listener.accept().await) });
         let error = connect(&Network, &format!("wss://127.0.0.1:{port}")).await.unwrap_err();
-        assert!(error.starts_with("no WebSocket: "), "{error}");
+        assert!(matches!(error, DialError::Failed(_)));
+        assert!(error.to_string().starts_with("no WebSocket: "), "{error}");
+        server.await.unwrap();
+    }
+
+    /// A relay that does not want us, or a web server that knows of no relay.
+    #[tokio::test]
+    async fn an_http_status_instead_of_a_web_socket_is_a_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            for status in ["403 Forbidden", "200 OK"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // To its end: the answer would be lost with what was not read.
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let url = format!("ws://127.0.0.1:{port}");
+        for status in [403, 200] {
+            let error = connect(&Network, &url).await.unwrap_err();
+            let sentence = format!("the relay refused the connection (HTTP {status})");
+            assert_eq!(error.to_string(), sentence);
+            assert!(matches!(error, DialError::Refused(_)));
+        }
         server.await.unwrap();
     }
 }

@@ -17,8 +17,9 @@ use crate::constants::{
 };
 use crate::hub::{Frame, Input, LinkId, Outgoing, Ticket};
 use crate::message::RelayMessage;
+use crate::time::unix_seconds;
 
-use super::{Dial, Over, Relay, unix_seconds};
+use super::{Dial, Over, Relay};
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -27,17 +28,20 @@ pub(super) enum End {
     Lost(String),
     /// The router ended it and has said why.
     Cut,
+    /// The owner wants another connection instead.
+    Anew,
     /// The owner wants the relay no more, or the core stops.
     Over,
 }
 
-/// Serves the connection until it ends.
+/// Serves the connection until it ends, or until the owner wants another one (`unwanted`).
 pub(super) async fn run<D: Dial>(
     relay: &Relay<D>,
     link: LinkId,
     socket: WebSocketStream<D::Stream>,
     outgoing: &mut mpsc::Receiver<Outgoing>,
     heard: &AtomicU64,
+    unwanted: impl Future<Output = ()>,
 ) -> End {
     let (mut sink, stream) = socket.split();
     let alive = AtomicBool::new(true);
@@ -59,6 +63,7 @@ pub(super) async fn run<D: Dial>(
             end = reader.run() => end,
             end = writer.run(outgoing) => end,
             end = watch_owner(relay, &mut owner) => end,
+            () = unwanted => End::Anew,
         }
     };
     if !matches!(end, End::Lost(_)) {

@@ -13,7 +13,6 @@ pub mod url;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
@@ -24,9 +23,10 @@ use crate::constants::RELAY_WINDOW;
 use crate::core::Arrival;
 use crate::hub::{Input, LinkId, Outgoing, RelayId};
 use crate::stats::{RelayState, RelayStats};
+use crate::time::{unix_now, unix_seconds};
 
 use backoff::Backoff;
-pub use connect::{Dial, Network};
+pub use connect::{Dial, DialError, Network};
 use link::End;
 
 /// What the owner has set for a relay.
@@ -59,6 +59,8 @@ pub struct Relay<D> {
     pub switches: watch::Receiver<Switches>,
     /// The owner does not want to wait for the next attempt.
     pub hurry: Arc<Notify>,
+    /// The owner wants another connection instead of the one that stands.
+    pub anew: Arc<Notify>,
     /// The router's queue.
     pub router: mpsc::Sender<Arrival>,
     /// How relays are reached.
@@ -86,18 +88,28 @@ impl<D: Dial> Relay<D> {
             let (dial, url) = (Arc::clone(&self.dial), Arc::clone(&self.url));
             let end = match self.unless_over(connect::connect(&*dial, &url)).await? {
                 Ok(socket) => self.serve(link, socket).await?,
-                Err(why) => End::Lost(why),
+                Err(error) => {
+                    self.stats.refused.store(matches!(error, DialError::Refused(_)), Relaxed);
+                    End::Lost(error.to_string())
+                }
             };
-            if let End::Lost(why) = end {
-                self.stats.error(&why);
+            match end {
+                End::Lost(why) => self.stats.error(&why),
+                End::Cut | End::Over => {}
+                End::Anew => {
+                    backoff = Backoff::default();
+                    continue;
+                }
             }
             let wait = backoff.next(started.elapsed());
-            self.stats.set_state(RelayState::Waiting(unix_now() + wait.as_secs_f64()));
             let hurry = Arc::clone(&self.hurry);
-            self.unless_over(async {
+            // Listens before anybody can see that it waits.
+            let hurried = hurry.notified();
+            self.stats.set_state(RelayState::Waiting(unix_now() + wait.as_secs_f64()));
+            self.unless_over(async move {
                 tokio::select! {
                     () = sleep(wait) => {}
-                    () = hurry.notified() => {}
+                    () = hurried => {}
                 }
             })
             .await?;
@@ -112,12 +124,16 @@ impl<D: Dial> Relay<D> {
         socket: WebSocketStream<D::Stream>,
     ) -> Result<End, Over> {
         let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
+        let anew = Arc::clone(&self.anew);
+        // Listens before anybody can see that it is connected.
+        let unwanted = anew.notified();
+        self.stats.refused.store(false, Relaxed);
         self.stats.authentication_required.store(false, Relaxed);
         self.stats.set_state(RelayState::Connected(unix_now()));
         self.send(Arrival::LinkUp(self.id, link, line)).await?;
         // A bug in what follows may cost this connection, not the relay.
         let heard = AtomicU64::new(unix_seconds());
-        let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard))
+        let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard, unwanted))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| End::Lost("internal error".to_owned()));
@@ -159,16 +175,4 @@ impl<D: Dial> Relay<D> {
     async fn send(&self, arrival: Arrival) -> Result<(), Over> {
         self.router.send(arrival).await.map_err(|_| Over)
     }
-}
-
-fn unix_now() -> f64 {
-    unix_time().as_secs_f64()
-}
-
-fn unix_seconds() -> u64 {
-    unix_time().as_secs()
-}
-
-fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

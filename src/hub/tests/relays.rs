@@ -1,5 +1,7 @@
 //! Relays that come and go (SPEC 3.7, 4.1).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 
 const NONE: [Value; 0] = [];
@@ -275,4 +277,23 @@ fn a_connection_that_was_long_dead_is_asked_for_all_that_time() {
     world.got(0);
     world.up(0, 2);
     assert_eq!(world.got(0)[0][2]["since"], UNIX - QUARTER);
+}
+
+#[test]
+fn what_a_relay_refuses_for_want_of_an_authentication_is_shown_until_it_connects_anew() {
+    let mut world = World::new(3);
+    let number = world.subscribe("a", json!({"kinds": [1]}));
+    let sent = note("an event");
+    world.publish(&sent);
+    let refused =
+        |world: &World| [0, 1, 2].map(|relay| world.stats_of(relay).auth_refused.load(Relaxed));
+    world.relay_says(2, &json!(["CLOSED", number, "restricted: not for you"]));
+    world.relay_says(2, &json!(["AUTH", "challenge"]));
+    assert_eq!(refused(&world), [false; 3]);
+    world.relay_says(0, &json!(["CLOSED", number, "auth-required: who are you"]));
+    world.relay_says(1, &json!(["OK", sent["id"], false, "auth-required: who are you"]));
+    assert_eq!(refused(&world), [true, true, false]);
+    world.down(1, 1);
+    world.up(1, 2);
+    assert_eq!(refused(&world), [true, false, false]);
 }
