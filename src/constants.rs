@@ -209,5 +209,8 @@ pub const ROUTER_QUEUE: usize = 256;
 pub const CONTROL_QUEUE: usize = 256;
 /// Inputs handled before the results are handed out.
 pub const ROUTER_BATCH: usize = 256;
+/// Seconds of which is remembered what happened in each, for the page's chart: as much as it shows.
+/// A second takes 32 bytes.
+pub const HISTORY_SECONDS: u64 = 300;
 /// Time `stop` gives the core to say goodbye.
 pub const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);

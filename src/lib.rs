@@ -13,6 +13,7 @@ pub mod event;
 pub mod fair;
 pub mod filter;
 pub mod hex;
+pub mod history;
 pub mod hub;
 pub mod keys;
 pub mod mailbox;

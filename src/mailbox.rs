@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::constants::{MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES};
 use crate::hub::ClientId;
 use crate::message::Reply;
+use crate::stats::Counter;
 
 /// WebSocket close code: the server restarts or stops.
 pub const CLOSE_RESTART: u16 = 1012;
@@ -90,6 +91,8 @@ struct Shared {
     listed: AtomicBool,
     messages: AtomicUsize,
     bytes: AtomicUsize,
+    /// Events it was given.
+    delivered: Counter,
     closed: OnceLock<(u16, &'static str)>,
 }
 
@@ -138,6 +141,7 @@ pub fn mailbox(client: ClientId, bell: &Arc<Bell>) -> (Mailbox, Slot) {
         listed: AtomicBool::new(false),
         messages: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
+        delivered: Counter::default(),
         closed: OnceLock::new(),
     });
     (Mailbox { shared: Arc::clone(&shared), queue: sender }, Slot { shared, queue: receiver })
@@ -147,7 +151,10 @@ impl Mailbox {
     /// Puts a message in. False: the client does not keep up, its bound is reached, and it must be
     /// cut off.
     pub fn post(&self, reply: Reply) -> bool {
-        let Shared { bell, messages, bytes, .. } = &*self.shared;
+        let Shared { bell, messages, bytes, delivered, .. } = &*self.shared;
+        if matches!(reply, Reply::Event { .. }) {
+            delivered.add();
+        }
         let size = reply.size();
         let mine = bytes.fetch_add(size, SeqCst) + size;
         let all = bell.bytes.fetch_add(size, SeqCst) + size;
@@ -207,6 +214,16 @@ impl Slot {
     /// Close code and reason, once the core has ended the connection.
     pub fn closed(&self) -> Option<(u16, &'static str)> {
         self.shared.closed.get().copied()
+    }
+
+    /// Events the client was given so far, those that wait among them.
+    pub fn delivered(&self) -> u64 {
+        self.shared.delivered.get()
+    }
+
+    /// What waits: how many messages, and bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.shared.messages.load(SeqCst), self.shared.bytes.load(SeqCst))
     }
 }
 

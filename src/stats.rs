@@ -1,12 +1,14 @@
 //! Numbers for the page and the API. Each has one writer (the router, or the relay's own task) and
-//! any number of readers, which is why they are atomics and nobody has to be asked.
+//! any number of readers, which is why they are atomics and nobody has to be asked. The one total
+//! that all relays' tasks add to says so.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::constants::{RELAY_LOG, RELAY_LOG_TEXT};
-use crate::time::unix_now;
+use crate::history::{Counts, History, Second};
+use crate::time::{unix_now, unix_seconds};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -164,6 +166,12 @@ pub struct HubStats {
     pub subscriptions: Counter,
     /// EVENTs not answered yet, now.
     pub unanswered: Counter,
+    /// Events relays have sent, copies included.
+    pub received: Counter,
+    /// Events written to relays. Each relay's task adds its own.
+    pub sent: Counter,
+    /// Events clients have published that were found true.
+    pub published: Counter,
     /// Events found true.
     pub verified: Counter,
     /// Events found forged.
@@ -190,6 +198,37 @@ pub struct HubStats {
     pub superseded: Counter,
     /// Batches given to the database: their numbers.
     pub batches: Counter,
+    history: History,
+}
+
+impl HubStats {
+    /// Another second has begun; called by the router before it counts anything in it.
+    pub fn turn(&self, second: u64) {
+        self.history.turn(second, self.counts());
+    }
+
+    /// What happened in each of the last seconds.
+    pub fn history(&self) -> Vec<Second> {
+        self.history.list(unix_seconds(), self.counts())
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            received: self.received.get(),
+            delivered: self.delivered.get(),
+            published: self.published.get(),
+        }
+    }
+}
+
+/// One client's numbers, written by the router. What it was given and what waits for it is its
+/// mailbox's to know.
+#[derive(Debug, Default)]
+pub struct ClientStats {
+    /// Subscriptions, now.
+    pub subscriptions: Counter,
+    /// Events it has published that were found true.
+    pub published: Counter,
 }
 
 fn note(log: &Mutex<VecDeque<String>>, text: &str) {

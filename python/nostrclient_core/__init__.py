@@ -32,6 +32,7 @@ from ._native import (
     verify_hash,
 )
 from .shapes import (
+    ClientStatus,
     KeyPair,
     Limits,
     OutboxEntry,
@@ -46,6 +47,7 @@ from .shapes import (
 __all__ = [
     "STORE",
     "Client",
+    "ClientStatus",
     "Core",
     "CoreBusy",
     "CoreStopped",

@@ -3,6 +3,7 @@
 from typing import final
 
 from .shapes import (
+    ClientStatus,
     KeyPair,
     Limits,
     OutboxEntry,
@@ -80,6 +81,9 @@ class Client:
 
     def drain(self, most: int) -> list[str]:
         """The messages waiting for this client, oldest first, at most `most`."""
+
+    def status(self) -> ClientStatus:
+        """Its numbers as they are now."""
     # For clients from `Core.connect_inside()`:
 
     def drain_parts(self, most: int) -> list[Told]:
@@ -152,6 +156,11 @@ class Core:
     def relays(self) -> list[RelayStatus]: ...
     def relay(self, url: str) -> RelayStatus | None:
         """One of them, in whatever spelling. None: it is not there."""
+
+    def history(self) -> list[tuple[int, int, int, int]]:
+        """What happened in each of the last 300 seconds, oldest first: unix second,
+        events received from relays, delivered to clients and published by clients. A
+        second in which nothing did is left out."""
 
     def stats(self) -> Stats: ...
 

@@ -49,12 +49,27 @@ class RelayStatus(TypedDict):
     error_count: int
 
 
+class ClientStatus(TypedDict):
+    """One client as it is now."""
+
+    inside: bool  # in this process
+    connected_since: float  # unix seconds
+    subscriptions: int
+    published: int  # events it published that were found true
+    delivered: int  # events it was given, those that wait among them
+    waiting: int  # messages in its mailbox
+    waiting_bytes: int
+
+
 class Stats(TypedDict):
-    """Counts over the whole core."""
+    """Counts over the whole core, since it started but for the first three."""
 
     clients: int
     subscriptions: int
     pending_events: int  # published and not yet answered
+    received: int  # events relays have sent, copies included
+    sent: int  # events written to relays
+    published: int  # events clients have published that were found true
     verified: int
     forged: int
     delivered: int

@@ -13,6 +13,8 @@ use crate::constants::{
 use crate::hub::{ClientId, Input, Limits, RelayId, Role, Ticket};
 use crate::mailbox::{CLOSE_TRY_LATER, Slot, mailbox};
 use crate::message::{ClientMessage, Reply, Resumed};
+use crate::stats::ClientStats;
+use crate::time::unix_now;
 
 use super::{Arrival, CoreError, Shared, lock};
 
@@ -28,6 +30,28 @@ pub struct ClientHandle {
     inbox: mpsc::Sender<Text>,
     door: Arc<Door>,
     shared: Arc<Shared>,
+    stats: Arc<ClientStats>,
+    /// Unix seconds.
+    since: f64,
+}
+
+/// One client, as the owner sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClientView {
+    /// In this process.
+    pub inside: bool,
+    /// Unix seconds.
+    pub connected_since: f64,
+    /// How many it has.
+    pub subscriptions: u64,
+    /// Events it has published that were found true.
+    pub published: u64,
+    /// Events it was given.
+    pub delivered: u64,
+    /// Messages in its mailbox.
+    pub waiting: usize,
+    /// The same in bytes.
+    pub waiting_bytes: usize,
 }
 
 /// What the handle and the client's task share.
@@ -80,9 +104,11 @@ pub(super) fn connect(
     // Twice the bound at which the reader is asked to wait: who does not wait is cut off.
     let (inbox, messages) = mpsc::channel(INBOX_MESSAGES * 2);
     let router = lock(&shared.router).clone();
-    let joined = Arrival::Joined(id, role, mailbox);
+    let stats = Arc::<ClientStats>::default();
+    let joined = Arrival::Joined(id, role, Arc::clone(&stats), mailbox);
     runtime.spawn(serve(id, joined, Arc::clone(&door), messages, shared.limits, router));
-    Ok(ClientHandle { id, role, inbox, door, shared: Arc::clone(shared) })
+    let (shared, since) = (Arc::clone(shared), unix_now());
+    Ok(ClientHandle { id, role, inbox, door, shared, stats, since })
 }
 
 impl ClientHandle {
@@ -153,6 +179,21 @@ impl ClientHandle {
     /// Close code and reason, once the core has ended the connection.
     pub fn closed(&self) -> Option<(u16, &'static str)> {
         self.door.slot.closed()
+    }
+
+    /// Its numbers.
+    pub fn view(&self) -> ClientView {
+        let slot = &self.door.slot;
+        let (waiting, waiting_bytes) = slot.waiting();
+        ClientView {
+            inside: self.role == Role::Inside,
+            connected_since: self.since,
+            subscriptions: self.stats.subscriptions.get(),
+            published: self.stats.published.get(),
+            delivered: slot.delivered(),
+            waiting,
+            waiting_bytes,
+        }
     }
 
     /// The client is gone. What it said before still counts.

@@ -23,9 +23,9 @@ use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId, Role};
 use crate::mailbox::{Bell, Mailbox};
 use crate::relay::{Dial, Line, Network, Relay, Switches, url};
-use crate::stats::{HubStats, RelayStats};
+use crate::stats::{ClientStats, HubStats, RelayStats};
 
-pub use client::ClientHandle;
+pub use client::{ClientHandle, ClientView};
 use desk::Desk;
 pub use desk::{OutboxCall, STORE, StoreTask};
 
@@ -37,7 +37,7 @@ pub enum Arrival {
     /// [`Input::LinkUp`], and how to reach the connection.
     LinkUp(RelayId, LinkId, Line),
     /// [`Input::ClientJoined`], and how to reach the client.
-    Joined(ClientId, Role, Mailbox),
+    Joined(ClientId, Role, Arc<ClientStats>, Mailbox),
     /// A call of the owner's.
     Outbox(OutboxCall),
     /// A bug, for the test that one does not take the process down.
@@ -166,7 +166,7 @@ impl Shared {
         };
         let router = lock(&self.router).clone();
         entry.introduce(url, &router);
-        runtime.spawn(entry.task(url, router, dial));
+        runtime.spawn(entry.task(url, &self.stats, router, dial));
         entry
     }
 
@@ -432,6 +432,7 @@ impl Entry {
     fn task<D: Dial>(
         &self,
         url: &str,
+        total: &Arc<HubStats>,
         router: mpsc::Sender<Arrival>,
         dial: &Arc<D>,
     ) -> impl Future<Output = ()> + Send + use<D> {
@@ -439,6 +440,7 @@ impl Entry {
             id: self.id,
             url: url.into(),
             stats: Arc::clone(&self.stats),
+            total: Arc::clone(total),
             switches: self.switches.subscribe(),
             hurry: Arc::clone(&self.hurry),
             anew: Arc::clone(&self.anew),

@@ -46,7 +46,7 @@ pub(super) async fn supervise<D: Dial>(
         *lock(&shared.router) = sender.clone();
         for (url, entry) in &*relays {
             entry.introduce(url, &sender);
-            tokio::spawn(entry.task(url, sender.clone(), &dial));
+            tokio::spawn(entry.task(url, &shared.stats, sender.clone(), &dial));
         }
     }
 }
@@ -59,6 +59,8 @@ struct Router {
     mailboxes: HashMap<ClientId, Mailbox, RandomState>,
     lines: HashMap<RelayId, Standing, RandomState>,
     started: Instant,
+    /// The unix second it is.
+    second: u64,
     /// Kept for its memory.
     effects: Effects,
 }
@@ -90,6 +92,7 @@ impl Router {
             mailboxes: HashMap::default(),
             lines: HashMap::default(),
             started: Instant::now(),
+            second: 0,
             effects: Effects::default(),
         }
     }
@@ -113,6 +116,10 @@ impl Router {
                 () = &mut timer, if deadline.is_some() => None,
             };
             let now = self.now();
+            if now.unix != self.second {
+                self.second = now.unix;
+                self.shared.stats.turn(now.unix);
+            }
             if let Some(first) = first {
                 self.take(now, first);
             }
@@ -144,9 +151,9 @@ impl Router {
                 self.lines.insert(relay, Standing { link, line, unsent: Vec::new() });
                 Input::LinkUp(relay, link)
             }
-            Step::Arrival(Arrival::Joined(client, role, mailbox)) => {
+            Step::Arrival(Arrival::Joined(client, role, stats, mailbox)) => {
                 self.mailboxes.insert(client, mailbox);
-                Input::ClientJoined(client, role)
+                Input::ClientJoined(client, role, stats)
             }
             #[cfg(test)]
             Step::Arrival(Arrival::Bug) => panic!("a bug"),
@@ -254,7 +261,7 @@ mod tests {
         take(&mut router, Arrival::Input(set));
         let (line, mut outgoing) = mpsc::channel(8);
         take(&mut router, Arrival::LinkUp(1, 1, line));
-        take(&mut router, Arrival::Input(Input::ClientJoined(2, Role::Outside)));
+        take(&mut router, Arrival::Input(Input::ClientJoined(2, Role::Outside, Arc::default())));
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
         let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);

@@ -336,8 +336,8 @@ async fn a_removed_relay_is_left_and_nothing_of_it_stays() {
     assert_eq!(drain(&client).len(), 1);
 }
 
-/// Four relays whose lines are cut at random, each event on two of them: every one is delivered,
-/// none twice.
+/// Four relays whose lines are cut at random or made anew by the owner, each event on two of them:
+/// every one is delivered, none twice.
 #[tokio::test(start_paused = true)]
 async fn through_a_storm_of_cut_lines_every_event_arrives_once() {
     for seed in 1..=5_u64 {

@@ -1,10 +1,13 @@
 //! Clients: their coming and going, and the limits on what they ask for.
 
+use std::sync::Arc;
+
 use crate::constants::{
     MAX_CLIENTS, MAX_FILTER_BYTES, MAX_FILTERS, MAX_INSIDE_FILTER_BYTES, MAX_INSIDE_SUBSCRIPTIONS,
     MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS, RATE_WINDOW,
 };
 use crate::message::{ClientMessage, RelayNews, Reply};
+use crate::stats::ClientStats;
 use crate::subscription::Subscription;
 use crate::time::{Now, TokenBucket};
 
@@ -58,10 +61,17 @@ pub(super) struct Client {
     pub(super) subscriptions: Map<Box<str>, u64>,
     /// Bytes of their filters.
     pub(super) filter_bytes: usize,
+    /// Its numbers.
+    pub(super) stats: Arc<ClientStats>,
     rate: TokenBucket,
 }
 
 impl Client {
+    /// Its subscriptions have become more or fewer.
+    pub(super) fn count(&self) {
+        self.stats.subscriptions.set(self.subscriptions.len());
+    }
+
     fn wants(&self, id: RelayId, relay: &Relay) -> bool {
         match &self.relays {
             Some(relays) => relays.contains(&id),
@@ -71,11 +81,11 @@ impl Client {
 }
 
 impl Hub {
-    pub(super) fn client_joined(&mut self, client: ClientId, role: Role) {
+    pub(super) fn client_joined(&mut self, client: ClientId, role: Role, stats: Arc<ClientStats>) {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
-        let joined =
-            Client { role, relays: None, subscriptions: Map::default(), filter_bytes: 0, rate };
+        let subscriptions = Map::default();
+        let joined = Client { role, relays: None, subscriptions, filter_bytes: 0, stats, rate };
         self.clients.insert(client, joined);
     }
 
@@ -131,6 +141,7 @@ impl Hub {
 
     pub(super) fn client_left(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
         let Some(gone) = self.clients.remove(&client) else { return };
+        gone.stats.subscriptions.set(0);
         for key in gone.subscriptions.into_values() {
             self.end_subscription(key, now, fx);
         }

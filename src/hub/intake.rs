@@ -154,6 +154,7 @@ impl Hub {
         }
         let Some(stats) = self.relays.get(&relay).map(|relay| &relay.stats) else { return };
         stats.received.add();
+        self.stats.received.add();
         // A number given out before may be of a subscription just closed, with events under way.
         let Some(key) = subscription.filter(|key| *key < self.next_subscription) else {
             stats.unasked.add();

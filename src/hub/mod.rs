@@ -44,7 +44,7 @@ use crate::message::{ClientMessage, Reply};
 use crate::outbox::{Batch, Row, Stored};
 use crate::publication::Publication;
 use crate::relay::Switches;
-use crate::stats::{HubStats, RelayStats};
+use crate::stats::{ClientStats, HubStats, RelayStats};
 use crate::subscription::Subscription;
 use crate::time::Now;
 use crate::verify::{Job, Verdict};
@@ -100,8 +100,8 @@ pub enum Input {
     },
     /// What a relay said, in order.
     RelaySaid(RelayId, LinkId, Vec<Frame>),
-    /// A client has connected.
-    ClientJoined(ClientId, Role),
+    /// A client has connected; these are its numbers.
+    ClientJoined(ClientId, Role, Arc<ClientStats>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message.
@@ -257,7 +257,7 @@ impl Hub {
                 self.link_down(relay, link, &unsent, heard, now, fx);
             }
             Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
-            Input::ClientJoined(client, role) => self.client_joined(client, role),
+            Input::ClientJoined(client, role, stats) => self.client_joined(client, role, stats),
             Input::ClientRelays(client, relays) => self.client_relays(client, &relays, now, fx),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, now, fx);

@@ -114,6 +114,10 @@ impl Hub {
                 return;
             }
         };
+        self.stats.published.add();
+        if let Some(publisher) = self.clients.get(&client) {
+            publisher.stats.published.add();
+        }
         let (waiters, deadline) = (vec![client], now.mono + OK_DEADLINE);
         let refusal = if event.kind == KIND_AUTH {
             "invalid: kind 22242 is for authentication and never published"

@@ -54,6 +54,7 @@ impl Hub {
             subscriber.filter_bytes +=
                 filters.iter().map(|filter| filter.json.len()).sum::<usize>();
             subscriber.subscriptions.insert(id.into(), key);
+            subscriber.count();
         }
         let mut subscription =
             Subscription::new(client, shared, filters, readable.iter().copied(), now);
@@ -82,6 +83,7 @@ impl Hub {
     pub(super) fn unsubscribe(&mut self, client: ClientId, id: &str, now: Now, fx: &mut Effects) {
         let Some(subscriber) = self.clients.get_mut(&client) else { return };
         if let Some(key) = subscriber.subscriptions.remove(id) {
+            subscriber.count();
             self.end_subscription(key, now, fx);
         }
     }
@@ -197,6 +199,7 @@ impl Hub {
         let id: Box<str> = (&*subscription.id).into();
         if let Some(client) = self.clients.get_mut(&subscription.client) {
             client.subscriptions.remove(&id);
+            client.count();
         }
         let why = subscription.refusal.unwrap_or_default();
         fx.to_client.push((subscription.client, Reply::Closed { id, why }));

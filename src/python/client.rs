@@ -1,6 +1,7 @@
 //! `Client`: one WebSocket's end of the core.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::core::ClientHandle;
 use crate::hex;
@@ -50,6 +51,19 @@ impl Client {
 
     fn resume(&self, req: &str, since: u64, whole: bool) -> bool {
         self.0.resume(req, Resumed { since, whole })
+    }
+
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let client = self.0.view();
+        let dict = PyDict::new(py);
+        dict.set_item("inside", client.inside)?;
+        dict.set_item("connected_since", client.connected_since)?;
+        dict.set_item("subscriptions", client.subscriptions)?;
+        dict.set_item("published", client.published)?;
+        dict.set_item("delivered", client.delivered)?;
+        dict.set_item("waiting", client.waiting)?;
+        dict.set_item("waiting_bytes", client.waiting_bytes)?;
+        Ok(dict)
     }
 
     fn disconnect(&self) {

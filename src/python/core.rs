@@ -88,11 +88,19 @@ impl Core {
         dict.set_item("clients", stats.clients.get())?;
         dict.set_item("subscriptions", stats.subscriptions.get())?;
         dict.set_item("pending_events", stats.unanswered.get())?;
+        dict.set_item("received", stats.received.get())?;
+        dict.set_item("sent", stats.sent.get())?;
+        dict.set_item("published", stats.published.get())?;
         dict.set_item("verified", stats.verified.get())?;
         dict.set_item("forged", stats.forged.get())?;
         dict.set_item("delivered", stats.delivered.get())?;
         dict.set_item("outbox", self.outbox_stats(py)?)?;
         Ok(dict)
+    }
+
+    fn history(&self) -> Vec<(u64, u64, u64, u64)> {
+        let seconds = self.0.stats().history().into_iter();
+        seconds.map(|(at, sum)| (at, sum.received, sum.delivered, sum.published)).collect()
     }
 
     fn store_task<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {

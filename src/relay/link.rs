@@ -267,6 +267,7 @@ impl<D: Dial> Writer<'_, D> {
         while let Some(Outgoing { text, event }) = next {
             if event.is_some() {
                 self.relay.stats.sent.add();
+                self.relay.total.sent.add();
             }
             // Each message has its time: many large ones on a thin line are no stall.
             within_limit(self.sink.feed(Message::text(text))).await?;

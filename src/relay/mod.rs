@@ -22,7 +22,7 @@ use tokio_tungstenite::WebSocketStream;
 use crate::constants::RELAY_WINDOW;
 use crate::core::Arrival;
 use crate::hub::{Input, LinkId, Outgoing, RelayId};
-use crate::stats::{RelayState, RelayStats};
+use crate::stats::{HubStats, RelayState, RelayStats};
 use crate::time::{unix_now, unix_seconds};
 
 use backoff::Backoff;
@@ -55,6 +55,8 @@ pub struct Relay<D> {
     pub url: Arc<str>,
     /// Its numbers; the task writes state, ping, errors and what it sent.
     pub stats: Arc<RelayStats>,
+    /// The whole core's numbers; the task adds what it sent.
+    pub total: Arc<HubStats>,
     /// The owner's switches, and by its end the sign to stop.
     pub switches: watch::Receiver<Switches>,
     /// The owner does not want to wait for the next attempt.

@@ -91,8 +91,8 @@ impl World {
             world.add_relay(relay, true, true);
             world.up(relay, 1);
         }
-        world.input(Input::ClientJoined(CLIENT, Role::Outside));
-        world.input(Input::ClientJoined(OTHER_CLIENT, Role::Outside));
+        world.input(Input::ClientJoined(CLIENT, Role::Outside, Arc::default()));
+        world.input(Input::ClientJoined(OTHER_CLIENT, Role::Outside, Arc::default()));
         world
     }
 
@@ -222,7 +222,7 @@ impl World {
 
     /// A client inside this process, for these relays or for the owner's.
     fn join_inside(&mut self, client: u64, relays: Option<&[RelayId]>) {
-        self.input(Input::ClientJoined(client, Role::Inside));
+        self.input(Input::ClientJoined(client, Role::Inside, Arc::default()));
         if let Some(relays) = relays {
             self.input(Input::ClientRelays(client, relays.into()));
         }

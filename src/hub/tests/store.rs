@@ -56,7 +56,7 @@ fn a_database_that_fails_means_no() {
 fn nothing_is_queued_before_the_rows_are_read() {
     let mut world = offline();
     world.hub = Hub::new(Limits::default(), Arc::default(), 4);
-    world.input(Input::ClientJoined(CLIENT, Role::Outside));
+    world.input(Input::ClientJoined(CLIENT, Role::Outside, Arc::default()));
     world.switch(0, Switches { read: true, write: true });
     let note = note("early");
     assert_eq!(world.publish(&note).unwrap()[2], false);
