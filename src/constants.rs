@@ -191,6 +191,8 @@ pub const MAILBOX_BYTES: usize = 16 << 20;
 pub const MAILBOX_BYTES_ALL: usize = 256 << 20;
 /// That share.
 pub const MAILBOX_BYTES_SHARE: usize = 1 << 20;
+/// Bytes kept of the owner's reason to cut a client off. A close frame takes 123.
+pub const CLOSE_REASON: usize = 100;
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
 pub const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.

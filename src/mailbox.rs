@@ -5,6 +5,7 @@
 //! of any size costs the other side one wake-up and no polling ([`Bell`]). Nothing here blocks, and no
 //! lock is shared between the two sides.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -18,6 +19,8 @@ use crate::hub::ClientId;
 use crate::message::Reply;
 use crate::stats::Counter;
 
+/// WebSocket close code: somebody here does not want the client.
+pub const CLOSE_POLICY: u16 = 1008;
 /// WebSocket close code: the server restarts or stops.
 pub const CLOSE_RESTART: u16 = 1012;
 /// WebSocket close code: try again later.
@@ -93,7 +96,7 @@ struct Shared {
     bytes: AtomicUsize,
     /// Events it was given.
     delivered: Counter,
-    closed: OnceLock<(u16, &'static str)>,
+    closed: OnceLock<(u16, Cow<'static, str>)>,
 }
 
 impl Shared {
@@ -103,7 +106,7 @@ impl Shared {
         }
     }
 
-    fn close(&self, code: u16, why: &'static str) {
+    fn close(&self, code: u16, why: Cow<'static, str>) {
         if self.closed.set((code, why)).is_ok() {
             self.bell.call(self.client);
         }
@@ -168,7 +171,7 @@ impl Mailbox {
 
     /// Ends the client's connection with this close code. The first call counts.
     pub fn close(&self, code: u16, why: &'static str) {
-        self.shared.close(code, why);
+        self.shared.close(code, why.into());
     }
 }
 
@@ -207,13 +210,13 @@ impl Slot {
     }
 
     /// Ends the connection from this side, as [`Mailbox::close`] does from the other.
-    pub fn close(&self, code: u16, why: &'static str) {
-        self.shared.close(code, why);
+    pub fn close(&self, code: u16, why: impl Into<Cow<'static, str>>) {
+        self.shared.close(code, why.into());
     }
 
     /// Close code and reason, once the core has ended the connection.
-    pub fn closed(&self) -> Option<(u16, &'static str)> {
-        self.shared.closed.get().copied()
+    pub fn closed(&self) -> Option<(u16, &str)> {
+        self.shared.closed.get().map(|(code, why)| (*code, &**why))
     }
 
     /// Events the client was given so far, those that wait among them.

@@ -84,6 +84,11 @@ class Client:
 
     def status(self) -> ClientStatus:
         """Its numbers as they are now."""
+
+    def cut_off(self, why: str) -> None:
+        """End this client from here: `closed` is 1008 and `why`, of which 100 bytes are
+        kept, unless it was closed before. Its subscriptions end; what it said before
+        still counts. The socket is for the caller to close. Idempotent."""
     # For clients from `Core.connect_inside()`:
 
     def drain_parts(self, most: int) -> list[Told]:

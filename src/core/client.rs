@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::constants::{
-    INBOX_BYTES, INBOX_MESSAGES, MAX_INSIDE_CLIENTS, SOURCE_BUDGET, SOURCE_EVENT_COST,
+    CLOSE_REASON, INBOX_BYTES, INBOX_MESSAGES, MAX_INSIDE_CLIENTS, SOURCE_BUDGET, SOURCE_EVENT_COST,
 };
 use crate::hub::{ClientId, Input, Limits, RelayId, Role, Ticket};
-use crate::mailbox::{CLOSE_TRY_LATER, Slot, mailbox};
+use crate::mailbox::{CLOSE_POLICY, CLOSE_TRY_LATER, Slot, mailbox};
 use crate::message::{ClientMessage, Reply, Resumed};
 use crate::stats::ClientStats;
 use crate::time::unix_now;
@@ -134,6 +134,9 @@ impl ClientHandle {
 
     fn hand_over(&self, text: Text) -> bool {
         let Door { slot, messages, bytes, paused, .. } = &*self.door;
+        if slot.closed().is_some() {
+            return true; // nobody listens any more
+        }
         let waiting = bytes.fetch_add(text.size(), SeqCst) + text.size();
         let count = messages.fetch_add(1, SeqCst) + 1;
         let full = count >= INBOX_MESSAGES || waiting >= INBOX_BYTES;
@@ -177,7 +180,7 @@ impl ClientHandle {
     }
 
     /// Close code and reason, once the core has ended the connection.
-    pub fn closed(&self) -> Option<(u16, &'static str)> {
+    pub fn closed(&self) -> Option<(u16, &str)> {
         self.door.slot.closed()
     }
 
@@ -194,6 +197,15 @@ impl ClientHandle {
             waiting,
             waiting_bytes,
         }
+    }
+
+    /// The owner wants this client no more: the core lets go of it, as if it had gone. What it said
+    /// before still counts, what it says from now on does not. It has its place among the clients
+    /// until it is disconnected.
+    pub fn cut_off(&self, why: &str) {
+        let why = &why[..why.floor_char_boundary(CLOSE_REASON)];
+        self.door.slot.close(CLOSE_POLICY, why.to_owned());
+        self.door.gone.notify_one();
     }
 
     /// The client is gone. What it said before still counts.

@@ -33,7 +33,7 @@ impl Client {
     }
 
     #[getter]
-    fn closed(&self) -> Option<(u16, &'static str)> {
+    fn closed(&self) -> Option<(u16, &str)> {
         self.0.closed()
     }
 
@@ -64,6 +64,10 @@ impl Client {
         dict.set_item("waiting", client.waiting)?;
         dict.set_item("waiting_bytes", client.waiting_bytes)?;
         Ok(dict)
+    }
+
+    fn cut_off(&self, why: &str) {
+        self.0.cut_off(why);
     }
 
     fn disconnect(&self) {
