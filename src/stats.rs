@@ -85,10 +85,13 @@ pub struct RelayStats {
     pub auth_refused: AtomicBool,
     /// The last attempt ended with an HTTP status instead of a connection.
     pub refused: AtomicBool,
-    errors: Mutex<VecDeque<String>>,
-    notices: Mutex<VecDeque<String>>,
+    errors: Mutex<VecDeque<Line>>,
+    notices: Mutex<VecDeque<Line>>,
     standing: Mutex<Standing>,
 }
+
+/// Something that was said, and when (unix seconds).
+type Line = (f64, String);
 
 #[derive(Debug, Clone, Copy)]
 struct Standing {
@@ -131,14 +134,14 @@ impl RelayStats {
         note(&self.notices, text);
     }
 
-    /// The last errors, newest last.
-    pub fn errors(&self) -> Vec<String> {
-        list(&self.errors)
+    /// The last errors and when they were noted (unix seconds), newest last.
+    pub fn errors(&self) -> (Vec<f64>, Vec<String>) {
+        lock(&self.errors).iter().cloned().unzip()
     }
 
-    /// The last notices, newest last.
-    pub fn notices(&self) -> Vec<String> {
-        list(&self.notices)
+    /// The last notices, likewise.
+    pub fn notices(&self) -> (Vec<f64>, Vec<String>) {
+        lock(&self.notices).iter().cloned().unzip()
     }
 
     /// Where the connection stands, and unless it does, since when there is none (unix seconds).
@@ -231,17 +234,13 @@ pub struct ClientStats {
     pub published: Counter,
 }
 
-fn note(log: &Mutex<VecDeque<String>>, text: &str) {
+fn note(log: &Mutex<VecDeque<Line>>, text: &str) {
     let text = text.chars().take(RELAY_LOG_TEXT).collect();
     let mut log = lock(log);
     if log.len() == RELAY_LOG {
         log.pop_front();
     }
-    log.push_back(text);
-}
-
-fn list(log: &Mutex<VecDeque<String>>) -> Vec<String> {
-    lock(log).iter().cloned().collect()
+    log.push_back((unix_now(), text));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

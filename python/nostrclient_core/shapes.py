@@ -46,6 +46,8 @@ class RelayStatus(TypedDict):
     unasked: int  # events for no subscription, or that match no filter of theirs
     errors: list[str]  # newest last, at most 50
     notices: list[str]  # newest last, at most 50
+    error_times: list[float]  # unix seconds, of those above
+    notice_times: list[float]
     error_count: int
 
 

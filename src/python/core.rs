@@ -239,8 +239,12 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("rejected", stats.rejected.get())?;
     dict.set_item("backlog_dropped", stats.backlog_dropped.get())?;
     dict.set_item("unasked", stats.unasked.get())?;
-    dict.set_item("errors", stats.errors())?;
-    dict.set_item("notices", stats.notices())?;
+    for (name, times, (at, texts)) in
+        [("errors", "error_times", stats.errors()), ("notices", "notice_times", stats.notices())]
+    {
+        dict.set_item(name, texts)?;
+        dict.set_item(times, at)?;
+    }
     dict.set_item("error_count", stats.error_count.get())?;
     Ok(dict)
 }

@@ -60,7 +60,7 @@ async fn a_relay_connects_anew_at_once_and_politely() {
         "without a wait, and only this one"
     );
     assert_eq!(*lock(&pool.relays[0].goodbyes), 1);
-    assert_eq!(stats_of(&pool).errors(), [] as [String; 0]);
+    assert_eq!(stats_of(&pool).errors().1, [] as [String; 0]);
     pool.relays[0].publish(&live);
     seconds(5).await;
     let heard = drain(&client);
@@ -159,7 +159,7 @@ async fn since_when_a_relay_is_away_and_whether_it_refuses() {
     assert_eq!(away(), start, "attempts that fail do not move it");
     assert!(stats.refused.load(SeqCst));
     let sentence = "the relay refused the connection (HTTP 403)";
-    assert_eq!(stats.errors().last().unwrap(), sentence);
+    assert_eq!(stats.errors().1.last().unwrap(), sentence);
     *lock(&relay.reachable) = false;
     seconds(100).await;
     assert!(!stats.refused.load(SeqCst), "it failed in another way");
