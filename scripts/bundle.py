@@ -36,7 +36,7 @@ FILES = [
     "migrations.py",
 ]
 FOLDERS = ["docs", "python/nostrclient_ext", "static", "templates"]
-SUFFIXES = {".html", ".js", ".md", ".png", ".py", ".svg"}
+SUFFIXES = {".css", ".html", ".js", ".md", ".png", ".py", ".svg"}
 
 # A wheel's file name: version, then a tag for each system it runs on.
 WHEEL = re.compile(r"nostrclient_core-([^-]+)-cp310-abi3-([^-]+)\.whl")
@@ -98,8 +98,11 @@ def _extension(wanted: str) -> Iterator[tuple[str, bytes]]:
         yield name, (REPOSITORY / name).read_bytes()
     for folder in FOLDERS:
         for path in (REPOSITORY / folder).rglob("*"):
-            if path.suffix in SUFFIXES and path.is_file():
-                yield path.relative_to(REPOSITORY).as_posix(), path.read_bytes()
+            if "__pycache__" in path.parts or not path.is_file():
+                continue
+            if path.suffix not in SUFFIXES:
+                raise BundleError(f"Does {path} belong into the zip? See SUFFIXES.")
+            yield path.relative_to(REPOSITORY).as_posix(), path.read_bytes()
     if wanted != version():
         config = json.loads((REPOSITORY / "config.json").read_text())
         config["version"] = wanted
