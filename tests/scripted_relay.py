@@ -165,6 +165,12 @@ def answer(accepted: bool, message: str = "") -> OnEvent:
     return on_event
 
 
+def reply(status: int, body: bytes = b"", **headers: str) -> Response:
+    """An answer over HTTP."""
+    length = {"Content-Length": str(len(body))}
+    return Response(status, "", Headers({**length, **headers}), body)
+
+
 class ScriptedRelay:
     """Starts with `start()`, ends with `stop()`; both as often as wanted, on one port."""
 
@@ -182,6 +188,10 @@ class ScriptedRelay:
         self.on_close = on_close
         self.refuse_with: int | None = None
         """HTTP status that connections are refused with."""
+        self.document: bytes | Response | None = None
+        """What is answered to who asks for its description (NIP-11)."""
+        self.asked = 0
+        """How often it was."""
         self.port = 0
         self.lines: list[Line] = []
         """The open connections."""
@@ -300,12 +310,18 @@ class ScriptedRelay:
 
     # The socket's side.
 
-    def _admit(self, _: ServerConnection, __: Request) -> Response | None:
+    def _admit(self, _: ServerConnection, request: Request) -> Response | None:
+        if "application/nostr+json" in request.headers.get("Accept", ""):
+            self.asked += 1
+            if isinstance(self.document, Response):
+                return self.document
+            body = self.document or b""
+            return reply(200 if body else 404, body)
         if self.refuse_with is None:
             return None
         self.connected_at.append(time.monotonic())
         self.inbox.wake()
-        return Response(self.refuse_with, "Refused", Headers({"Content-Length": "0"}))
+        return reply(self.refuse_with)
 
     async def _serve(self, socket: ServerConnection) -> None:
         line = Line(socket, len(self.connected_at) + 1)

@@ -254,7 +254,12 @@ async def test_the_size(endpoint: Endpoint, outbox: Outbox) -> None:
     for size in (0, 1, 10_000, SIZE):
         response = await outbox.resize(size)
         assert response.status_code == 200, response.text
-        expected = {"private_ws": True, "public_ws": True, "outbox_size": size}
+        expected: dict[str, Any] = {
+            "private_ws": True,
+            "public_ws": True,
+            "outbox_size": size,
+            "address": "",
+        }
         assert response.json() == expected
         assert (await endpoint.http.get(config)).json() == expected
         assert (await outbox.shown())["size"] == size
@@ -263,8 +268,28 @@ async def test_the_size(endpoint: Endpoint, outbox: Outbox) -> None:
         assert (await outbox.resize(wrong)).status_code in (400, 422), wrong
     await outbox.resize(7)
     response = await endpoint.http.put(config, json={"private_ws": False})
-    expected = {"private_ws": False, "public_ws": True, "outbox_size": 7}
+    expected |= {"private_ws": False, "outbox_size": 7}
     assert response.json() == (await endpoint.http.get(config)).json() == expected
     async with outbox.restarted():
         pass
     await outbox.until(size=7)
+
+
+async def test_all_at_once(endpoint: Endpoint, outbox: Outbox) -> None:
+    """Retried or deleted together; what was not named stays."""
+    relay = ScriptedRelay(on_event=answer(False, "blocked: no"))
+    first, second, third = Author().notes(3)
+    client = await outage(endpoint, relay)
+    await queue(client, first, second, third)
+    await back(endpoint, relay)
+    await outbox.until(rejected=3)
+    url = f"{endpoint.base}/outbox"
+    named = {"ids": [first["id"], UNKNOWN, "x"]}
+    response = await endpoint.http.request("DELETE", url, json=named)
+    assert response.status_code == 200 and response.json() == {"count": 1}
+    assert set(outbox.table.ids()) == {second["id"], third["id"]}
+    relay.on_event = accept
+    response = await endpoint.http.post(f"{url}/retry")
+    assert response.json() == {"count": 2}
+    await outbox.until_empty()
+    assert (await endpoint.http.post(f"{url}/retry")).json() == {"count": 0}

@@ -17,7 +17,12 @@ pytestmark = pytest.mark.asyncio
 NOBODY = "ws://127.0.0.1:9"
 
 # What every test starts with.
-SETTINGS = {"private_ws": True, "public_ws": True, "outbox_size": 100}
+SETTINGS = {
+    "private_ws": True,
+    "public_ws": True,
+    "outbox_size": 100,
+    "address": "",
+}
 
 
 async def test_a_new_installation_has_no_relays(endpoint: Endpoint) -> None:
@@ -274,13 +279,28 @@ async def test_a_test_message_with_wrong_keys(endpoint: Endpoint) -> None:
         assert "5ec2e7" not in response.text
 
 
-ADMIN_CALLS = [
+ADMIN_CALLS: list[tuple[str, str, Any]] = [
     ("GET", "relays", None),
     ("POST", "relay", {"url": NOBODY}),
     ("DELETE", "relay", {"url": NOBODY}),
     ("PUT", "relay/test", {"reciever_public_key": "f" * 64, "message": "x"}),
     ("GET", "config", None),
     ("PUT", "config", {"private_ws": False, "public_ws": False, "outbox_size": 0}),
+    ("POST", "relay/reconnect", {}),
+    ("POST", "relay/pause", {"url": NOBODY}),
+    ("POST", "relay/check", {"url": NOBODY}),
+    ("GET", "relay/info?url=ws://127.0.0.1:9", None),
+    ("GET", "relay/log?url=ws://127.0.0.1:9", None),
+    ("GET", "live", None),
+    ("POST", "live", None),
+    ("GET", "clients", None),
+    ("DELETE", "clients/1", None),
+    ("GET", "metrics", None),
+    ("GET", "metrics/token", None),
+    ("POST", "metrics/token", None),
+    ("DELETE", "metrics/token", None),
+    ("POST", "outbox/retry", None),
+    ("DELETE", "outbox", {"ids": []}),
 ]
 
 

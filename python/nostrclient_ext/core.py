@@ -23,6 +23,7 @@ from .outbox import OutboxKeeper
 from .process import LOCK, shared
 
 if TYPE_CHECKING:
+    from nostrclient_core import Client
     from nostrclient_core.bridge import Bridge
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "CoreUnavailable",
     "Running",
     "come_again",
+    "inside_clients",
     "join",
     "leave",
     "running",
@@ -46,6 +48,17 @@ _NOT_STARTED = "nostrclient is not started."
 class InsideClient(Protocol):
     """A client in this process. It comes with the copy of the extension that somebody
     imported first, and works with the core of any other."""
+
+    own_relays: bool
+    """It uses relays that it names, else the owner's."""
+
+    @property
+    def relays(self) -> list[str]:
+        """Those it has named."""
+
+    @property
+    def core_client(self) -> "Client | None":
+        """The core's end of it, while it has one."""
 
     def attach(self, running: "Running") -> None:
         """There is a core: use it, until it closes the client. From any thread."""
@@ -213,6 +226,12 @@ def leave(client: InsideClient) -> None:
         if found is not None and found.relays_known.is_set():
             for other in clients:  # there may have been too many
                 _attach(other, found)
+
+
+def inside_clients() -> list[InsideClient]:
+    """Those that have joined and not left."""
+    with LOCK:
+        return list(_clients())
 
 
 def _attach(client: InsideClient, found: Running) -> None:

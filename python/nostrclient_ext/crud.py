@@ -10,7 +10,7 @@ from typing import Any
 from lnbits.db import Database
 from loguru import logger
 
-from .models import Config, Relay, RelayRow, UserConfig
+from .models import Config, Relay, RelayRow, StoredConfig, UserConfig
 
 db = Database("ext_nostrclient")
 
@@ -61,18 +61,23 @@ async def delete_relay(relay_id: str) -> None:
 
 async def get_config(owner_id: str = ADMIN) -> Config:
     """The settings, the defaults where there are none yet."""
-    return await _read_config(owner_id) or Config()
+    return (await get_stored_config(owner_id)).without_secrets()
+
+
+async def get_stored_config(owner_id: str = ADMIN) -> StoredConfig:
+    """The same, with what no answer shows."""
+    return await _read_config(owner_id) or StoredConfig()
 
 
 async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> Config:
     """Set these of the settings, whether there was a row or not. All of them now."""
-    config = (await get_config(owner_id)).copy(update=changes)
+    config = (await get_stored_config(owner_id)).copy(update=changes)
     row = UserConfig(owner_id=owner_id, extra=config)
     if await _has_config(owner_id):
         await db.update("nostrclient.config", row, "WHERE owner_id = :owner_id")
     else:
         await db.insert("nostrclient.config", row)
-    return config
+    return config.without_secrets()
 
 
 async def _has_config(owner_id: str) -> bool:
@@ -83,7 +88,7 @@ async def _has_config(owner_id: str) -> bool:
     return row is not None
 
 
-async def _read_config(owner_id: str) -> Config | None:
+async def _read_config(owner_id: str) -> StoredConfig | None:
     row: Any = await db.fetchone(
         "SELECT extra FROM nostrclient.config WHERE owner_id = :owner_id",
         {"owner_id": owner_id},
@@ -91,7 +96,7 @@ async def _read_config(owner_id: str) -> Config | None:
     if row is None:
         return None
     try:
-        return Config(**json.loads(row["extra"]))
+        return StoredConfig(**json.loads(row["extra"]))
     except (TypeError, ValueError) as exc:
         logger.error(f"nostrclient: the stored settings are unreadable: {exc}")
         return None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 
@@ -12,6 +12,11 @@ from .models import Endpoints
 
 BASE = "/nostrclient/api/v1"
 PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encrypt
+
+_SCHEMES = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
+_HOST = re.compile(r"[a-z0-9.:_-]+")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_NO_ADDRESS = "This is no address. It should look like wss://relay.example.com"
 
 # What LNbits' encryption of one short text can look like. Longer texts are not decoded.
 _PRIVATE_ID = re.compile(r"[A-Za-z0-9+/_-]{16,254}={0,2}")
@@ -25,7 +30,35 @@ async def endpoints() -> Endpoints:
     return Endpoints(
         public=f"{BASE}/{PUBLIC_ID}" if config.public_ws else None,
         private=f"{BASE}/{private_id}" if config.private_ws else None,
+        address=config.address,
     )
+
+
+def server_address(text: str) -> str:
+    """What stands before the endpoints' paths, `wss://host/prefix`, from whatever the
+    owner writes for it: a host, a page's address, or a whole endpoint. Nothing for
+    nothing. Raises `ValueError` with a sentence."""
+    text = text.strip()
+    if not text:
+        return ""
+    if "://" not in text:
+        text = f"wss://{text}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_NO_ADDRESS) from None
+    scheme = _SCHEMES.get(parts.scheme)
+    host = parts.hostname or ""
+    if scheme is None or not _HOST.fullmatch(host) or port == 0:
+        raise ValueError(_NO_ADDRESS)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("The address carries no user name, no ? part and no # part.")
+    prefix = parts.path.partition("/nostrclient")[0].rstrip("/")
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(_NO_ADDRESS)
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}{'' if port is None else f':{port}'}{prefix}"
 
 
 def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:

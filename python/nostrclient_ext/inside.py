@@ -120,7 +120,7 @@ class InsideClient:
         self._lock = threading.RLock()
         self._running: Running | None = None
         self._client: Client | None = None
-        self._own_relays = own_relays
+        self.own_relays = own_relays
         self._relays: dict[str, None] = {}  # urls as they were spelled
         self._left: set[str] = set()  # relays that were its own before
         self._subscriptions: dict[str, _Subscription] = {}
@@ -149,6 +149,11 @@ class InsideClient:
         """The relays that were named here, as they were spelled."""
         with self._lock:
             return list(self._relays)
+
+    @property
+    def core_client(self) -> "Client | None":
+        """The core's end of this client, while it has one."""
+        return self._client
 
     @property
     def unanswered(self) -> int:
@@ -219,7 +224,7 @@ class InsideClient:
             for url in add:
                 if normalized(url) not in known:
                     self._relays[url] = None
-            if self._own_relays:
+            if self.own_relays:
                 if self._left & added:
                     # A relay that comes back would mix up answers: a new REQ each.
                     self._renew_subscriptions()
@@ -360,7 +365,7 @@ class InsideClient:
         if running is None or client is None:
             return
         try:
-            if self._own_relays:
+            if self.own_relays:
                 running.core.use_relays(client, self._usable(running))
                 return
             listed = {relay["url"] for relay in running.core.relays() if relay["listed"]}
@@ -404,7 +409,7 @@ class InsideClient:
         if client is None:
             return
         # Without a relay its end would come at once.
-        nowhere = self._own_relays and not self._relays
+        nowhere = self.own_relays and not self._relays
         while self._untold and client.writable and not nowhere:
             number, _ = self._untold.popitem(last=False)
             name = self._names.get(number)

@@ -12,6 +12,7 @@ class RelayStatus(BaseModel):
     num_received_events: int = 0
     error_counter: int = 0
     error_list: list[str] = Field(default_factory=list)
+    error_times: list[float] = Field(default_factory=list)  # unix seconds, of those
     notice_list: list[str] = Field(default_factory=list)
     duplicates: int = 0
     forged: int = 0
@@ -31,10 +32,14 @@ class Relay(BaseModel):
     configured: bool = True  # False: other extensions have named it, the owner has not
     connected: bool | None = None
     connected_string: str | None = None
-    state: str | None = None  # connecting, connected, waiting, inactive or invalid
-    authentication_required: bool = False
+    state: str | None = None  # connecting, connected, waiting, paused, inactive, invalid
+    authentication_required: bool = False  # it has asked for it (NIP-42)
+    auth_refused: bool = False  # and has refused something for want of it
+    refused: bool = False  # it turned the last attempt to connect down
     next_attempt: float | None = None  # unix seconds
     connected_since: float | None = None  # unix seconds
+    disconnected_since: float | None = None  # unix seconds
+    paused_until: float | None = None  # unix seconds
     status: RelayStatus | None = None
     ping: int | None = None  # milliseconds
 
@@ -53,6 +58,13 @@ class RelayUrl(BaseModel):
     url: str | None = None
 
 
+class RelayPause(BaseModel):
+    """Names a relay and says for how long it is not to be used."""
+
+    url: str | None = None
+    seconds: int = Field(default=3600, ge=1, le=30 * 86400)
+
+
 class RelaySwitches(BaseModel):
     """Names a relay and sets the switches that are given."""
 
@@ -63,11 +75,13 @@ class RelaySwitches(BaseModel):
 
 
 class Config(BaseModel):
-    """Which endpoints are open, and how many events may wait for a relay."""
+    """Which endpoints are open and under what address they are reached, and how many
+    events may wait for a relay."""
 
     private_ws: bool = True
     public_ws: bool = False
     outbox_size: int = Field(default=100, ge=0, le=10_000)
+    address: str = ""  # wss://host/prefix; empty: as the admin's page is reached
 
     @classmethod
     def validate(cls, value: Any) -> "Config":
@@ -83,6 +97,7 @@ class ConfigChange(BaseModel):
     private_ws: bool | None = None
     public_ws: bool | None = None
     outbox_size: int | None = Field(default=None, ge=0, le=10_000)
+    address: str | None = Field(default=None, max_length=200)
 
     @classmethod
     def validate(cls, value: Any) -> "ConfigChange":
@@ -92,11 +107,21 @@ class ConfigChange(BaseModel):
         return super().validate(value)
 
 
+class StoredConfig(Config):
+    """The settings as they are stored: with what no answer shows."""
+
+    metrics_token_hash: str | None = None  # SHA-256, hex
+
+    def without_secrets(self) -> Config:
+        """What the owner is shown."""
+        return Config(**self.dict(include=set(Config.__fields__)))
+
+
 class UserConfig(BaseModel):
     """A row of the config table."""
 
     owner_id: str
-    extra: Config = Field(default_factory=Config)
+    extra: StoredConfig = Field(default_factory=StoredConfig)
 
 
 class Endpoints(BaseModel):
@@ -104,6 +129,7 @@ class Endpoints(BaseModel):
 
     public: str | None
     private: str | None
+    address: str  # what stands before them, if the owner has set it
 
 
 class OutboxEntry(BaseModel):

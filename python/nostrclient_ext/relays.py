@@ -2,6 +2,7 @@
 
 A relay may have several rows, in several spellings: it is one relay all the same, and it
 is on when one of its rows is. A row whose url is no relay's url is shown, never used.
+A pause is a wish for the next hour and in no row: it ends with its time, or with LNbits.
 `ValueError` is what the caller did wrong, as a sentence.
 """
 
@@ -15,19 +16,31 @@ from loguru import logger
 from .core import UNWANTED_RELAYS, Running
 from .crud import add_relay, delete_relay, get_relays, switch_relay
 from .models import Relay, RelayRow, RelayStatus, RelaySwitches
+from .models_page import LogEntry, RelayLog
+from .process import shared
+from .words import duration
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus as CoreStatus
 
+RETRY_FIRST = 1.0  # seconds until a database that fails is asked again
+RETRY_MOST = 60.0  # and at most, doubling
+
 # One change at a time: they read the list before they write it.
 _changes = asyncio.Lock()
 
+_pauses: dict[str, float] = shared("relay_pauses", dict)
+"""Relays that are not used for a while: url to unix seconds when it ends."""
+
 
 async def connect_all(running: Running) -> None:
-    """Connect to every active relay of the database."""
+    """Connect to every active relay of the database, and to those that are paused when
+    their time comes."""
     async with _changes:
         for url, rows in (await _rows_by_url(running)).items():
             _apply(running, url, _merged(rows))
+    for url, until in list(_pauses.items()):
+        running.spawn(_go_on_at(running, url, until))
 
 
 async def list_relays(running: Running) -> list[Relay]:
@@ -43,6 +56,18 @@ async def list_relays(running: Running) -> list[Relay]:
         _with_state(running, _of_extensions(state), state, now)
         for url, state in states.items()
         if url not in known
+    ]
+
+
+def list_without_rows(running: Running) -> list[Relay]:
+    """Those the core has, for when the database cannot be read."""
+    now = time.time()
+    states = running.core.relays()
+    return [
+        _with_state(
+            running, _of_extensions(state).copy(update=_listed(state)), state, now
+        )
+        for state in states
     ]
 
 
@@ -75,6 +100,8 @@ async def switch(running: Running, wanted: RelaySwitches) -> None:
         switches = _switches(wanted)
         for row in rows:
             await switch_relay(row.id or "", switches)
+        if "active" in switches:
+            _pauses.pop(url, None)
         _apply(running, url, _merged(rows).copy(update=switches))
 
 
@@ -87,11 +114,82 @@ async def remove(running: Running, given: str | None) -> None:
             if row.id is not None:
                 await delete_relay(row.id)
         UNWANTED_RELAYS.add(url)
+        _pauses.pop(url, None)
         try:
             running.core.remove_relay(url)
         except ValueError:
             if not rows:  # else it was a row that never was a relay
                 raise
+
+
+async def pause(running: Running, given: str | None, seconds: float) -> None:
+    """Do not use a relay for so long."""
+    url = _spelled(running, _given(given))
+    async with _changes:
+        relay = await _existing(running, url)
+        if not relay.active:
+            raise ValueError(f"Relay: {url} is switched off.")
+        until = time.time() + seconds
+        _pauses[url] = until
+        _apply(running, url, relay)
+    running.spawn(_go_on_at(running, url, until))
+
+
+async def reconnect(running: Running, given: str | None) -> None:
+    """Give a relay a new connection now, whether it has one, waits for its next attempt
+    or is paused."""
+    url = _spelled(running, _given(given))
+    async with _changes:
+        if _pauses.pop(url, None) is not None:
+            return _apply(running, url, await _existing(running, url))
+        if running.core.relay(url) is None:
+            raise ValueError(f"Relay: {url} is not in use.")
+        running.core.reconnect(url, anew=True)
+
+
+def log_of(running: Running, given: str | None) -> RelayLog:
+    """What went wrong at a relay and what it had to say."""
+    url = _spelled(running, _given(given))
+    state = running.core.relay(url)
+    if state is None:
+        raise ValueError(f"Relay: {url} is not in use.")
+    return RelayLog(
+        url=url,
+        errors=_entries(state["errors"], state["error_times"]),
+        notices=_entries(state["notices"], state["notice_times"]),
+    )
+
+
+def _entries(texts: list[str], times: list[float]) -> list[LogEntry]:
+    both = zip(texts, times, strict=True)
+    return [LogEntry(time=at, text=text) for text, at in both][::-1]
+
+
+async def _go_on_at(running: Running, url: str, until: float) -> None:
+    """Use a relay again when its pause is over, unless somebody has changed that."""
+    await asyncio.sleep(max(0.0, until - time.time()))
+    delay = RETRY_FIRST
+    while _pauses.get(url) == until:
+        try:
+            async with _changes:
+                rows = (await _rows_by_url(running)).get(url)
+                if _pauses.get(url) == until:
+                    del _pauses[url]
+                    if rows:
+                        _apply(running, url, _merged(rows))
+        except running.library.CoreStopped:
+            return
+        except Exception as exc:
+            logger.error(f"nostrclient cannot end the pause of {url!r} yet: {exc}")
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_MOST)
+
+
+async def _existing(running: Running, url: str) -> Relay:
+    rows = (await _rows_by_url(running)).get(url)
+    if rows is None:
+        raise ValueError(f"Relay: {url} does not exist.")
+    return _merged(rows)
 
 
 def _given(url: str | None) -> str:
@@ -136,12 +234,13 @@ def _switches(wanted: RelaySwitches) -> dict[str, bool]:
 
 def _apply(running: Running, url: str, relay: Relay) -> None:
     """Let the core do what the relay's switches say."""
-    if not relay.active:
-        UNWANTED_RELAYS.add(url)
-    else:
+    wanted = relay.active and url not in _pauses
+    if wanted:
         UNWANTED_RELAYS.discard(url)
+    else:
+        UNWANTED_RELAYS.add(url)
     try:
-        if relay.active:
+        if wanted:
             running.core.add_relay(url, relay.read, relay.write)
         else:
             running.core.remove_relay(url)
@@ -160,14 +259,18 @@ def _with_state(
             "connected_string": _in_words(state, now),
             "state": state["state"],
             "authentication_required": state["authentication_required"],
+            "auth_refused": state["auth_refused"],
+            "refused": state["refused"],
             "next_attempt": state["next_attempt"],
             "connected_since": state["connected_since"],
+            "disconnected_since": state["disconnected_since"],
             "ping": state["ping"],
             "status": RelayStatus(
                 num_sent_events=state["sent"],
                 num_received_events=state["received"],
                 error_counter=state["error_count"],
                 error_list=state["errors"],
+                error_times=state["error_times"],
                 notice_list=state["notices"],
                 duplicates=state["duplicates"],
                 forged=state["forged"],
@@ -185,33 +288,45 @@ def _of_extensions(state: "CoreStatus") -> Relay:
     return Relay(id=url, url=url, active=True, read=True, write=True, configured=False)
 
 
+def _listed(state: "CoreStatus") -> dict[str, bool]:
+    """How the owner has set it, by the core's word."""
+    return {
+        "configured": state["listed"],
+        "read": state["read"],
+        "write": state["write"],
+    }
+
+
 def _without_state(running: Running, relay: Relay) -> Relay:
-    """A relay the core does not have: switched off, or with a url it cannot use."""
+    """A relay the core does not have: switched off, paused, or with a url it cannot
+    use."""
     status, state = RelayStatus(), "inactive"
+    words = until = None
     if relay.active:
         try:
-            _normalized(running, relay.url or "")
+            url = _normalized(running, relay.url or "")
             state = "connecting"  # added a moment ago, or the core is just starting
+            until = _pauses.get(url)
         except ValueError as exc:
             state = "invalid"
             status = RelayStatus(error_counter=1, error_list=[str(exc)])
-    update = {"connected": False, "connected_string": state, "state": state}
-    return relay.copy(update={**update, "status": status})
+    if until is not None:
+        state, words = "paused", f"paused for {duration(until - time.time())}"
+    return relay.copy(
+        update={
+            "connected": False,
+            "connected_string": words or state,
+            "state": state,
+            "paused_until": until,
+            "status": status,
+        }
+    )
 
 
 def _in_words(state: "CoreStatus", now: float) -> str:
     since, attempt = state["connected_since"], state["next_attempt"]
     if state["state"] == "connected" and since is not None:
-        return f"connected for {_duration(now - since)}"
+        return f"connected for {duration(now - since)}"
     if state["state"] == "waiting" and attempt is not None:
-        return f"next attempt in {_duration(attempt - now)}"
+        return f"next attempt in {duration(attempt - now)}"
     return state["state"]
-
-
-def _duration(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if whole >= length:
-            count = whole // length
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{whole} second{'' if whole == 1 else 's'}"

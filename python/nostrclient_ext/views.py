@@ -16,12 +16,13 @@ async def index(
     request: Request, user: User = Depends(check_user_exists)
 ) -> HTMLResponse:
     """The page; it asks the REST routes for the rest."""
+    problem = None
     try:
-        problem, warning = None, running().warning
+        running()
     except CoreUnavailable as exc:
-        problem, warning = str(exc), None
+        problem = str(exc)
     return template_renderer(["nostrclient/templates"]).TemplateResponse(
         request,
         "nostrclient/index.html",
-        {"user": user.json(), "problem": problem, "warning": warning},
+        {"user": user.json(), "problem": problem},
     )

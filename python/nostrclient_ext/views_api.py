@@ -1,66 +1,35 @@
-"""The REST routes."""
+"""The REST routes: relays, settings and what other extensions ask for."""
 
 import json
 import time
-from collections.abc import Callable, Coroutine
-from http import HTTPStatus
-from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from lnbits.decorators import check_admin, require_invoice_key
+from fastapi import APIRouter, Depends
+from lnbits.decorators import require_invoice_key
 from loguru import logger
 
-from . import relays
+from . import relay_check, relay_info, relays
 from .core import CoreUnavailable, Running, running
 from .crud import change_config, get_config
-from .endpoints import endpoints
+from .endpoints import endpoints, server_address
 from .models import (
     Config,
     ConfigChange,
     Endpoints,
-    Outbox,
     Relay,
+    RelayPause,
     RelaySwitches,
     RelayUrl,
     Status,
     TestMessage,
     TestMessageResponse,
 )
-from .outbox_rows import StoreError
+from .models_page import RelayCheck, RelayInfo, RelayLog
+from .routes import API, Route, admin, bad_request
 from .status import nostr_status
-
-NO_SUCH_EVENT = HTTPException(HTTPStatus.NOT_FOUND, "No such event in the outbox.")
-
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 DIRECT_MESSAGE = 4  # NIP-04
 
-
-class Route(APIRoute):
-    """Answers 503 with the reason where a route needs the core or the outbox's table and
-    there is none."""
-
-    def get_route_handler(self) -> Handler:
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except (CoreUnavailable, StoreError) as exc:
-                return JSONResponse({"detail": str(exc)}, HTTPStatus.SERVICE_UNAVAILABLE)
-
-        return answer
-
-
-api_router = APIRouter(prefix="/api/v1", route_class=Route)
-admin = [Depends(check_admin)]
-
-
-def bad_request(exc: ValueError) -> HTTPException:
-    """What the caller did wrong, as the answer to him."""
-    return HTTPException(HTTPStatus.BAD_REQUEST, str(exc))
+api_router = APIRouter(prefix=API, route_class=Route)
 
 
 @api_router.get("/relays", dependencies=admin)
@@ -106,6 +75,58 @@ async def api_delete_relay(data: RelayUrl) -> None:
         raise bad_request(exc) from exc
 
 
+@api_router.post("/relay/reconnect", dependencies=admin)
+async def api_reconnect(data: RelayUrl) -> None:
+    """Connect a relay anew; without a url, all that are not connected try now."""
+    core = running()
+    try:
+        if data.url:
+            await relays.reconnect(core, data.url)
+        else:
+            core.core.reconnect()
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+
+
+@api_router.post("/relay/pause", dependencies=admin)
+async def api_pause_relay(data: RelayPause) -> list[Relay]:
+    """Do not use a relay for a while. Answers with all of them."""
+    core = running()
+    try:
+        await relays.pause(core, data.url, data.seconds)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+    return await relays.list_relays(core)
+
+
+@api_router.get("/relay/info", dependencies=admin)
+async def api_relay_info(url: str) -> RelayInfo:
+    """What a relay says about itself (NIP-11), whether it is configured or not."""
+    try:
+        return await relay_info.fetch(running(), url)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+
+
+@api_router.get("/relay/log", dependencies=admin)
+async def api_relay_log(url: str) -> RelayLog:
+    """The last errors and notices of a relay."""
+    try:
+        return relays.log_of(running(), url)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+
+
+@api_router.post("/relay/check", dependencies=admin)
+async def api_check_relay(data: RelayUrl) -> RelayCheck:
+    """Publish an event of a throw-away key over this relay and wait until it comes
+    back."""
+    try:
+        return await relay_check.check(running(), data.url or "")
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+
+
 @api_router.put("/relay/test", dependencies=admin)
 async def api_test_message(data: TestMessage) -> TestMessageResponse:
     """A signed direct message to try the relays with. Nothing is sent or kept here."""
@@ -125,7 +146,13 @@ async def api_get_config() -> Config:
 async def api_update_config(data: ConfigChange) -> Config:
     """Set the settings that are given. They count for clients and events that come from
     now on. Answers with all of them."""
-    config = await change_config(data.dict(exclude_none=True))
+    changes = data.dict(exclude_none=True)
+    try:
+        if data.address is not None:
+            changes["address"] = server_address(data.address)
+    except ValueError as exc:
+        raise bad_request(exc) from exc
+    config = await change_config(changes)
     try:
         core = running().core
     except CoreUnavailable:
@@ -138,31 +165,6 @@ async def api_update_config(data: ConfigChange) -> Config:
             " may be: no more are taken until some are sent."
         )
     return config
-
-
-@api_router.get("/outbox", dependencies=admin)
-async def api_get_outbox() -> Outbox:
-    """What waits for a relay, and what no relay wants."""
-    return await running().outbox.view()
-
-
-@api_router.post("/outbox/{event_id}/retry", dependencies=admin)
-async def api_retry_event(event_id: str) -> None:
-    """Try an event again, a rejected one too."""
-    outbox = running().outbox
-    try:
-        found = await outbox.retry(event_id)
-    except ValueError:
-        found = False
-    if not found:
-        raise NO_SUCH_EVENT
-
-
-@api_router.delete("/outbox/{event_id}", dependencies=admin)
-async def api_delete_event(event_id: str) -> None:
-    """Remove an event for good."""
-    if not await running().outbox.delete(event_id):
-        raise NO_SUCH_EVENT
 
 
 @api_router.get("/status", dependencies=[Depends(require_invoice_key)])

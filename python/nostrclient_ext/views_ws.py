@@ -13,6 +13,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse
 from loguru import logger
 
+from .clients import arrived, left
 from .core import CoreUnavailable, running
 from .endpoints import BASE, asked_id, is_open, is_public
 from .router import NostrRouter, all_routers
@@ -70,12 +71,14 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         return
     router = NostrRouter(websocket)
     all_routers.append(router)
+    guest = arrived(connection.client, websocket, is_public(endpoint_id))
     try:
         await websocket.accept()
         await _serve(websocket, connection)
     except GONE:
         pass  # it went away while the connection was made
     finally:
+        left(guest)
         all_routers.remove(router)
         connection.close()
 

@@ -1,0 +1,130 @@
+"""Who uses the multiplexer now, for the owner to see and to cut off.
+
+`views_ws.py` notes each WebSocket here for as long as it is open. Clients inside LNbits
+(`inside.py`) are found where the process keeps them.
+"""
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .core import inside_clients
+from .models_page import Clients, ConnectedClient
+from .process import shared
+
+if TYPE_CHECKING:
+    from fastapi import WebSocket
+
+    from nostrclient_core import Client
+
+MOST = 200  # shown
+SLOW_MESSAGES = 4_096  # that wait for a client, of the 32,768 at which it is cut off
+SLOW_BYTES = 2 << 20  # the same, of 16 MiB
+ADDRESS = 64  # characters kept
+AGENT = 120
+
+CUT_OFF = "cut off by the owner of this server"
+
+
+class Guest:
+    """A client at the other end of a WebSocket, and what it says about itself."""
+
+    def __init__(self, client: "Client", websocket: "WebSocket", public: bool) -> None:
+        self.client = client
+        self.kind = "public" if public else "private"
+        self.address = websocket.client.host if websocket.client else None
+        self.forwarded_for = _header(websocket, "x-forwarded-for", ADDRESS)
+        self.agent = _header(websocket, "user-agent", AGENT)
+
+
+_guests: dict[str, Guest] = shared("guests", dict)
+_numbers: "itertools.count[int]" = shared("guest_numbers", itertools.count)
+
+
+def arrived(client: "Client", websocket: "WebSocket", public: bool) -> str:
+    """A WebSocket is open. Its id, for `left`."""
+    guest_id = str(next(_numbers))
+    _guests[guest_id] = Guest(client, websocket, public)
+    return guest_id
+
+
+def left(guest_id: str) -> None:
+    """It is closed."""
+    _guests.pop(guest_id, None)
+
+
+def clients() -> Clients:
+    """Those that are connected; if there are many, those with most to do."""
+    everybody = list(_everybody())
+    shown = heapq.nlargest(MOST, everybody, key=_weight)
+    return Clients(total=len(everybody), clients=shown)
+
+
+def cut_off(client_id: str) -> bool:
+    """Close a client's WebSocket. It may come again. False: there is none of that id."""
+    guest = _guests.get(client_id)
+    if guest is None:
+        return False
+    guest.client.cut_off(CUT_OFF)
+    return True
+
+
+def _everybody() -> Iterator[ConnectedClient]:
+    for client_id, guest in list(_guests.items()):
+        yield _shown(
+            client_id,
+            guest.client,
+            kind=guest.kind,
+            address=guest.address,
+            forwarded_for=guest.forwarded_for,
+            agent=guest.agent,
+        )
+    for number, inside in enumerate(inside_clients()):
+        client = inside.core_client
+        if client is not None:
+            name = f"extension-{number}"
+            yield _shown(name, client, kind="extension", agent=_uses(inside))
+
+
+def _shown(
+    client_id: str,
+    client: "Client",
+    *,
+    kind: str,
+    address: str | None = None,
+    forwarded_for: str | None = None,
+    agent: str | None = None,
+) -> ConnectedClient:
+    status = client.status()
+    return ConnectedClient(
+        id=client_id,
+        kind=kind,
+        address=address,
+        forwarded_for=forwarded_for,
+        agent=agent,
+        connected_since=status["connected_since"],
+        subscriptions=status["subscriptions"],
+        published=status["published"],
+        delivered=status["delivered"],
+        waiting=status["waiting"],
+        slow=status["waiting"] > SLOW_MESSAGES or status["waiting_bytes"] > SLOW_BYTES,
+    )
+
+
+def _uses(inside: Any) -> str:
+    """What a client inside LNbits is for, as far as it can be told."""
+    if not inside.own_relays:
+        return "what all extensions share"
+    relays = ", ".join(inside.relays) or "no relay yet"
+    return f"an extension with relays of its own: {relays}"[:AGENT]
+
+
+def _weight(client: ConnectedClient) -> tuple[bool, int, int]:
+    return client.slow, client.subscriptions, client.published + client.delivered
+
+
+def _header(websocket: "WebSocket", name: str, most: int) -> str | None:
+    """A client may say anything: a line of text, cut to length."""
+    value = websocket.headers.get(name, "")[:most]
+    return "".join(char if char.isprintable() else " " for char in value).strip() or None

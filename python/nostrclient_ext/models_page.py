@@ -1,0 +1,209 @@
+"""What the admin's page is told, live and when it asks."""
+
+from pydantic import BaseModel, Field
+
+
+class RelayLimits(BaseModel):
+    """What a relay says it does not take (NIP-11). None: it does not say."""
+
+    max_message_length: int | None = None  # bytes
+    max_subscriptions: int | None = None
+    max_limit: int | None = None
+    auth_required: bool | None = None
+    payment_required: bool | None = None
+    restricted_writes: bool | None = None
+
+
+class RelayInfo(BaseModel):
+    """What a relay says about itself (NIP-11): texts of a stranger, cut to length."""
+
+    url: str
+    name: str | None = None
+    description: str | None = None
+    icon: str | None = None  # an http or https url
+    software: str | None = None
+    version: str | None = None
+    supported_nips: list[int] = Field(default_factory=list)
+    limits: RelayLimits = Field(default_factory=RelayLimits)
+    problem: str | None = None  # why nothing is known, as a sentence
+
+
+class LogEntry(BaseModel):
+    """One line of a relay's log."""
+
+    time: float  # unix seconds
+    text: str
+
+
+class RelayLog(BaseModel):
+    """The last errors and notices of a relay, newest first."""
+
+    url: str
+    errors: list[LogEntry]
+    notices: list[LogEntry]
+
+
+class CheckStep(BaseModel):
+    """One step of a relay's test."""
+
+    name: str  # key, connection, subscription, publication or return
+    passed: bool
+    ms: int  # how long it took
+    text: str  # what happened, as a sentence
+
+
+class RelayCheck(BaseModel):
+    """How a relay did in a test. After a step that failed there are no more."""
+
+    url: str
+    passed: bool
+    event_id: str | None  # of the event that was published
+    steps: list[CheckStep]
+
+
+class ConnectedClient(BaseModel):
+    """Somebody who uses the multiplexer now."""
+
+    id: str  # names it while it is connected
+    kind: str  # public, private or extension
+    address: str | None  # where it connects from; None: inside LNbits
+    forwarded_for: str | None  # whom a proxy says it stands for
+    agent: str | None  # what program it says it is
+    connected_since: float  # unix seconds
+    subscriptions: int
+    published: int  # events it published
+    delivered: int  # events it was given
+    waiting: int  # messages it has not fetched yet
+    slow: bool  # so many that it may be cut off
+
+
+class Clients(BaseModel):
+    """Who uses the multiplexer now: those with most to do first."""
+
+    total: int
+    clients: list[ConnectedClient]  # not all, if there are many
+
+
+class Action(BaseModel):
+    """What mends something."""
+
+    label: str
+    do: str  # reconnect, pause, remove, retry, show or cut
+    target: str  # a relay's url, a client's id or a part of the page
+
+
+class Attention(BaseModel):
+    """Something that is wrong, in one sentence."""
+
+    id: str  # the same for as long as it lasts
+    serious: bool  # Nostr does not work, or something may get lost
+    text: str
+    actions: list[Action]
+
+
+class RelayLine(BaseModel):
+    """A relay as the page lists it: its state now, without the lists."""
+
+    url: str
+    active: bool
+    read: bool
+    write: bool
+    configured: bool
+    state: str
+    authentication_required: bool
+    auth_refused: bool
+    refused: bool
+    next_attempt: float | None
+    connected_since: float | None
+    disconnected_since: float | None
+    paused_until: float | None
+    ping: int | None  # milliseconds
+    sent: int
+    received: int
+    duplicates: int
+    forged: int
+    rejected: int
+    dropped: int  # others have them and it never got them
+    errors: int
+    notices: int
+    last_error: str | None
+    name: str | None  # as it calls itself
+    icon: str | None
+
+
+class Totals(BaseModel):
+    """Events since the core started."""
+
+    received: int  # from relays, copies included
+    delivered: int  # to clients
+    published: int  # by clients
+    sent: int  # to relays
+    forged: int
+
+
+class OutboxNumbers(BaseModel):
+    """The outbox of this node in numbers."""
+
+    size: int
+    queued: int
+    in_doubt: int
+    rejected: int
+    oldest_age: int | None  # seconds
+    delivered: int  # since the core started
+    problem: str | None
+
+
+class State(BaseModel):
+    """The whole at a glance."""
+
+    version: str
+    warning: str | None
+    relays: int  # that are to be connected
+    connected: int
+    clients: int
+    subscriptions: int
+    pending_events: int
+    totals: Totals
+    outbox: OutboxNumbers
+
+
+class Overview(BaseModel):
+    """All that the page shows live."""
+
+    time: float  # unix seconds, of this server
+    state: State
+    history: list[tuple[int, int, int, int]]
+    """Unix second, events received, delivered and published in it; five minutes."""
+    attention: list[Attention]
+    relays: list[RelayLine]
+    clients: Clients
+
+
+class Ticket(BaseModel):
+    """Opens the live data's WebSocket once, within half a minute."""
+
+    ticket: str
+
+
+class MetricsToken(BaseModel):
+    """A token to read the metrics with, shown this once."""
+
+    token: str
+
+
+class HasMetricsToken(BaseModel):
+    """Whether there is a token to read the metrics with."""
+
+    exists: bool
+
+
+class OutboxIds(BaseModel):
+    """Names events of the outbox."""
+
+    ids: list[str] = Field(max_items=20_000)
+
+
+class Done(BaseModel):
+    """How many were done."""
+
+    count: int

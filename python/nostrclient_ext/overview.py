@@ -1,0 +1,132 @@
+"""The whole at a glance: what the page shows live and what the metrics tell.
+
+`overview` takes a new look, at most once in `FRESH_SECONDS` however many ask.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from . import relay_info, relays
+from .attention import needs_attention
+from .clients import clients
+from .core import Running
+from .models import Relay, RelayStatus
+from .models_page import OutboxNumbers, Overview, RelayLine, State, Totals
+
+if TYPE_CHECKING:
+    from nostrclient_core import Stats
+
+FRESH_SECONDS = 0.9
+
+_looking = asyncio.Lock()
+_last: tuple[float, Running, Overview] | None = None
+
+
+async def overview(running: Running) -> Overview:
+    """All numbers now, or a moment ago."""
+    global _last
+    async with _looking:
+        if _last is not None:
+            at, seen, last = _last
+            if seen is running and time.monotonic() - at < FRESH_SECONDS:
+                return last
+        taken = await _look(running)
+        _last = time.monotonic(), running, taken
+        return taken
+
+
+async def _look(running: Running) -> Overview:
+    now = time.time()
+    stats = running.core.stats()
+    found, problem = await _relays(running)
+    lines = sorted(map(_line, found), key=lambda line: line.url)
+    present = clients()
+    state = State(
+        version=running.library.__version__,
+        warning=running.warning,
+        relays=sum(line.active and line.configured for line in lines),
+        connected=sum(line.state == "connected" and line.configured for line in lines),
+        clients=stats["clients"],
+        subscriptions=stats["subscriptions"],
+        pending_events=stats["pending_events"],
+        totals=Totals(
+            received=stats["received"],
+            delivered=stats["delivered"],
+            published=stats["published"],
+            sent=stats["sent"],
+            forged=stats["forged"],
+        ),
+        outbox=_outbox(running, stats, now),
+    )
+    return Overview(
+        time=now,
+        state=state,
+        history=running.core.history(),
+        attention=needs_attention(now, state, found, present.clients, problem),
+        relays=lines,
+        clients=present,
+    )
+
+
+async def _relays(running: Running) -> tuple[list[Relay], str | None]:
+    """All relays, and what is wrong with their table: the core knows what it does all the
+    same."""
+    try:
+        found = await relays.list_relays(running)
+    except running.library.CoreStopped:
+        raise
+    except Exception as exc:
+        logger.debug(f"nostrclient: the page does without the database: {exc}")
+        return relays.list_without_rows(running), "The relays' table cannot be read."
+    connected = [relay.url for relay in found if relay.connected and relay.url]
+    relay_info.look_up(running, connected)
+    return found, None
+
+
+def _line(relay: Relay) -> RelayLine:
+    status = relay.status or RelayStatus()
+    info = relay_info.known(relay.url or "")
+    return RelayLine(
+        url=relay.url or "",
+        active=bool(relay.active),
+        read=relay.read,
+        write=relay.write,
+        configured=relay.configured,
+        state=relay.state or "inactive",
+        authentication_required=relay.authentication_required,
+        auth_refused=relay.auth_refused,
+        refused=relay.refused,
+        next_attempt=relay.next_attempt,
+        connected_since=relay.connected_since,
+        disconnected_since=relay.disconnected_since,
+        paused_until=relay.paused_until,
+        ping=relay.ping,
+        sent=status.num_sent_events,
+        received=status.num_received_events,
+        duplicates=status.duplicates,
+        forged=status.forged,
+        rejected=status.rejected,
+        dropped=status.backlog_dropped,
+        errors=status.error_counter,
+        notices=len(status.notice_list),
+        last_error=status.error_list[-1] if status.error_list else None,
+        name=info.name if info else None,
+        icon=info.icon if info else None,
+    )
+
+
+def _outbox(running: Running, stats: "Stats", now: float) -> OutboxNumbers:
+    outbox = stats["outbox"]
+    oldest = outbox["oldest"]
+    return OutboxNumbers(
+        size=outbox["size"],
+        queued=outbox["queued"],
+        in_doubt=outbox["in_doubt"],
+        rejected=outbox["rejected"],
+        oldest_age=None if oldest is None else max(0, round(now - oldest)),
+        delivered=outbox["delivered"],
+        problem=running.outbox.problem,
+    )

@@ -1,0 +1,175 @@
+"""What relays say about themselves: their NIP-11 documents, fetched over HTTP.
+
+All of it is a stranger's word: read within bounds, cut to length, and shown as text. The
+page asks for one relay at a time (`fetch`), or takes what is known already (`known`) and
+has the rest fetched in the background (`look_up`), a few at a time.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+
+from .core import Running
+from .models_page import RelayInfo, RelayLimits
+
+SECONDS = 5.0  # for the whole answer
+MAX_BYTES = 128 << 10  # of a document
+FRESH_SECONDS = 3600.0  # a document counts this long
+RETRY_SECONDS = 300.0  # and the failure to get one this long
+MAX_KNOWN = 500  # relays remembered
+AT_ONCE = 4  # fetched at a time
+
+NAME = 80  # characters kept, each
+DESCRIPTION = 400
+SOFTWARE = 120
+URL = 500
+NIPS = 100  # numbers
+
+# Not compressed: a few bytes could become any number.
+_ACCEPT = {"Accept": "application/nostr+json", "Accept-Encoding": "identity"}
+
+_known: dict[str, tuple[float, RelayInfo]] = {}  # url to when it was fetched, and what
+_looking: set[str] = set()
+_turns = asyncio.Semaphore(AT_ONCE)
+
+
+def known(url: str) -> RelayInfo | None:
+    """What was fetched lately, without waiting."""
+    found = _known.get(url)
+    return None if found is None else found[1]
+
+
+async def fetch(running: Running, text: str) -> RelayInfo:
+    """What a relay says about itself now, or why nothing is known. Raises `ValueError`
+    with a sentence for what is no relay's url."""
+    url: str = running.library.normalize_relay_url(text)
+    if (info := _fresh(url)) is not None:
+        return info
+    async with _turns:
+        info = await _ask(url)
+    _remember(url, info)
+    return info
+
+
+def look_up(running: Running, urls: Iterable[str]) -> None:
+    """Fetch what is missing of these in the background."""
+    for url in urls:
+        if url not in _looking and _fresh(url) is None and len(_looking) < MAX_KNOWN:
+            _looking.add(url)
+            running.spawn(_look_up(running, url))
+
+
+async def _look_up(running: Running, url: str) -> None:
+    try:
+        await fetch(running, url)
+    except ValueError:
+        pass  # no relay's url: the page says so anyway
+    finally:
+        _looking.discard(url)
+
+
+def _fresh(url: str) -> RelayInfo | None:
+    since, info = _known.get(url, (0.0, None))
+    lasts = FRESH_SECONDS if info and info.problem is None else RETRY_SECONDS
+    return info if info and time.monotonic() - since < lasts else None
+
+
+def _remember(url: str, info: RelayInfo) -> None:
+    _known.pop(url, None)
+    _known[url] = (time.monotonic(), info)
+    while len(_known) > MAX_KNOWN:
+        del _known[next(iter(_known))]
+
+
+async def _ask(url: str) -> RelayInfo:
+    try:
+        document = await asyncio.wait_for(_get(url.replace("ws", "http", 1)), SECONDS)
+    except asyncio.TimeoutError:
+        return RelayInfo(url=url, problem=f"No answer within {SECONDS:.0f} seconds.")
+    except httpx.HTTPError as exc:
+        return RelayInfo(url=url, problem=f"It cannot be asked: {_in_words(exc)}")
+    except ValueError as exc:
+        return RelayInfo(url=url, problem=str(exc))
+    return _read(url, document)
+
+
+async def _get(url: str) -> Any:
+    # Redirects are not followed: they could lead anywhere, this server's own network too.
+    # And the way is the relay's connection's own, without a proxy.
+    client = httpx.AsyncClient(timeout=SECONDS, headers=_ACCEPT, trust_env=False)
+    async with client:
+        async with client.stream("GET", url) as response:
+            if response.status_code != 200:
+                code = response.status_code
+                raise ValueError(f"It does not describe itself (HTTP {code}).")
+            body = b""
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) > MAX_BYTES:
+                    raise ValueError("Its description is too long to be read.")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("It does not describe itself: that is no JSON.") from None
+
+
+def _in_words(exc: httpx.HTTPError) -> str:
+    return str(exc)[:DESCRIPTION] or type(exc).__name__
+
+
+def _read(url: str, document: Any) -> RelayInfo:
+    """Whatever fits. A field of a wrong type is as good as none."""
+    if not isinstance(document, dict):
+        return RelayInfo(url=url, problem="It does not describe itself: no JSON object.")
+    limits = document.get("limitation")
+    limits = limits if isinstance(limits, dict) else {}
+    nips = document.get("supported_nips")
+    return RelayInfo(
+        url=url,
+        name=_text(document.get("name"), NAME),
+        description=_text(document.get("description"), DESCRIPTION),
+        icon=_link(document.get("icon")),
+        software=_text(document.get("software"), SOFTWARE),
+        version=_text(document.get("version"), SOFTWARE),
+        supported_nips=(
+            [nip for nip in nips[:NIPS] if _number(nip) is not None]
+            if isinstance(nips, list)
+            else []
+        ),
+        limits=RelayLimits(
+            max_message_length=_number(limits.get("max_message_length")),
+            max_subscriptions=_number(limits.get("max_subscriptions")),
+            max_limit=_number(limits.get("max_limit")),
+            auth_required=_switch(limits.get("auth_required")),
+            payment_required=_switch(limits.get("payment_required")),
+            restricted_writes=_switch(limits.get("restricted_writes")),
+        ),
+    )
+
+
+def _text(value: Any, most: int) -> str | None:
+    if not isinstance(value, str):
+        return None
+    # One line: surrogates and control characters are nobody's name.
+    printable = "".join(char if char.isprintable() else " " for char in value[: 2 * most])
+    return " ".join(printable.split())[:most] or None
+
+
+def _link(value: Any) -> str | None:
+    text = _text(value, URL + 1)
+    if text is None or len(text) > URL or " " in text:
+        return None
+    return text if text.startswith(("https://", "http://")) else None
+
+
+def _number(value: Any) -> int | None:
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    return value if plain and 0 <= value < 1 << 53 else None
+
+
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,55 @@
+"""The REST routes of the outbox."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, HTTPException
+
+from .core import running
+from .models import Outbox
+from .models_page import Done, OutboxIds
+from .routes import API, Route, admin
+
+NO_SUCH_EVENT = HTTPException(HTTPStatus.NOT_FOUND, "No such event in the outbox.")
+
+outbox_router = APIRouter(prefix=API, route_class=Route)
+
+
+@outbox_router.get("/outbox", dependencies=admin)
+async def api_get_outbox() -> Outbox:
+    """What waits for a relay, and what no relay wants."""
+    return await running().outbox.view()
+
+
+@outbox_router.post("/outbox/retry", dependencies=admin)
+async def api_retry_all() -> Done:
+    """Try everything again, also what was rejected."""
+    outbox = running().outbox
+    rows = (await outbox.view()).rows
+    readable = [row.id for row in rows if row.state != "unreadable"]
+    return Done(count=sum([await outbox.retry(row_id) for row_id in readable]))
+
+
+@outbox_router.delete("/outbox", dependencies=admin)
+async def api_delete_events(data: OutboxIds) -> Done:
+    """Remove these events for good, those that are there."""
+    outbox = running().outbox
+    return Done(count=sum([await outbox.delete(row_id) for row_id in data.ids]))
+
+
+@outbox_router.post("/outbox/{event_id}/retry", dependencies=admin)
+async def api_retry_event(event_id: str) -> None:
+    """Try an event again, a rejected one too."""
+    outbox = running().outbox
+    try:
+        found = await outbox.retry(event_id)
+    except ValueError:
+        found = False
+    if not found:
+        raise NO_SUCH_EVENT
+
+
+@outbox_router.delete("/outbox/{event_id}", dependencies=admin)
+async def api_delete_event(event_id: str) -> None:
+    """Remove an event for good."""
+    if not await running().outbox.delete(event_id):
+        raise NO_SUCH_EVENT
