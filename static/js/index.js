@@ -1,136 +1,120 @@
-// The admin's page. Talks to the REST routes with the login's cookie, and shows every
-// text of a relay as text.
-
-const API = '/nostrclient/api/v1'
-const REFRESH_MS = 3000
+// The admin's page: the state, what needs attention, and a tab for each kind of work.
 
 window.app = Vue.createApp({
   el: '#vue',
   mixins: [window.windowMixin],
   data() {
     return {
-      loaded: false,
-      problem: '',
-      relays: [],
-      config: {public_ws: false, private_ws: false},
-      endpoints: {public: null, private: null},
-      outbox: {
-        queued: 0,
-        in_doubt: 0,
-        rejected: 0,
-        size: 0,
-        problem: null,
-        rows: []
-      },
-      newUrl: ''
+      store: Nostrclient.store,
+      words: Nostrclient.words,
+      tab: window.location.hash.slice(1)
     }
   },
   computed: {
-    sorted() {
-      return [...this.relays].sort((a, b) => a.url.localeCompare(b.url))
+    // Word, colour and icon for the whole.
+    verdict() {
+      const {problem, state, attention} = this.store
+      if (problem) {
+        return {text: 'No live data', color: 'negative', icon: 'cloud_off'}
+      }
+      if (!state.connected) {
+        return {text: 'Nostr does not work', color: 'negative', icon: 'error'}
+      }
+      if (attention.some(item => item.serious)) {
+        return {
+          text: 'Nostr works in part',
+          color: 'warning',
+          icon: 'warning'
+        }
+      }
+      return {text: 'Nostr works', color: 'positive', icon: 'check_circle'}
     },
-    summary() {
-      const active = this.relays.filter(relay => relay.active)
-      const connected = active.filter(relay => relay.connected)
-      return `${connected.length} of ${active.length} connected`
+    tiles() {
+      const {relays, connected, clients, subscriptions, outbox} =
+        this.store.state
+      const waiting = outbox.queued + outbox.in_doubt
+      const [received, delivered, published] = this.rates
+      const {counted, duration, rate} = this.words
+      return [
+        {
+          name: 'relays',
+          label: 'Relays connected',
+          value: `${connected} of ${relays}`,
+          note: '',
+          tab: 'relays'
+        },
+        {
+          name: 'events',
+          label: 'Events per second',
+          value: `↓ ${rate(received)}  ↑ ${rate(published)}`,
+          note: `${rate(delivered)} given to clients`,
+          tab: 'relays'
+        },
+        {
+          name: 'clients',
+          label: 'Clients',
+          value: this.words.number(clients),
+          note: counted(subscriptions, 'subscription'),
+          tab: 'clients'
+        },
+        {
+          name: 'outbox',
+          label: 'Waiting to be sent',
+          value: this.words.number(waiting),
+          note: waiting
+            ? `the oldest for ${duration.call(this.words, outbox.oldest_age ?? 0)}`
+            : `room for ${outbox.size.toLocaleString('en')}`,
+          tab: 'outbox'
+        }
+      ]
     },
-    outboxInWords() {
-      const {queued, in_doubt: inDoubt, rejected, size, rows} = this.outbox
-      const age = this.outbox.oldest_age
-      const parts = [`${queued} of at most ${size} events wait for a relay`]
-      if (inDoubt) parts.push(`${inDoubt} were sent and not answered`)
-      if (queued || inDoubt) parts.push(`the oldest for ${this.duration(age)}`)
-      if (queued > size) parts.push('no more are taken until some are sent')
-      const unreadable = rows.filter(row => row.state === 'unreadable').length
-      if (unreadable) parts.push(`${unreadable} cannot be read, see the log`)
-      if (rejected) parts.push(`${rejected} were refused by every relay`)
-      return `${parts.join(', ')}.`
+    // Events per second over the last ten: received, delivered, published.
+    rates() {
+      const from = this.store.now - 11
+      const lately = this.store.history.filter(([second]) => second >= from)
+      return [1, 2, 3].map(
+        field => lately.reduce((sum, entry) => sum + entry[field], 0) / 10
+      )
+    },
+    waiting() {
+      const outbox = this.store.state?.outbox
+      return outbox ? outbox.queued + outbox.in_doubt + outbox.rejected : 0
+    }
+  },
+  watch: {
+    tab(tab) {
+      window.history.replaceState(window.history.state, '', `#${tab}`)
+    },
+    // A new owner has to be told how to begin; one who has begun, how it goes.
+    'store.loaded'() {
+      const {relays} = this.store
+      if (!this.tab) this.tab = relays.length ? 'relays' : 'start'
     }
   },
   methods: {
-    async call(method, path, data) {
-      const response = await LNbits.api.request(method, API + path, null, data)
-      return response.data
+    mend({do: verb, target}) {
+      const {relays} = Nostrclient
+      const work = {
+        reconnect: () => relays.reconnect(target),
+        pause: () => relays.pause(target),
+        remove: () => relays.remove(target),
+        retry: () => Nostrclient.outbox.retryAll(),
+        cut: () => Nostrclient.clients.cutOff(target),
+        show: () => this.show(target)
+      }[verb]
+      return work()
     },
-    async act(work) {
-      try {
-        await work()
-      } catch (error) {
-        LNbits.utils.notifyApiError(error)
-      }
-    },
-    addRelay() {
-      return this.act(async () => {
-        this.relays = await this.call('POST', '/relay', {url: this.newUrl})
-        this.newUrl = ''
-      })
-    },
-    switchRelay(relay, name, on) {
-      return this.act(async () => {
-        const data = {url: relay.url, [name]: on}
-        this.relays = await this.call('PUT', '/relay', data)
-      })
-    },
-    removeRelay(relay) {
-      LNbits.utils
-        .confirmDialog(`Remove ${relay.url}?`)
-        .onOk(() => this.act(() => this.reallyRemove(relay)))
-    },
-    async reallyRemove(relay) {
-      await this.call('DELETE', '/relay', {url: relay.url})
-      this.relays = await this.call('GET', '/relays')
-    },
-    saveConfig(name, on) {
-      return this.act(async () => {
-        const data = {...this.config, [name]: on}
-        this.config = await this.call('PUT', '/config', data)
-        await this.loadEndpoints()
-      })
-    },
-    async loadEndpoints() {
-      const server = window.location.origin.replace(/^http/, 'ws')
-      const paths = await this.call('GET', '/endpoints')
-      this.endpoints = {
-        public: paths.public && server + paths.public,
-        private: paths.private && server + paths.private
-      }
-    },
-    async refresh() {
-      if (document.hidden) return
-      try {
-        this.relays = await this.call('GET', '/relays')
-        this.outbox = await this.call('GET', '/outbox')
-        this.problem = ''
-        this.loaded = true
-      } catch (error) {
-        this.problem = String(error.response?.data?.detail ?? error.message)
-      }
-    },
-    duration(seconds) {
-      if (seconds < 120) return `${seconds} seconds`
-      if (seconds < 7200) return `${Math.floor(seconds / 60)} minutes`
-      return `${Math.floor(seconds / 3600)} hours`
-    },
-    stateOf(relay) {
-      const {num_sent_events: sent, num_received_events: received} =
-        relay.status
-      const ping = relay.ping === null ? '' : `, ${relay.ping} ms`
-      return `${relay.connected_string}${ping}, ${sent} sent, ${received} received`
-    },
-    lastError(relay) {
-      return relay.connected ? '' : (relay.status.error_list.at(-1) ?? '')
+    async show(tab) {
+      this.tab = tab
+      await this.$nextTick()
+      this.$refs.tabs.scrollIntoView({block: 'start'})
     }
   },
   created() {
-    this.refresh()
-    this.timer = setInterval(() => this.refresh(), REFRESH_MS)
-    this.act(async () => {
-      this.config = await this.call('GET', '/config')
-      await this.loadEndpoints()
-      this.loaded = true
-    })
+    this.feed = new Nostrclient.Feed(this.store)
+    this.feed.start()
   },
   unmounted() {
-    clearInterval(this.timer)
+    this.feed.stop()
   }
 })

@@ -1,0 +1,122 @@
+// Events per second over the last five minutes.
+
+window.app.component('nostrclient-chart', {
+  template: '#nostrclient-chart',
+  data() {
+    return {store: Nostrclient.store, words: Nostrclient.words}
+  },
+  computed: {
+    series() {
+      const read = name =>
+        getComputedStyle(document.body).getPropertyValue(`--q-${name}`).trim()
+      return [
+        {field: 1, label: 'from relays', color: read('primary')},
+        // Often the same as what came: both have to be seen.
+        {field: 2, label: 'to clients', color: read('positive'), dash: [4, 4]},
+        {field: 3, label: 'published', color: read('warning')}
+      ]
+    },
+    // For those who cannot see it.
+    inWords() {
+      const sums = this.series.map(({field, label}) => {
+        const all = this.store.history.reduce((sum, row) => sum + row[field], 0)
+        return `${this.words.number(all)} ${label}`
+      })
+      return `Events in the last five minutes: ${sums.join(', ')}.`
+    }
+  },
+  created() {
+    this.STEP = 5 // seconds that make one point
+    this.POINTS = 60
+  },
+  mounted() {
+    this.draw()
+    this.stops = [
+      this.$watch('store.now', () => this.update()),
+      this.$watch('$q.dark.isActive', () => this.draw())
+    ]
+  },
+  unmounted() {
+    this.stops.forEach(stop => stop())
+    this.chart?.destroy()
+  },
+  methods: {
+    points() {
+      const {STEP, POINTS} = this
+      // The running step is not full yet: it would always look like a fall.
+      const last = Math.floor(this.store.now / STEP)
+      const points = this.series.map(() => Array(POINTS).fill(0))
+      for (const row of this.store.history) {
+        const at = Math.floor(row[0] / STEP) - last + POINTS
+        if (at < 0 || at >= POINTS) continue
+        this.series.forEach(({field}, index) => {
+          points[index][at] += row[field] / STEP
+        })
+      }
+      return points
+    },
+    update() {
+      if (Math.floor(this.store.now / this.STEP) === this.drawn) return
+      this.drawn = Math.floor(this.store.now / this.STEP)
+      this.points().forEach((data, index) => {
+        this.chart.data.datasets[index].data = data
+      })
+      this.chart.update('none')
+    },
+    draw() {
+      this.chart?.destroy()
+      const color = getComputedStyle(this.$el).color
+      const faint = 'rgba(128, 128, 128, 0.25)'
+      const points = this.points()
+      this.chart = Vue.markRaw(
+        new Chart(this.$refs.canvas, {
+          type: 'line',
+          data: {
+            labels: Array.from({length: this.POINTS}, (_, at) =>
+              this.words.duration((this.POINTS - at) * this.STEP)
+            ),
+            datasets: this.series.map(({label, color, dash}, index) => ({
+              label,
+              order: this.series.length - index, // the last one on top
+              borderDash: dash,
+              data: points[index],
+              borderColor: color,
+              backgroundColor: color,
+              borderWidth: 2,
+              pointRadius: 0,
+              tension: 0.2
+            }))
+          },
+          options: {
+            animation: false,
+            maintainAspectRatio: false,
+            interaction: {mode: 'index', intersect: false},
+            scales: {
+              x: {display: false},
+              y: {
+                beginAtZero: true,
+                suggestedMax: 1,
+                border: {display: false},
+                grid: {color: faint},
+                ticks: {color, maxTicksLimit: 4, precision: 0}
+              }
+            },
+            plugins: {
+              legend: {
+                position: 'bottom',
+                labels: {color, boxWidth: 10, boxHeight: 2, padding: 8}
+              },
+              tooltip: {
+                callbacks: {
+                  title: ([item]) => `${item.label} ago`,
+                  label: ({dataset, raw}) =>
+                    `${this.words.rate(raw)} a second ${dataset.label}`
+                }
+              }
+            }
+          }
+        })
+      )
+    }
+  }
+})

@@ -1,0 +1,144 @@
+// What waits for a relay, and what no relay wants.
+
+Nostrclient.outbox = {
+  async retryAll() {
+    await Nostrclient.act(async () => {
+      const {count} = await Nostrclient.call('POST', '/outbox/retry')
+      const events = Nostrclient.words.counted(count, 'event')
+      Quasar.Notify.create({message: `Trying ${events} again.`})
+    })
+  }
+}
+
+window.app.component('nostrclient-outbox', {
+  template: '#nostrclient-outbox',
+  data() {
+    return {
+      store: Nostrclient.store,
+      words: Nostrclient.words,
+      outbox: null,
+      size: null, // as the owner writes it
+      saved: null,
+      busy: false
+    }
+  },
+  computed: {
+    // What makes a new look worth it.
+    counts() {
+      const outbox = this.store.state?.outbox
+      if (!outbox) return ''
+      const {queued, in_doubt: inDoubt, rejected, delivered, problem} = outbox
+      return [queued, inDoubt, rejected, delivered, problem].join(' ')
+    },
+    groups() {
+      const of = (...states) =>
+        this.outbox.rows.filter(row => states.includes(row.state))
+      return [
+        {
+          name: 'waiting',
+          title: 'Waiting for a relay',
+          note: 'Sent as soon as a relay takes them, in the order they were published.',
+          rows: of('queued', 'in doubt'),
+          retry: true,
+          loss: 'They were promised to be sent. Deleted, they are lost.'
+        },
+        {
+          name: 'rejected',
+          title: 'Refused by every relay',
+          note: 'Kept here for you to see; not tried again by themselves.',
+          rows: of('rejected'),
+          retry: true,
+          loss: 'No relay has them. Deleted, they are lost.'
+        },
+        {
+          name: 'unreadable',
+          title: 'Unreadable',
+          note: 'Rows of the database that are no events. The log says more.',
+          rows: of('unreadable'),
+          retry: false,
+          loss: 'They are no events that could be sent.'
+        }
+      ].filter(group => group.rows.length)
+    },
+    summary() {
+      const {delivered, dropped} = this.outbox
+      const {counted} = this.words
+      const parts = [
+        `${counted(delivered, 'event')} sent from here since the start`
+      ]
+      if (dropped.expired) parts.push(`${dropped.expired} expired`)
+      if (dropped.withdrawn) parts.push(`${dropped.withdrawn} withdrawn`)
+      if (dropped.superseded) {
+        parts.push(`${dropped.superseded} replaced by a newer version`)
+      }
+      return `${parts.join(', ')}.`
+    },
+    sizeIsGood() {
+      const size = Number(this.size)
+      return Number.isInteger(size) && size >= 0 && size <= 10_000
+    }
+  },
+  watch: {
+    counts: {
+      handler() {
+        this.load()
+      },
+      immediate: true
+    }
+  },
+  async created() {
+    await Nostrclient.act(async () => {
+      const {outbox_size: size} = await Nostrclient.call('GET', '/config')
+      this.size = this.saved = size
+    })
+  },
+  methods: {
+    async load() {
+      try {
+        this.outbox = await Nostrclient.call('GET', '/outbox')
+      } catch {
+        // The page says already that there is no data.
+      }
+    },
+    async act(work) {
+      this.busy = true
+      await Nostrclient.act(work)
+      await this.load()
+      this.busy = false
+    },
+    retry(row) {
+      return this.act(() => Nostrclient.call('POST', `/outbox/${row.id}/retry`))
+    },
+    async retryAll() {
+      this.busy = true
+      await Nostrclient.outbox.retryAll()
+      await this.load()
+      this.busy = false
+    },
+    remove(group, rows) {
+      const events = this.words.counted(rows.length, 'event')
+      const ids = rows.map(row => row.id)
+      LNbits.utils
+        .confirmDialog(`Delete ${events} for good? ${group.loss}`)
+        .onOk(() =>
+          this.act(() => Nostrclient.call('DELETE', '/outbox', {ids}))
+        )
+    },
+    async saveSize() {
+      if (!this.sizeIsGood) return
+      await this.act(async () => {
+        const size = Number(this.size)
+        await Nostrclient.call('PUT', '/config', {outbox_size: size})
+        this.saved = size
+      })
+    },
+    title(row) {
+      return row.kind === null ? 'No event' : `Kind ${row.kind}`
+    },
+    reasons(row) {
+      return Object.entries(row.reasons).map(([url, text]) =>
+        url ? `${url}: ${text}` : text
+      )
+    }
+  }
+})

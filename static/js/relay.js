@@ -1,0 +1,115 @@
+// The parts of one relay's row, and its dialog of errors and notices.
+
+window.app.component('nostrclient-relay-name', {
+  template: '#nostrclient-relay-name',
+  props: {relay: {type: Object, required: true}},
+  data() {
+    return {store: Nostrclient.store, words: Nostrclient.words, noIcon: false}
+  },
+  computed: {
+    standing() {
+      return Nostrclient.relays.standing(this.relay, this.store.now)
+    },
+    // A connection that stands has left its errors behind.
+    error() {
+      const {state, last_error: error} = this.relay
+      return state === 'connected' ? null : error
+    }
+  },
+  watch: {
+    'relay.icon'() {
+      this.noIcon = false
+    }
+  }
+})
+
+window.app.component('nostrclient-relay-switch', {
+  template: '#nostrclient-relay-switch',
+  props: {
+    relay: {type: Object, required: true},
+    name: {type: String, required: true},
+    label: {type: String, required: true},
+    named: {type: Boolean, default: false} // the label beside it
+  },
+  data() {
+    return {busy: false}
+  },
+  methods: {
+    async put(on) {
+      this.busy = true
+      await Nostrclient.relays.put(this.relay.url, this.name, on)
+      this.busy = false
+    }
+  }
+})
+
+window.app.component('nostrclient-relay-menu', {
+  template: '#nostrclient-relay-menu',
+  props: {relay: {type: Object, required: true}},
+  emits: ['log'],
+  computed: {
+    isUsed() {
+      return !['inactive', 'invalid', 'paused'].includes(this.relay.state)
+    }
+  },
+  methods: {
+    act(verb) {
+      return Nostrclient.relays[verb](this.relay.url)
+    }
+  }
+})
+
+window.app.component('nostrclient-relay-log', {
+  template: '#nostrclient-relay-log',
+  props: {url: {type: String, default: null}},
+  emits: ['close'],
+  data() {
+    return {
+      words: Nostrclient.words,
+      store: Nostrclient.store,
+      log: {errors: [], notices: []},
+      loading: false
+    }
+  },
+  computed: {
+    relay() {
+      return this.store.relays.find(relay => relay.url === this.url)
+    },
+    // While it is open, what is new comes in.
+    count() {
+      return this.relay && `${this.relay.errors} ${this.relay.notices}`
+    },
+    sections() {
+      const {errors, notices} = this.log
+      return [
+        {title: 'Errors', entries: errors, none: 'No error.'},
+        {title: 'Notices of the relay', entries: notices, none: 'No notice.'}
+      ]
+    }
+  },
+  watch: {
+    url() {
+      this.log = {errors: [], notices: []}
+      this.load()
+    },
+    count() {
+      this.load()
+    }
+  },
+  methods: {
+    async load() {
+      const url = this.url
+      if (!url) return
+      this.loading = true
+      await Nostrclient.act(async () => {
+        const path = `/relay/log?url=${encodeURIComponent(url)}`
+        const log = await Nostrclient.call('GET', path)
+        if (this.url === url) this.log = log
+      })
+      this.loading = false
+    },
+    when({time}) {
+      return `${this.words.duration(this.store.now - time)} ago`
+    }
+  }
+})

@@ -1,0 +1,141 @@
+// The relays: how each one does, and what the owner does with it.
+
+Nostrclient.relays = {
+  PAUSE_SECONDS: 3600,
+
+  // Word, colour and icon for where a relay stands.
+  standing(relay, now) {
+    const {duration} = Nostrclient.words
+    const span = seconds => duration.call(Nostrclient.words, seconds)
+    switch (relay.state) {
+      case 'connected':
+        return {
+          color: relay.auth_refused ? 'warning' : 'positive',
+          icon: 'check_circle',
+          text: `connected for ${span(now - relay.connected_since)}`
+        }
+      case 'waiting':
+        return {
+          color: 'negative',
+          icon: relay.refused ? 'block' : 'error',
+          text: `${relay.refused ? 'refused' : 'not connected'}, next attempt in ${span(relay.next_attempt - now)}`
+        }
+      case 'paused':
+        return {
+          color: 'grey',
+          icon: 'pause_circle',
+          text: `paused for ${span(relay.paused_until - now)}`
+        }
+      case 'inactive':
+        return {
+          color: 'grey',
+          icon: 'power_settings_new',
+          text: 'switched off'
+        }
+      case 'invalid':
+        return {color: 'negative', icon: 'error', text: 'not used'}
+      default:
+        return {color: 'warning', icon: 'pending', text: 'connecting'}
+    }
+  },
+
+  async put(url, name, on) {
+    await Nostrclient.act(() =>
+      Nostrclient.call('PUT', '/relay', {url, [name]: on})
+    )
+  },
+
+  async reconnect(url) {
+    await Nostrclient.act(() =>
+      Nostrclient.call('POST', '/relay/reconnect', {url})
+    )
+  },
+
+  async pause(url) {
+    const seconds = this.PAUSE_SECONDS
+    await Nostrclient.act(() =>
+      Nostrclient.call('POST', '/relay/pause', {url, seconds})
+    )
+  },
+
+  remove(url) {
+    LNbits.utils
+      .confirmDialog(
+        `Remove ${url}? Nothing is sent to it or found on it then.`
+      )
+      .onOk(() =>
+        Nostrclient.act(() => Nostrclient.call('DELETE', '/relay', {url}))
+      )
+  }
+}
+
+window.app.component('nostrclient-relays', {
+  template: '#nostrclient-relays',
+  data() {
+    const SWITCHES = [
+      {name: 'read', label: 'Read', title: 'Subscriptions go to it'},
+      {name: 'write', label: 'Write', title: 'Events are published to it'},
+      {name: 'active', label: 'Use', title: 'It is connected to at all'}
+    ]
+    const number = (name, label, title) => ({
+      name,
+      label,
+      title,
+      field: name,
+      align: 'right',
+      sortable: true
+    })
+    return {
+      store: Nostrclient.store,
+      words: Nostrclient.words,
+      switches: SWITCHES,
+      search: '',
+      adding: false,
+      logUrl: null,
+      // Sorted by what does not change by itself, so that rows stay in place.
+      pagination: {sortBy: 'url', rowsPerPage: 0},
+      columns: [
+        {
+          name: 'url',
+          label: 'Relay',
+          field: 'url',
+          align: 'left',
+          sortable: true
+        },
+        number('ping', 'Latency', 'Round trip of the last ping'),
+        number('sent', 'Sent', 'Events sent to it'),
+        number('received', 'Received', 'Events it sent, copies included'),
+        number('duplicates', 'Copies', 'Events that had come before'),
+        number('forged', 'Forged', 'Events with a wrong signature, dropped'),
+        number('rejected', 'Rejected', 'Events it refused'),
+        ...SWITCHES.map(({name, label, title}) => ({
+          name,
+          label,
+          title,
+          align: 'left'
+        })),
+        {name: 'actions', label: '', align: 'right'}
+      ]
+    }
+  },
+  computed: {
+    shown() {
+      const words = this.search.toLowerCase().split(/\s+/).filter(Boolean)
+      return this.store.relays.filter(relay => {
+        const {text} = Nostrclient.relays.standing(relay, this.store.now)
+        const all = `${relay.url} ${relay.name ?? ''} ${text}`.toLowerCase()
+        return words.every(word => all.includes(word))
+      })
+    },
+    numbers() {
+      return this.columns.filter(({align}) => align === 'right').slice(0, -1)
+    }
+  },
+  methods: {
+    valueOf(relay, name) {
+      const value = relay[name]
+      if (name === 'ping') return value === null ? '–' : `${value} ms`
+      return this.words.number(value)
+    }
+  }
+})
