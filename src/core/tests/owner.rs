@@ -1,4 +1,4 @@
-//! What the owner sees of relays, and what he does with them.
+//! What the owner sees of relays and clients, and what he does with them.
 
 use super::*;
 use crate::time::unix_seconds;
@@ -177,4 +177,83 @@ async fn since_when_a_relay_is_away_and_whether_it_refuses() {
     assert!(lost > start);
     seconds(100).await;
     assert_eq!(away(), lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_counted_where_it_belongs() {
+    let pool = Pool::new(2);
+    let (client, inside) = (pool.client(), pool.inside(&[URL]));
+    for reader in [&client, &inside] {
+        reader.feed(r#"["REQ","a",{"kinds":[1]}]"#);
+    }
+    client.feed(r#"["REQ","b",{"kinds":[2]}]"#);
+    seconds(1).await;
+    client.feed(&json!(["EVENT", event("published")]).to_string());
+    let mut forged = event("forged");
+    forged["content"] = json!("another");
+    client.feed(&json!(["EVENT", forged]).to_string());
+    seconds(1).await;
+    let stats = &pool.shared.stats;
+    // Both relays are sent it; both subscriptions are given it once, however many send it back.
+    assert_eq!((stats.published.get(), stats.sent.get()), (1, 2));
+    assert_eq!((stats.delivered.get(), inside.view().delivered), (2, 1));
+    let received = stats.received.get();
+    assert!(received > 0);
+    let view = client.view();
+    assert_eq!((view.inside, inside.view().inside), (false, true));
+    assert_eq!((view.subscriptions, view.published, view.delivered), (2, 1, 1));
+    let waiting = drain(&client);
+    assert_eq!(view.waiting, waiting.len());
+    assert!(view.waiting_bytes > waiting.iter().map(|message| message.to_string().len()).sum());
+    let view = client.view();
+    assert_eq!((view.waiting, view.waiting_bytes, view.delivered), (0, 0, 1));
+    client.feed(r#"["CLOSE","b"]"#);
+    // A removed relay takes nothing along.
+    lock(&pool.shared.relays).clear();
+    seconds(1).await;
+    assert_eq!(client.view().subscriptions, 1);
+    assert_eq!((stats.received.get(), stats.sent.get()), (received, 2));
+    let history = stats.history();
+    let sum = |count: fn(&crate::history::Counts) -> u64| {
+        history.iter().map(|(_, counts)| count(counts)).sum::<u64>()
+    };
+    let sums = (sum(|all| all.received), sum(|all| all.delivered), sum(|all| all.published));
+    assert_eq!(sums, (received, 2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_cut_off_is_gone_and_what_it_said_counts() {
+    let pool = Pool::new(1);
+    let (client, other) = (pool.client(), pool.client());
+    client.feed(r#"["REQ","a",{"kinds":[1]}]"#);
+    seconds(1).await;
+    let last = event("last words");
+    client.feed(&json!(["EVENT", last]).to_string());
+    client.cut_off("by the owner");
+    client.cut_off("once more");
+    client.feed(&json!(["EVENT", event("too late")]).to_string());
+    seconds(5).await;
+    assert_eq!(client.closed(), Some((1008, "by the owner")));
+    assert_eq!(other.closed(), None);
+    assert_eq!(*lock(&pool.relays[0].store), [last]);
+    let stats = &pool.shared.stats;
+    assert_eq!((stats.clients.get(), stats.subscriptions.get()), (1, 0));
+    assert_eq!(client.view().subscriptions, 0);
+    let delivered = client.view().delivered;
+    pool.relays[0].publish(&event("for nobody"));
+    seconds(1).await;
+    assert_eq!(client.view().delivered, delivered);
+    // It has its place until its socket is gone.
+    assert_eq!(pool.shared.connected[0].load(SeqCst), 2);
+    drop(client);
+    assert_eq!(pool.shared.connected[0].load(SeqCst), 1);
+
+    // Mail that nobody fetches, and a reason of any length.
+    let reason = "é".repeat(80);
+    other.feed(r#"["REQ","a",{"kinds":[1]}]"#);
+    seconds(1).await;
+    other.cut_off(&reason);
+    seconds(1).await;
+    assert_eq!(other.closed(), Some((1008, &reason[..100])));
+    assert_eq!(stats.clients.get(), 0);
 }
