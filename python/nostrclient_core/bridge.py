@@ -101,11 +101,6 @@ class Bridge:
         self._connections.pop(client.token, None)
         client.disconnect()
 
-    def connections(self) -> list[Connection]:
-        """The clients at the other end of a WebSocket, in the order they came."""
-        everybody = list(self._connections.values())
-        return [woken for woken in everybody if isinstance(woken, Connection)]
-
     def forget(self, connection: Connection) -> None:
         """Called by `Connection.close`."""
         self._connections.pop(connection.client.token, None)
