@@ -53,6 +53,9 @@ LOOPBACK = ("127.0.0.1", "localhost")
 # a template do not have.
 LNBITS_OWN = [r"^console: .* status of 404 .* \S+/nostrclient/static/routes\.json$"]
 
+# Of LNbits: it runs along the upper edge for a second after each request.
+LOADING_BAR = ".q-loading-bar { visibility: hidden }"
+
 MOUNTED = "() => Boolean(document.querySelector('#vue')?.__vue_app__)"
 
 # The theme is there, and LNbits' drawer is what it is on a screen of this width: beside
@@ -208,12 +211,14 @@ class Visit:
         await self.page.wait_for_function(SETTLED, arg=[screen.width, dark])
 
     async def screenshot(self, name: str, whole: bool = False) -> Path:
-        """What the window shows now, or the whole page. Returns the file, which is in
-        `target/screenshots/`."""
+        """What the window shows now, or the whole page, but the bar that says that it
+        loads. Returns the file, which is in `target/screenshots/`."""
         theme = "dark" if self.dark else "light"
         name = f"{name}-{theme}-{self.screen.name}.png"
         path = SCREENSHOTS / self.site.version / name
-        await self.page.screenshot(path=path, animations="disabled", full_page=whole)
+        await self.page.screenshot(
+            path=path, full_page=whole, animations="disabled", style=LOADING_BAR
+        )
         return path
 
     # What goes wrong.
