@@ -36,7 +36,7 @@ FILES = [
     "migrations.py",
 ]
 FOLDERS = ["docs", "python/nostrclient_ext", "static", "templates"]
-SUFFIXES = {".css", ".html", ".js", ".md", ".png", ".py", ".svg"}
+SUFFIXES = {".css", ".html", ".js", ".md", ".png", ".py", ".svg", ".webp"}
 
 # A wheel's file name: version, then a tag for each system it runs on.
 WHEEL = re.compile(r"nostrclient_core-([^-]+)-cp310-abi3-([^-]+)\.whl")

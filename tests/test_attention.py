@@ -93,11 +93,11 @@ def test_a_relay_that_is_away() -> None:
 
     assert attention(relay(), away(4)) == [], "it may just be coming back"
     item = only(attention(relay(), away(130)))
-    expected = "wss://b is not reached for 2 minutes: no connection: Connection refused."
+    expected = "wss://b has been away for 2 minutes: no connection: Connection refused."
     assert item.text == expected and not item.serious
     assert what(item) == [("reconnect", "wss://b"), ("pause", "wss://b")]
     item = only(attention(relay(), away(130, refused=True)))
-    assert "turns us away for 2 minutes" in item.text
+    assert "has turned us away for 2 minutes" in item.text
     assert ("remove", "wss://b") in what(item)
     first, second = attention(away(130))
     assert first.serious and what(first) == [("reconnect", "")]
@@ -144,6 +144,7 @@ def test_the_outbox() -> None:
     assert attention(relay(), at=state(queued=1, oldest_age=5)) == []
     item = only(attention(relay(), at=state(rejected=2)))
     assert item.text == "2 events were refused by every relay and not sent."
+    assert item.serious
     item = only(attention(relay(), at=state(problem="The database is away.")))
     assert item.serious and item.text == "The database is away."
 

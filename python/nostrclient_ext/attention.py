@@ -115,7 +115,7 @@ def _outbox(state: State) -> Iterator[Attention]:
         )
         yield Attention(
             id="rejected",
-            serious=False,
+            serious=True,
             text=f"{what} refused by every relay and not sent.",
             actions=[LOOK_AT_OUTBOX],
         )
@@ -148,9 +148,9 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
     if _is_down(relay, now):
         since = duration(now - (relay.disconnected_since or now))
         if relay.refused:
-            return item(f"turns us away for {since}: {last}.", reconnect, pause, remove)
+            return item(f"has turned us away for {since}: {last}.", reconnect, pause, remove)
         why = f": {last}" if last else ""
-        return item(f"is not reached for {since}{why}.", reconnect, pause)
+        return item(f"has been away for {since}{why}.", reconnect, pause)
     if not relay.connected:
         return None
     if relay.auth_refused:

@@ -103,7 +103,7 @@ def _line(relay: Relay) -> RelayLine:
         connected_since=relay.connected_since,
         disconnected_since=relay.disconnected_since,
         paused_until=relay.paused_until,
-        ping=relay.ping,
+        ping=relay.ping if relay.connected else None,
         sent=status.num_sent_events,
         received=status.num_received_events,
         duplicates=status.duplicates,

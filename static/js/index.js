@@ -29,6 +29,15 @@ window.app = Vue.createApp({
       }
       return {text: 'Nostr works', color: 'positive', icon: 'check_circle'}
     },
+    inShort() {
+      const {problem, attention} = this.store
+      const {length} = attention
+      if (problem) return 'What follows is what was known before.'
+      if (!length) return ''
+      return length === 1
+        ? 'One thing needs your attention.'
+        : `${length} things need your attention.`
+    },
     tiles() {
       const {relays, connected, clients, subscriptions, outbox} =
         this.store.state
