@@ -278,8 +278,10 @@ async def test_without_a_websocket_it_asks(visit: Visit, site: Site) -> None:
     await expect(note).to_be_visible(timeout=20_000)
     page = OwnerPage(visit)
     await expect(page.headline).to_have_text("Nostr works")
+    await visit.hide()
+    await visit.hide(False)
     await site.remove(relay.url)
-    await expect(page.relay(relay.url)).to_have_count(0)
+    await expect(page.relay(relay.url)).to_have_count(0, timeout=20_000)
 
 
 @ONLY_OURS

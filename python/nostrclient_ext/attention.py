@@ -148,7 +148,9 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
     if _is_down(relay, now):
         since = duration(now - (relay.disconnected_since or now))
         if relay.refused:
-            return item(f"has turned us away for {since}: {last}.", reconnect, pause, remove)
+            return item(
+                f"has turned us away for {since}: {last}.", reconnect, pause, remove
+            )
         why = f": {last}" if last else ""
         return item(f"has been away for {since}{why}.", reconnect, pause)
     if not relay.connected:

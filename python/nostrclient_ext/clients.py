@@ -6,7 +6,6 @@
 
 import heapq
 import itertools
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .core import inside_clients
@@ -16,9 +15,9 @@ from .process import shared
 if TYPE_CHECKING:
     from fastapi import WebSocket
 
-    from nostrclient_core import Client
+    from nostrclient_core import Client, ClientStatus
 
-MOST = 200  # shown
+MOST = 200  # WebSockets shown
 SLOW_MESSAGES = 4_096  # that wait for a client, of the 32,768 at which it is cut off
 SLOW_BYTES = 2 << 20  # the same, of 16 MiB
 ADDRESS = 64  # characters kept
@@ -56,9 +55,14 @@ def left(guest_id: str) -> None:
 
 def clients() -> Clients:
     """Those that are connected; if there are many, those with most to do."""
-    everybody = list(_everybody())
-    shown = heapq.nlargest(MOST, everybody, key=_weight)
-    return Clients(total=len(everybody), clients=shown)
+    everybody = [
+        (guest_id, guest, guest.client.status()) for guest_id, guest in _guests.items()
+    ]
+    busiest = heapq.nlargest(MOST, everybody, key=lambda one: _weight(one[2]))
+    inside = [_inside(*one) for one in enumerate(inside_clients())]
+    shown = [_guest(*one) for one in busiest] + [one for one in inside if one is not None]
+    total = len(shown) + len(everybody) - len(busiest)
+    return Clients(total=total, clients=shown)
 
 
 def cut_off(client_id: str) -> bool:
@@ -70,46 +74,48 @@ def cut_off(client_id: str) -> bool:
     return True
 
 
-def _everybody() -> Iterator[ConnectedClient]:
-    for client_id, guest in list(_guests.items()):
-        yield _shown(
-            client_id,
-            guest.client,
-            kind=guest.kind,
-            address=guest.address,
-            forwarded_for=guest.forwarded_for,
-            agent=guest.agent,
-        )
-    for number, inside in enumerate(inside_clients()):
-        client = inside.core_client
-        if client is not None:
-            name = f"extension-{number}"
-            yield _shown(name, client, kind="extension", agent=_uses(inside))
-
-
-def _shown(
-    client_id: str,
-    client: "Client",
-    *,
-    kind: str,
-    address: str | None = None,
-    forwarded_for: str | None = None,
-    agent: str | None = None,
-) -> ConnectedClient:
-    status = client.status()
+def _guest(guest_id: str, guest: Guest, status: "ClientStatus") -> ConnectedClient:
     return ConnectedClient(
-        id=client_id,
-        kind=kind,
-        address=address,
-        forwarded_for=forwarded_for,
-        agent=agent,
-        connected_since=status["connected_since"],
-        subscriptions=status["subscriptions"],
-        published=status["published"],
-        delivered=status["delivered"],
-        waiting=status["waiting"],
-        slow=status["waiting"] > SLOW_MESSAGES or status["waiting_bytes"] > SLOW_BYTES,
+        id=guest_id,
+        kind=guest.kind,
+        address=guest.address,
+        forwarded_for=guest.forwarded_for,
+        agent=guest.agent,
+        **_numbers_of(status),
     )
+
+
+def _inside(number: int, inside: Any) -> ConnectedClient | None:
+    if inside.core_client is None:
+        return None
+    return ConnectedClient(
+        id=f"extension-{number}",
+        kind="extension",
+        address=None,
+        forwarded_for=None,
+        agent=_uses(inside),
+        **_numbers_of(inside.core_client.status()),
+    )
+
+
+def _numbers_of(status: "ClientStatus") -> dict[str, Any]:
+    return {
+        "connected_since": status["connected_since"],
+        "subscriptions": status["subscriptions"],
+        "published": status["published"],
+        "delivered": status["delivered"],
+        "waiting": status["waiting"],
+        "slow": _is_slow(status),
+    }
+
+
+def _is_slow(status: "ClientStatus") -> bool:
+    return status["waiting"] > SLOW_MESSAGES or status["waiting_bytes"] > SLOW_BYTES
+
+
+def _weight(status: "ClientStatus") -> tuple[bool, int, int]:
+    events = status["published"] + status["delivered"]
+    return _is_slow(status), status["subscriptions"], events
 
 
 def _uses(inside: Any) -> str:
@@ -118,10 +124,6 @@ def _uses(inside: Any) -> str:
         return "what all extensions share"
     relays = ", ".join(inside.relays) or "no relay yet"
     return f"an extension with relays of its own: {relays}"[:AGENT]
-
-
-def _weight(client: ConnectedClient) -> tuple[bool, int, int]:
-    return client.slow, client.subscriptions, client.published + client.delivered
 
 
 def _header(websocket: "WebSocket", name: str, most: int) -> str | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nostrclient_core import Stats
 
 FRESH_SECONDS = 0.9
+DATABASE_SECONDS = 2.0  # then the page does without it
 
 _looking = asyncio.Lock()
 _last: tuple[float, Running, Overview] | None = None
@@ -75,11 +76,11 @@ async def _relays(running: Running) -> tuple[list[Relay], str | None]:
     """All relays, and what is wrong with their table: the core knows what it does all the
     same."""
     try:
-        found = await relays.list_relays(running)
+        found = await asyncio.wait_for(relays.list_relays(running), DATABASE_SECONDS)
     except running.library.CoreStopped:
         raise
     except Exception as exc:
-        logger.debug(f"nostrclient: the page does without the database: {exc}")
+        logger.debug(f"nostrclient: the page does without the database: {exc!r}")
         return relays.list_without_rows(running), "The relays' table cannot be read."
     connected = [relay.url for relay in found if relay.connected and relay.url]
     relay_info.look_up(running, connected)

@@ -31,12 +31,13 @@ window.app.component('nostrclient-endpoints', {
         }
       ]
     },
+    // What is to be saved: another admin may have changed the rest.
+    changes() {
+      const differs = ([name, value]) => value !== this.saved[name]
+      return Object.fromEntries(Object.entries(this.wanted).filter(differs))
+    },
     changed() {
-      const {saved, wanted} = this
-      return (
-        !!saved &&
-        Object.keys(wanted).some(name => wanted[name] !== saved[name])
-      )
+      return Object.keys(this.changes).length > 0
     },
     base() {
       return this.endpoints.address || Nostrclient.wsBase()
@@ -85,7 +86,7 @@ window.app.component('nostrclient-endpoints', {
       this.saving = true
       this.problem = ''
       try {
-        this.take(await Nostrclient.call('PUT', '/config', this.wanted))
+        this.take(await Nostrclient.call('PUT', '/config', this.changes))
         this.endpoints = await Nostrclient.call('GET', '/endpoints')
         Quasar.Notify.create({message: 'Saved.', color: 'positive'})
       } catch (error) {

@@ -43,7 +43,7 @@ window.app = Vue.createApp({
         this.store.state
       const waiting = outbox.queued + outbox.in_doubt
       const [received, delivered, published] = this.rates
-      const {counted, duration, rate} = this.words
+      const {counted, duration, number, rate} = this.words
       return [
         {
           name: 'relays',
@@ -62,16 +62,16 @@ window.app = Vue.createApp({
         {
           name: 'clients',
           label: 'Clients',
-          value: this.words.number(clients),
+          value: number(clients),
           note: counted(subscriptions, 'subscription'),
           tab: 'clients'
         },
         {
           name: 'outbox',
           label: 'Waiting to be sent',
-          value: this.words.number(waiting),
+          value: number(waiting),
           note: waiting
-            ? `the oldest for ${duration.call(this.words, outbox.oldest_age ?? 0)}`
+            ? `the oldest for ${duration(outbox.oldest_age ?? 0)}`
             : `room for ${outbox.size.toLocaleString('en')}`,
           tab: 'outbox'
         }

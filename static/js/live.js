@@ -43,6 +43,7 @@ Nostrclient.reason = error => {
     return 'You are logged out. Log in and open the page again.'
   const detail = data?.detail
   if (typeof detail === 'string') return detail
+  if (detail?.[0]?.msg) return detail.map(({msg}) => msg).join(', ')
   return status
     ? `The server answers with an error (${status}).`
     : 'This server cannot be reached.'
@@ -82,6 +83,8 @@ Nostrclient.Feed = class {
   stop() {
     for (const timer of this.timers) clearTimeout(timer)
     this.timers.clear()
+    this.store.polling = false
+    this.failures = 0
     const socket = this.socket
     this.socket = null
     socket?.close()
@@ -94,6 +97,11 @@ Nostrclient.Feed = class {
     }, delay)
     this.timers.add(timer)
     return timer
+  }
+
+  cancel(timer) {
+    clearTimeout(timer)
+    this.timers.delete(timer)
   }
 
   // Times on the page go on between two messages.
@@ -117,7 +125,7 @@ Nostrclient.Feed = class {
     this.socket = socket
     let silence
     const heard = () => {
-      clearTimeout(silence)
+      this.cancel(silence)
       silence = this.later(Nostrclient.Feed.SILENCE_MS, () => socket.close())
     }
     heard()
@@ -130,7 +138,7 @@ Nostrclient.Feed = class {
       this.take(JSON.parse(data))
     }
     socket.onclose = () => {
-      clearTimeout(silence)
+      this.cancel(silence)
       if (this.socket !== socket) return
       this.socket = null
       this.failures += 1

@@ -6,25 +6,24 @@ Nostrclient.relays = {
   // Word, colour and icon for where a relay stands.
   standing(relay, now) {
     const {duration} = Nostrclient.words
-    const span = seconds => duration.call(Nostrclient.words, seconds)
     switch (relay.state) {
       case 'connected':
         return {
           color: relay.auth_refused ? 'warning' : 'positive',
           icon: 'check_circle',
-          text: `connected for ${span(now - relay.connected_since)}`
+          text: `connected for ${duration(now - relay.connected_since)}`
         }
       case 'waiting':
         return {
           color: 'negative',
           icon: relay.refused ? 'block' : 'error',
-          text: `${relay.refused ? 'refused' : 'not connected'}, next attempt in ${span(relay.next_attempt - now)}`
+          text: `${relay.refused ? 'refused' : 'not connected'}, next attempt in ${duration(relay.next_attempt - now)}`
         }
       case 'paused':
         return {
           color: 'grey',
           icon: 'pause_circle',
-          text: `paused for ${span(relay.paused_until - now)}`
+          text: `paused for ${duration(relay.paused_until - now)}`
         }
       case 'inactive':
         return {
@@ -40,9 +39,13 @@ Nostrclient.relays = {
   },
 
   async put(url, name, on) {
-    await Nostrclient.act(() =>
-      Nostrclient.call('PUT', '/relay', {url, [name]: on})
-    )
+    await Nostrclient.act(async () => {
+      const all = await Nostrclient.call('PUT', '/relay', {url, [name]: on})
+      // At once, not with the next news.
+      const {active, read, write} = all.find(relay => relay.url === url)
+      const relay = Nostrclient.store.relays.find(relay => relay.url === url)
+      if (relay) Object.assign(relay, {active, read, write})
+    })
   },
 
   async reconnect(url) {
