@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -12,12 +13,14 @@ from endpoint import Endpoint
 from events import Author
 from live_page import LivePage, new_ticket
 from scripted_relay import ScriptedRelay
+from websockets.asyncio.client import connect
 from wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
 
 POLICY = 1008  # close code
 GOING_AWAY = 1001  # close code
+TRY_AGAIN_LATER = 1013  # close code
 
 SAMPLE = re.compile(r'(\w+)(?:\{(\w+)="((?:[^"\\]|\\.)*)"\})? (\S+)')
 
@@ -100,6 +103,29 @@ async def test_only_an_admins_ticket_opens_it(endpoint: Endpoint) -> None:
     async with LivePage(endpoint, ticket) as page:
         assert await page.until_closed() == POLICY, "it is good once"
     assert ticket not in endpoint.lnbits.log()
+
+
+async def test_strangers_take_no_admins_place(endpoint: Endpoint) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(40):
+            await stack.enter_async_context(
+                connect(f"{endpoint.ws_base}/live", proxy=None)
+            )
+        async with LivePage(endpoint) as page:
+            await page.until(lambda now: "state" in now, "first look")
+
+
+async def test_pages_in_excess_are_told_to_come_later(endpoint: Endpoint) -> None:
+    async with AsyncExitStack() as stack:
+        pages = [
+            await stack.enter_async_context(LivePage(endpoint)) for _ in range(32)
+        ]
+        for page in pages:
+            await page.until(lambda now: "state" in now, "first look")
+        async with LivePage(endpoint) as late:
+            assert await late.until_closed() == TRY_AGAIN_LATER
+    async with LivePage(endpoint) as page:
+        await page.until(lambda now: "state" in now, "first look")
 
 
 async def test_it_ends_with_the_extension(endpoint: Endpoint) -> None:

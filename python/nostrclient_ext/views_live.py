@@ -44,27 +44,26 @@ async def api_get_ticket() -> Ticket:
 @live_router.websocket("/live")
 async def live_endpoint(websocket: WebSocket) -> None:
     """The same as it changes. See `live.Changes` for what is sent."""
-    global _watchers
     await websocket.accept()
-    _watchers += 1
     with suppress(*GONE):
-        try:
-            code = await _serve(websocket)
-        finally:
-            _watchers -= 1
+        code = await _serve(websocket)
         await asyncio.wait_for(websocket.close(code), CLOSE_SECONDS)
 
 
 async def _serve(websocket: WebSocket) -> int:
     """Until the page goes away, or has to show a new ticket. The close code."""
-    if _watchers > live.MAX_WATCHERS:
-        return TRY_AGAIN_LATER
+    global _watchers
     if not live.redeem_ticket(await _first_text(websocket)):
         return POLICY
+    # Counted from here on: strangers, who have no ticket, take no admin's place.
+    if _watchers >= live.MAX_WATCHERS:
+        return TRY_AGAIN_LATER
+    _watchers += 1
     page = asyncio.create_task(_until_gone(websocket))
     try:
         return await _tell(websocket, page)
     finally:
+        _watchers -= 1
         page.cancel()
         await asyncio.wait({page})
 
