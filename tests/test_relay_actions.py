@@ -9,6 +9,7 @@ import httpx
 import pytest
 from endpoint import Endpoint, relay_url
 from events import Author, Event
+from live_page import LivePage
 from scripted_relay import Line, ScriptedRelay, answer, refused, reply, silent
 
 pytestmark = pytest.mark.asyncio
@@ -229,6 +230,26 @@ async def test_relays_that_cannot_be_asked(endpoint: Endpoint) -> None:
     response = await get(endpoint, "info", "https://relay.example.com")
     assert response.status_code == 400
     assert response.json()["detail"] == "A relay url begins with ws:// or wss://"
+
+
+async def test_nobody_waits_for_other_relays_descriptions(endpoint: Endpoint) -> None:
+    """Web servers that never answer, of relays that are connected: their turns are not
+    the owner's."""
+    quick, slow = ScriptedRelay(), ScriptedRelay()
+    quick.document = slow.document = b"{}"
+    slow.describes = asyncio.Event()
+    await endpoint.start(quick)
+    await endpoint.start(slow)
+    for path in range(12):
+        await endpoint.add(f"{slow.url}/{path}")
+    async with LivePage(endpoint) as page:
+        await page.until(lambda now: len(now["relays"]) == 12, "the relays")
+        await slow.until(lambda: slow.asked >= 4, "the background's turns")
+        started = time.monotonic()
+        info = (await get(endpoint, "info", quick.url)).json()
+        assert info["problem"] is None
+        assert time.monotonic() - started < 3
+    slow.describes.set()
 
 
 async def test_odd_fields_are_as_good_as_none(endpoint: Endpoint) -> None:
