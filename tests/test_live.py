@@ -275,6 +275,29 @@ async def test_a_token_for_the_metrics(endpoint: Endpoint) -> None:
     assert first not in log and second not in log
 
 
+async def test_settings_changed_at_once_are_all_kept(endpoint: Endpoint) -> None:
+    """Two admins, or two pages: none undoes what another has just set."""
+    url = f"{endpoint.base}/metrics"
+    try:
+        for size in range(90, 100):
+            made, _ = await asyncio.gather(
+                endpoint.http.post(f"{url}/token"), endpoint.configure(outbox_size=size)
+            )
+            assert made.status_code == 200
+            config = await endpoint.http.get(f"{endpoint.base}/config")
+            assert config.json()["outbox_size"] == size
+            exists = await endpoint.http.get(f"{url}/token")
+            assert exists.json() == {"exists": True}, "and not undone"
+            withdrawn, _ = await asyncio.gather(
+                endpoint.http.delete(f"{url}/token"), endpoint.configure(outbox_size=99)
+            )
+            assert withdrawn.status_code == 200
+            exists = await endpoint.http.get(f"{url}/token")
+            assert exists.json() == {"exists": False}, "and not given back"
+    finally:
+        await endpoint.http.delete(f"{url}/token")
+
+
 async def test_the_history_is_of_these_minutes(endpoint: Endpoint) -> None:
     relay = ScriptedRelay()
     await endpoint.use(relay)
