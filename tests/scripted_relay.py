@@ -190,6 +190,8 @@ class ScriptedRelay:
         """HTTP status that connections are refused with."""
         self.document: bytes | Response | None = None
         """What is answered to who asks for its description (NIP-11)."""
+        self.describes: asyncio.Event | None = None
+        """Such an answer waits for it."""
         self.asked = 0
         """How often it was."""
         self.port = 0
@@ -310,9 +312,11 @@ class ScriptedRelay:
 
     # The socket's side.
 
-    def _admit(self, _: ServerConnection, request: Request) -> Response | None:
+    async def _admit(self, _: ServerConnection, request: Request) -> Response | None:
         if "application/nostr+json" in request.headers.get("Accept", ""):
             self.asked += 1
+            if self.describes is not None:
+                await self.describes.wait()
             if isinstance(self.document, Response):
                 return self.document
             body = self.document or b""

@@ -135,6 +135,25 @@ def test_nobody_to_read_or_to_write() -> None:
     assert attention(relay(read=False), relay("b", write=False)) == []
 
 
+def test_what_becomes_of_what_is_published() -> None:
+    """It waits only where a relay is configured that may get it (SPEC 1.4)."""
+    away = {"state": "waiting", "disconnected_since": NOW - 60}
+    for others, words in (
+        ([], "what is published is refused."),
+        ([relay("b", write=False, **away)], "what is published is refused."),
+        ([relay("b", **away)], "what is published waits."),
+    ):
+        item = attention(relay(write=False), *others)[0]
+        assert item.id == "no-write" and item.text.endswith(words)
+    assert "published waits." in attention(relay(**away))[0].text
+    assert "published is refused." in attention(relay(write=False, **away))[0].text
+
+
+def test_relays_that_are_not_known_may_be_there() -> None:
+    item = only(attention(problem="The relays' table cannot be read."))
+    assert item.id == "table"
+
+
 def test_the_outbox() -> None:
     item = only(attention(relay(), at=state(queued=100, oldest_age=7200)))
     assert item.serious and "the oldest for 2 hours" in item.text

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -12,12 +13,14 @@ from endpoint import Endpoint
 from events import Author
 from live_page import LivePage, new_ticket
 from scripted_relay import ScriptedRelay
+from websockets.asyncio.client import connect
 from wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
 
 POLICY = 1008  # close code
 GOING_AWAY = 1001  # close code
+TRY_AGAIN_LATER = 1013  # close code
 
 SAMPLE = re.compile(r'(\w+)(?:\{(\w+)="((?:[^"\\]|\\.)*)"\})? (\S+)')
 
@@ -100,6 +103,29 @@ async def test_only_an_admins_ticket_opens_it(endpoint: Endpoint) -> None:
     async with LivePage(endpoint, ticket) as page:
         assert await page.until_closed() == POLICY, "it is good once"
     assert ticket not in endpoint.lnbits.log()
+
+
+async def test_strangers_take_no_admins_place(endpoint: Endpoint) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(40):
+            await stack.enter_async_context(
+                connect(f"{endpoint.ws_base}/live", proxy=None)
+            )
+        async with LivePage(endpoint) as page:
+            await page.until(lambda now: "state" in now, "first look")
+
+
+async def test_pages_in_excess_are_told_to_come_later(endpoint: Endpoint) -> None:
+    async with AsyncExitStack() as stack:
+        pages = [
+            await stack.enter_async_context(LivePage(endpoint)) for _ in range(32)
+        ]
+        for page in pages:
+            await page.until(lambda now: "state" in now, "first look")
+        async with LivePage(endpoint) as late:
+            assert await late.until_closed() == TRY_AGAIN_LATER
+    async with LivePage(endpoint) as page:
+        await page.until(lambda now: "state" in now, "first look")
 
 
 async def test_it_ends_with_the_extension(endpoint: Endpoint) -> None:
@@ -247,6 +273,29 @@ async def test_a_token_for_the_metrics(endpoint: Endpoint) -> None:
     assert (await endpoint.http.get(f"{url}/token")).json() == {"exists": False}
     log = endpoint.lnbits.log()
     assert first not in log and second not in log
+
+
+async def test_settings_changed_at_once_are_all_kept(endpoint: Endpoint) -> None:
+    """Two admins, or two pages: none undoes what another has just set."""
+    url = f"{endpoint.base}/metrics"
+    try:
+        for size in range(90, 100):
+            made, _ = await asyncio.gather(
+                endpoint.http.post(f"{url}/token"), endpoint.configure(outbox_size=size)
+            )
+            assert made.status_code == 200
+            config = await endpoint.http.get(f"{endpoint.base}/config")
+            assert config.json()["outbox_size"] == size
+            exists = await endpoint.http.get(f"{url}/token")
+            assert exists.json() == {"exists": True}, "and not undone"
+            withdrawn, _ = await asyncio.gather(
+                endpoint.http.delete(f"{url}/token"), endpoint.configure(outbox_size=99)
+            )
+            assert withdrawn.status_code == 200
+            exists = await endpoint.http.get(f"{url}/token")
+            assert exists.json() == {"exists": False}, "and not given back"
+    finally:
+        await endpoint.http.delete(f"{url}/token")
 
 
 async def test_the_history_is_of_these_minutes(endpoint: Endpoint) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from endpoint import Endpoint, relay_url
 from events import Author, Event
+from live_page import LivePage
 from scripted_relay import Line, ScriptedRelay, answer, refused, reply, silent
 
 pytestmark = pytest.mark.asyncio
@@ -231,6 +232,26 @@ async def test_relays_that_cannot_be_asked(endpoint: Endpoint) -> None:
     assert response.json()["detail"] == "A relay url begins with ws:// or wss://"
 
 
+async def test_nobody_waits_for_other_relays_descriptions(endpoint: Endpoint) -> None:
+    """Web servers that never answer, of relays that are connected: their turns are not
+    the owner's."""
+    quick, slow = ScriptedRelay(), ScriptedRelay()
+    quick.document = slow.document = b"{}"
+    slow.describes = asyncio.Event()
+    await endpoint.start(quick)
+    await endpoint.start(slow)
+    for path in range(12):
+        await endpoint.add(f"{slow.url}/{path}")
+    async with LivePage(endpoint) as page:
+        await page.until(lambda now: len(now["relays"]) == 12, "the relays")
+        await slow.until(lambda: slow.asked >= 4, "the background's turns")
+        started = time.monotonic()
+        info = (await get(endpoint, "info", quick.url)).json()
+        assert info["problem"] is None
+        assert time.monotonic() - started < 3
+    slow.describes.set()
+
+
 async def test_odd_fields_are_as_good_as_none(endpoint: Endpoint) -> None:
     relay = ScriptedRelay()
     odd = {"name": 7, "icon": "javascript:alert(1)", "limitation": [], "version": {}}
@@ -318,6 +339,55 @@ async def test_an_event_that_comes_before_its_answer(endpoint: Endpoint) -> None
     relay = ScriptedRelay(on_event=echo_first)
     await endpoint.use(relay)
     assert (await check(endpoint, relay.url))["passed"]
+
+
+async def test_a_relay_may_say_what_it_likes_when_it_takes_an_event(
+    endpoint: Endpoint,
+) -> None:
+    async def take(line: Line, event: Event) -> None:
+        await line.ok("0" * 64, False, "blocked: another event")
+        await line.ok(event["id"], True, "sent to 3 more relays")
+        await line.live(event)
+
+    relay = ScriptedRelay(on_event=take)
+    await endpoint.use(relay)
+    found = await check(endpoint, relay.url)
+    assert found["passed"], found
+    assert found["steps"][3]["text"] == "Accepted: sent to 3 more relays"
+
+
+async def test_a_relay_that_drops_the_line(endpoint: Endpoint) -> None:
+    async def drop(line: Line, *_: Any) -> None:
+        line.drop()
+
+    for script, step in (
+        ({"on_req": drop}, "subscription"),
+        ({"on_event": drop}, "publication"),
+    ):
+        relay = ScriptedRelay(**script)
+        await endpoint.use(relay)
+        found = await check(endpoint, relay.url)
+        assert not found["passed"]
+        assert found["steps"][-1]["name"] == step, found
+        await endpoint.remove(relay.url)
+
+
+async def test_a_test_that_waits_for_its_turn_wakes_no_paused_relay(
+    endpoint: Endpoint,
+) -> None:
+    relay = ScriptedRelay(on_req=silent)
+    await endpoint.use(relay)
+    first = [asyncio.create_task(check(endpoint, relay.url)) for _ in range(8)]
+    await relay.until(lambda: len(relay.open_subs()) == 8, "all turns taken")
+    last = asyncio.create_task(post(endpoint, "check", url=relay.url))
+    # Its turn comes when the first ones have failed, 4 s after they asked.
+    await asyncio.wait({last}, timeout=0.5)
+    assert (await post(endpoint, "pause", url=relay.url)).status_code == 200
+    response = await last
+    assert response.json()["detail"] == f"Relay: {relay.url} is not in use."
+    assert not any(found["passed"] for found in await asyncio.gather(*first))
+    await relay.until(lambda: not relay.lines, "the end of the connection")
+    await endpoint.until_relay(relay.url, state="paused")
 
 
 async def test_a_relay_that_is_not_there(endpoint: Endpoint) -> None:

@@ -14,6 +14,7 @@ DOWN_SECONDS = 5.0  # a relay that is away for less may just be coming back
 LATELY_SECONDS = 600.0  # what a relay did wrong is shown so long
 WAITING_SECONDS = 600  # an event that waits longer is shown
 MOST_RELAYS = 8  # that are named each
+IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 
 FORGED = "sent a forged event"
 REFUSED_EVENT = "refused an event: "
@@ -36,7 +37,7 @@ def needs_attention(
     table."""
     items = [
         *_server(state, problem),
-        *_all_relays(now, relays),
+        *_all_relays(now, relays, known=problem is None),
         *_outbox(state),
         *_each_relay(now, relays),
         *_clients(clients),
@@ -54,16 +55,18 @@ def _server(state: State, problem: str | None) -> Iterator[Attention]:
             yield Attention(id=name, serious=True, text=text, actions=[])
 
 
-def _all_relays(now: float, relays: list[Relay]) -> Iterator[Attention]:
+def _all_relays(now: float, relays: list[Relay], known: bool) -> Iterator[Attention]:
+    """`known`: these are all there are."""
     own = [relay for relay in relays if relay.configured]
-    used = [
-        relay for relay in own if relay.state in ("connected", "connecting", "waiting")
-    ]
+    used = [relay for relay in own if relay.state in IN_USE]
     connected = [relay for relay in used if relay.connected]
     nothing = "nothing is sent and nothing is found"
+    # As the core answers who publishes now (SPEC 1.4).
+    publication = "waits" if any(relay.write for relay in used) else "is refused"
     if not own:
-        text = f"There is no relay yet: {nothing}."
-        yield Attention(id="no-relay", serious=True, text=text, actions=[ADD])
+        if known:
+            text = f"There is no relay yet: {nothing}."
+            yield Attention(id="no-relay", serious=True, text=text, actions=[ADD])
     elif not used:
         text = (
             f"No relay is in use: all are switched off, paused or wrong. Now {nothing}."
@@ -71,13 +74,16 @@ def _all_relays(now: float, relays: list[Relay]) -> Iterator[Attention]:
         yield Attention(id="all-off", serious=True, text=text, actions=[LOOK_AT_RELAYS])
     elif not connected:
         if all(_is_down(relay, now) for relay in used):
-            text = "No relay is connected: nothing is found, and what is published waits."
+            text = (
+                "No relay is connected: nothing is found, and what is published"
+                f" {publication}."
+            )
             if len(used) > 1:
                 text += " Is this server online?"
             yield Attention(id="none", serious=True, text=text, actions=[RECONNECT_ALL])
     else:
         for name, text in (
-            ("write", "takes events (write): what is published waits."),
+            ("write", f"takes events (write): what is published {publication}."),
             ("read", "is listened to (read): nothing is found."),
         ):
             if not any(getattr(relay, name) for relay in connected):

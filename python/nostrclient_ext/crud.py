@@ -4,6 +4,7 @@ Urls are compared by the callers, in Python: they were stored in any spelling, a
 strips what looks like HTML from the values of `execute`, but not from a model's.
 """
 
+import asyncio
 import json
 from typing import Any
 
@@ -15,6 +16,9 @@ from .models import Config, Relay, RelayRow, StoredConfig, UserConfig
 db = Database("ext_nostrclient")
 
 ADMIN = "admin"  # the one owner of settings there is
+
+# One change of the settings at a time: they are read before they are written.
+_changes = asyncio.Lock()
 
 
 async def get_relays() -> list[Relay]:
@@ -71,12 +75,13 @@ async def get_stored_config(owner_id: str = ADMIN) -> StoredConfig:
 
 async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> Config:
     """Set these of the settings, whether there was a row or not. All of them now."""
-    config = (await get_stored_config(owner_id)).copy(update=changes)
-    row = UserConfig(owner_id=owner_id, extra=config)
-    if await _has_config(owner_id):
-        await db.update("nostrclient.config", row, "WHERE owner_id = :owner_id")
-    else:
-        await db.insert("nostrclient.config", row)
+    async with _changes:
+        config = (await get_stored_config(owner_id)).copy(update=changes)
+        row = UserConfig(owner_id=owner_id, extra=config)
+        if await _has_config(owner_id):
+            await db.update("nostrclient.config", row, "WHERE owner_id = :owner_id")
+        else:
+            await db.insert("nostrclient.config", row)
     return config.without_secrets()
 
 

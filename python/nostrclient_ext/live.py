@@ -72,6 +72,8 @@ class Changes:
         if lines or gone or first:
             changed.update(relays=lines, gone=gone)
         self._relays = relays
+        if overview.time < self._second:
+            self._second = 0  # the clock was set back: what is new has older dates
         # The last second that was told may have gone on.
         history = [entry for entry in overview.history if entry[0] >= self._second]
         if history and history != self._parts.get("history"):

@@ -242,17 +242,24 @@ class OutboxKeeper:
         await self._adopt(rows)
         return await asyncio.to_thread(self.core.outbox_retry, row_id)
 
-    async def delete(self, row_id: str) -> bool:
-        """Remove an event for good. False: there is none, or it is not answered yet."""
+    async def delete(self, row_ids: list[str]) -> int:
+        """Remove events for good. How many: not those that are not there, or not answered
+        yet."""
+        elsewhere = [row_id for row_id in row_ids if not await self._delete_here(row_id)]
+        if not elsewhere:
+            return len(row_ids)
+        here = {entry["id"] for entry in await asyncio.to_thread(self.core.outbox)}
+        done = len(row_ids) - len(elsewhere)
+        for row_id in elsewhere:
+            if row_id not in here:
+                done += await self.rows.remove(row_id)
+        return done
+
+    async def _delete_here(self, row_id: str) -> bool:
         try:
-            if await asyncio.to_thread(self.core.outbox_delete, row_id):
-                return True
+            return await asyncio.to_thread(self.core.outbox_delete, row_id)
         except ValueError:
-            pass  # the id of a row that cannot be read
-        entries = await asyncio.to_thread(self.core.outbox)
-        if any(entry["id"] == row_id for entry in entries):
-            return False
-        return await self.rows.remove(row_id)
+            return False  # the id of a row that cannot be read
 
     def _from_row(self, row: "OutboxRow", now: float) -> OutboxEntry:
         kind, pubkey = _kind_and_author(row["event"])

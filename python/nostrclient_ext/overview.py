@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from . import relay_info, relays
-from .attention import needs_attention
+from .attention import IN_USE, needs_attention
 from .clients import clients
 from .core import Running
 from .models import Relay, RelayStatus
@@ -48,7 +48,7 @@ async def _look(running: Running) -> Overview:
     state = State(
         version=running.library.__version__,
         warning=running.warning,
-        relays=sum(line.active and line.configured for line in lines),
+        relays=sum(line.configured and line.state in IN_USE for line in lines),
         connected=sum(line.state == "connected" and line.configured for line in lines),
         clients=stats["clients"],
         subscriptions=stats["subscriptions"],

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from .core import Running
+from .core import UNWANTED_RELAYS, Running
 from .models_page import CheckStep, RelayCheck
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 5.0  # for each step
 MESSAGES = 64  # fetched at a time
 AT_ONCE = 8  # tests under way
 
-UNANSWERED = "sent to "  # how the core's answer begins if the relay gave none
+UNANSWERED = "sent to 1 relays, unanswered"  # the core's answer if the relay gave none
 SUBSCRIPTION = "test"
 CONTENT = "A test of nostrclient."
 
@@ -38,9 +38,11 @@ async def check(running: Running, text: str) -> RelayCheck:
     """Test a relay that is in use. Raises `ValueError` with a sentence for one that is
     not."""
     url: str = running.library.normalize_relay_url(text)
-    if running.core.relay(url) is None:
-        raise ValueError(f"Relay: {url} is not in use.")
     async with _turns:
+        # Only now: a test has its relay connected, whatever the owner does meanwhile, and
+        # keeps it there for others.
+        if running.core.relay(url) is None or url in UNWANTED_RELAYS:
+            raise ValueError(f"Relay: {url} is not in use.")
         test = _Test(running, url)
         try:
             return await test.run()
@@ -129,7 +131,7 @@ class _Test:
         verb, text = await self._hear("OK", "REFUSED")
         if verb == "REFUSED":
             raise _Failed(f"Refused: {text}")
-        if text.startswith(UNANSWERED):
+        if text == UNANSWERED:
             raise _Failed("Sent, but the relay does not answer.")
         return f"Accepted: {text}" if text else "Accepted."
 

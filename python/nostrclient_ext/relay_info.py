@@ -7,8 +7,10 @@ has the rest fetched in the background (`look_up`), a few at a time.
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -21,7 +23,7 @@ MAX_BYTES = 128 << 10  # of a document
 FRESH_SECONDS = 3600.0  # a document counts this long
 RETRY_SECONDS = 300.0  # and the failure to get one this long
 MAX_KNOWN = 500  # relays remembered
-AT_ONCE = 4  # fetched at a time
+AT_ONCE = 4  # fetched in the background at a time
 
 NAME = 80  # characters kept, each
 DESCRIPTION = 400
@@ -47,11 +49,10 @@ async def fetch(running: Running, text: str) -> RelayInfo:
     """What a relay says about itself now, or why nothing is known. Raises `ValueError`
     with a sentence for what is no relay's url."""
     url: str = running.library.normalize_relay_url(text)
-    if (info := _fresh(url)) is not None:
-        return info
-    async with _turns:
+    info = _fresh(url)
+    if info is None:
         info = await _ask(url)
-    _remember(url, info)
+        _remember(url, info)
     return info
 
 
@@ -65,7 +66,8 @@ def look_up(running: Running, urls: Iterable[str]) -> None:
 
 async def _look_up(running: Running, url: str) -> None:
     try:
-        await fetch(running, url)
+        async with _turns:  # who asks for one on the page waits for no other
+            await fetch(running, url)
     except ValueError:
         pass  # no relay's url: the page says so anyway
     finally:
@@ -100,7 +102,9 @@ async def _ask(url: str) -> RelayInfo:
 async def _get(url: str) -> Any:
     # Redirects are not followed: they could lead anywhere, this server's own network too.
     # And the way is the relay's connection's own, without a proxy.
-    client = httpx.AsyncClient(timeout=SECONDS, headers=_ACCEPT, trust_env=False)
+    client = httpx.AsyncClient(
+        timeout=SECONDS, headers=_ACCEPT, trust_env=False, verify=_certificates()
+    )
     async with client:
         async with client.stream("GET", url) as response:
             if response.status_code != 200:
@@ -115,6 +119,12 @@ async def _get(url: str) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise ValueError("It does not describe itself: that is no JSON.") from None
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust. Made once: it takes the event loop's time as nothing else here."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _in_words(exc: httpx.HTTPError) -> str:

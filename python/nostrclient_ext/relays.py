@@ -140,8 +140,11 @@ async def reconnect(running: Running, given: str | None) -> None:
     or is paused."""
     url = _spelled(running, _given(given))
     async with _changes:
-        if _pauses.pop(url, None) is not None:
-            return _apply(running, url, await _existing(running, url))
+        if url in _pauses:
+            # Asked for first: without the database, the pause has to end by itself.
+            relay = await _existing(running, url)
+            _pauses.pop(url, None)
+            return _apply(running, url, relay)
         if running.core.relay(url) is None:
             raise ValueError(f"Relay: {url} is not in use.")
         running.core.reconnect(url, anew=True)
@@ -251,7 +254,8 @@ def _apply(running: Running, url: str, relay: Relay) -> None:
 def _with_state(
     running: Running, relay: Relay, state: "CoreStatus | None", now: float
 ) -> Relay:
-    if state is None:
+    # An extension may use, for itself, a relay that the owner does not: not his then.
+    if state is None or (relay.configured and not state["listed"]):
         return _without_state(running, relay)
     return relay.copy(
         update={
@@ -298,8 +302,8 @@ def _listed(state: "CoreStatus") -> dict[str, bool]:
 
 
 def _without_state(running: Running, relay: Relay) -> Relay:
-    """A relay the core does not have: switched off, paused, or with a url it cannot
-    use."""
+    """A relay the core does not have for the owner: switched off, paused, or with a url
+    it cannot use."""
     status, state = RelayStatus(), "inactive"
     words = until = None
     if relay.active:

@@ -53,9 +53,9 @@ async def live_endpoint(websocket: WebSocket) -> None:
 async def _serve(websocket: WebSocket) -> int:
     """Until the page goes away, or has to show a new ticket. The close code."""
     global _watchers
-    # Only who has a ticket may take somebody's place.
     if not live.redeem_ticket(await _first_text(websocket)):
         return POLICY
+    # Counted from here on: strangers, who have no ticket, take no admin's place.
     if _watchers >= live.MAX_WATCHERS:
         return TRY_AGAIN_LATER
     _watchers += 1

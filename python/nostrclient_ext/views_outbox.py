@@ -32,8 +32,7 @@ async def api_retry_all() -> Done:
 @outbox_router.delete("/outbox", dependencies=admin)
 async def api_delete_events(data: OutboxIds) -> Done:
     """Remove these events for good, those that are there."""
-    outbox = running().outbox
-    return Done(count=sum([await outbox.delete(row_id) for row_id in data.ids]))
+    return Done(count=await running().outbox.delete(data.ids))
 
 
 @outbox_router.post("/outbox/{event_id}/retry", dependencies=admin)
@@ -51,5 +50,5 @@ async def api_retry_event(event_id: str) -> None:
 @outbox_router.delete("/outbox/{event_id}", dependencies=admin)
 async def api_delete_event(event_id: str) -> None:
     """Remove an event for good."""
-    if not await running().outbox.delete(event_id):
+    if not await running().outbox.delete([event_id]):
         raise NO_SUCH_EVENT

@@ -1,0 +1,81 @@
+"""The owner's relays, where extensions have named the same ones for themselves, and
+where the database fails."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from inbox import eventually
+from nostrclient_ext import crud, relays
+from nostrclient_ext.core import Running
+from nostrclient_ext.models import Relay, RelaySwitches
+from nostrclient_ext.nostr.client.client import NostrClient
+from nostrclient_ext.overview import overview
+from scripted_relay import ScriptedRelay
+from surface import Server
+
+from migrations import m001_initial, m004_relay_switches
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def running(server: Server) -> AsyncIterator[Running]:
+    """A core, and an empty table of relays."""
+    async with crud.db.connect() as connection:
+        await connection.execute("DROP TABLE IF EXISTS nostrclient.relays")
+        await m001_initial(connection)
+        await m004_relay_switches(connection)
+    yield await server.start()
+    await crud.db.engine.dispose()
+
+
+async def only(running: Running) -> Relay:
+    (shown,) = await relays.list_relays(running)
+    return shown
+
+
+async def test_what_an_extension_uses_for_itself_is_not_the_owners(
+    running: Running,
+) -> None:
+    """Its relay is connected, but nothing that anybody else publishes goes there."""
+    client = NostrClient()
+    try:
+        async with ScriptedRelay() as relay:
+            await relays.add(running, RelaySwitches(url=relay.url))
+            client.connect([relay.url])
+            await relay.connections(1)
+            await relays.pause(running, relay.url, 60)
+            shown = await only(running)
+            assert shown.state == "paused" and not shown.connected
+            assert shown.paused_until is not None
+            seen = await overview(running)
+            assert seen.state.connected == 0 and seen.state.relays == 0
+            assert [item.id for item in seen.attention] == ["all-off"]
+            await relays.switch(running, RelaySwitches(url=relay.url, active=False))
+            shown = await only(running)
+            assert shown.state == "inactive" and not shown.connected
+            await relays.switch(running, RelaySwitches(url=relay.url, active=True))
+            assert (await only(running)).state == "connected"
+    finally:
+        client.close()
+
+
+async def test_a_pause_outlives_a_database_that_fails(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails() -> list[Relay]:
+        raise OSError("the database is away")
+
+    async with ScriptedRelay() as relay:
+        await relays.add(running, RelaySwitches(url=relay.url))
+        await relay.connections(1)
+        await relays.pause(running, relay.url, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(relays, "get_relays", fails)
+            with pytest.raises(OSError, match="away"):
+                await relays.reconnect(running, relay.url)
+        assert (await only(running)).state == "paused"
+        await relay.connections(2)
+        assert (await only(running)).paused_until is None
