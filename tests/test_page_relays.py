@@ -76,13 +76,18 @@ async def test_a_relay_is_added_and_removed(visit: Visit, site: Site) -> None:
 async def test_a_relay_goes_down_and_comes_back(visit: Visit, site: Site) -> None:
     """While the page is open, and its owner types."""
     steady, relay = ScriptedRelay(), ScriptedRelay()
-    steady.document, relay.document = b'{"name": "Lighthouse"}', b'{"name": "Harbour"}'
+    icon = f"{site.root}/nostrclient/static/images/nostr-bitcoin.png"
+    steady.document = json.dumps({"name": "Lighthouse", "icon": icon}).encode()
+    relay.document = b'{"name": "Harbour"}'
     await site.use(steady, relay)
     client = await site.client()
     await client.subscribe("s", {"kinds": [1]})
     page = await OwnerPage(visit).open()
     await expect(page.tile("relays")).to_have_text("2 of 2")
     await expect(page.page.get_by_text("Lighthouse")).to_be_visible()
+    picture = page.relay(steady.url).locator("img")
+    await expect(picture).to_have_attribute("src", icon)
+    await expect(picture).to_be_visible()
     row = await page.until_relay(relay.url, "Connected for")
     for number in range(1, 121):
         note = Author().sign()

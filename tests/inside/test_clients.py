@@ -1,0 +1,37 @@
+"""What the owner is shown of the clients inside LNbits."""
+
+import pytest
+from events import Author
+from inbox import eventually
+from nostrclient_ext.clients import clients, cut_off
+from nostrclient_ext.nostr.client.client import NostrClient
+from nostrclient_ext.router import nostr_client
+from scripted_relay import ScriptedRelay
+from surface import Server
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_those_of_extensions_are_there(
+    server: Server, relay: ScriptedRelay
+) -> None:
+    await server.start()
+    assert clients().total == 0
+    nostr_client.relay_manager.add_subscription("s", [{"kinds": [1]}])
+    own = NostrClient()
+    try:
+        own.connect([relay.url])
+        own.relay_manager.add_subscription("t", [{"kinds": [1]}])
+        own.relay_manager.add_subscription("u", [{"kinds": [2]}])
+        await relay.req(3)
+        await relay.line.live(Author().sign())
+        await eventually(lambda: clients().clients[1].delivered, 10, "an event for it")
+        shared, named = clients().clients
+        assert shared.agent == "what all extensions share"
+        assert named.agent == f"an extension with relays of its own: {relay.url}"
+        assert [one.subscriptions for one in (shared, named)] == [1, 2]
+        assert {one.kind for one in (shared, named)} == {"extension"}
+        assert not cut_off(shared.id), "it would come again at once"
+    finally:
+        own.close()
+    assert clients().total == 1
