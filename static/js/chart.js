@@ -43,21 +43,22 @@ window.app.component('nostrclient-chart', {
   methods: {
     points() {
       const {STEP, POINTS} = this
-      // The running step is not full yet: it would always look like a fall.
       const last = Math.floor(this.store.now / STEP)
+      // The running step is not full yet: divided by all of it, it would always look
+      // like a fall.
+      const passed = Math.max(1, this.store.now - last * STEP)
       const points = this.series.map(() => Array(POINTS).fill(0))
       for (const row of this.store.history) {
-        const at = Math.floor(row[0] / STEP) - last + POINTS
+        const at = Math.floor(row[0] / STEP) - last + POINTS - 1
         if (at < 0 || at >= POINTS) continue
+        const seconds = at === POINTS - 1 ? passed : STEP
         this.series.forEach(({field}, index) => {
-          points[index][at] += row[field] / STEP
+          points[index][at] += row[field] / seconds
         })
       }
       return points
     },
     update() {
-      if (Math.floor(this.store.now / this.STEP) === this.drawn) return
-      this.drawn = Math.floor(this.store.now / this.STEP)
       this.points().forEach((data, index) => {
         this.chart.data.datasets[index].data = data
       })
@@ -73,7 +74,7 @@ window.app.component('nostrclient-chart', {
           type: 'line',
           data: {
             labels: Array.from({length: this.POINTS}, (_, at) =>
-              this.words.duration((this.POINTS - at) * this.STEP)
+              this.words.duration((this.POINTS - at - 1) * this.STEP)
             ),
             datasets: this.series.map(({label, color, dash}, index) => ({
               label,
