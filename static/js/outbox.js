@@ -74,8 +74,8 @@ window.app.component('nostrclient-outbox', {
       return `${parts.join(', ')}.`
     },
     sizeIsGood() {
-      const size = Number(this.size)
-      return Number.isInteger(size) && size >= 0 && size <= 10_000
+      // An empty field is no 0, with which nothing could wait.
+      return /^\d+$/.test(this.size ?? '') && Number(this.size) <= 10_000
     }
   },
   watch: {
