@@ -17,10 +17,13 @@ window.app = Vue.createApp({
       if (problem) {
         return {text: 'No live data', color: 'negative', icon: 'cloud_off'}
       }
+      const serious = attention.some(item => item.serious)
       if (!state.connected) {
-        return {text: 'Nostr does not work', color: 'negative', icon: 'error'}
+        return serious
+          ? {text: 'Nostr does not work', color: 'negative', icon: 'error'}
+          : {text: 'Connecting', color: 'warning', icon: 'pending'}
       }
-      if (attention.some(item => item.serious)) {
+      if (serious) {
         return {
           text: 'Nostr works in part',
           color: 'warning',
@@ -77,10 +80,12 @@ window.app = Vue.createApp({
         }
       ]
     },
-    // Events per second over the last ten: received, delivered, published.
+    // Events per second over the last ten that have ended: received, delivered, published.
     rates() {
-      const from = this.store.now - 11
-      const lately = this.store.history.filter(([second]) => second >= from)
+      const end = Math.floor(this.store.now)
+      const lately = this.store.history.filter(
+        ([second]) => second >= end - 10 && second < end
+      )
       return [1, 2, 3].map(
         field => lately.reduce((sum, entry) => sum + entry[field], 0) / 10
       )
@@ -91,6 +96,9 @@ window.app = Vue.createApp({
     }
   },
   watch: {
+    '$route.path'() {
+      this.feed.look()
+    },
     tab(tab) {
       window.history.replaceState(window.history.state, '', `#${tab}`)
     },

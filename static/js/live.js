@@ -49,11 +49,18 @@ Nostrclient.reason = error => {
     : 'This server cannot be reached.'
 }
 
+// LNbits goes to its other pages without loading anew.
+Nostrclient.isOpen = () =>
+  window.location.pathname.startsWith(`${Nostrclient.prefix}/nostrclient`)
+
 Nostrclient.wsBase = () =>
   window.location.origin.replace(/^http/, 'ws') + Nostrclient.prefix
 
+// What goes on between two calls of `look` is a round. Whatever an earlier one still
+// waits for comes to nothing.
 Nostrclient.Feed = class {
   static HISTORY_SECONDS = 300
+  static FIRST_MS = 5_000 // until a new WebSocket has said something
   static SILENCE_MS = 30_000 // the server says something every ten seconds
   static POLL_MS = 3_000
   static RETRY_MS = [500, 1_000, 2_000, 5_000] // until the next WebSocket
@@ -66,6 +73,7 @@ Nostrclient.Feed = class {
     this.failures = 0
     this.socket = null
     this.timers = new Set()
+    this.round = 0
   }
 
   start() {
@@ -75,16 +83,16 @@ Nostrclient.Feed = class {
 
   look() {
     this.stop()
-    if (document.hidden) return
+    if (document.hidden || !Nostrclient.isOpen()) return
     this.tick()
     this.open()
   }
 
   stop() {
+    this.round += 1
     for (const timer of this.timers) clearTimeout(timer)
     this.timers.clear()
     this.store.polling = false
-    this.failures = 0
     const socket = this.socket
     this.socket = null
     socket?.close()
@@ -111,38 +119,48 @@ Nostrclient.Feed = class {
   }
 
   async open() {
+    const {round} = this
     let ticket
     try {
       ;({ticket} = await Nostrclient.call('POST', '/live'))
     } catch (error) {
+      if (round !== this.round) return
       this.store.problem = Nostrclient.reason(error)
       return this.again()
     }
-    if (document.hidden || this.socket) return
+    if (round === this.round) this.connect(ticket)
+  }
+
+  connect(ticket) {
+    const {FIRST_MS, SILENCE_MS} = Nostrclient.Feed
     const socket = new WebSocket(
       `${Nostrclient.wsBase()}/nostrclient/api/v1/live`
     )
     this.socket = socket
+    let first = true
     let silence
-    const heard = () => {
-      this.cancel(silence)
-      silence = this.later(Nostrclient.Feed.SILENCE_MS, () => socket.close())
-    }
-    heard()
-    socket.onopen = () => socket.send(ticket)
-    socket.onmessage = ({data}) => {
+    const end = () => {
       if (this.socket !== socket) return
-      heard()
-      this.failures = 0
-      this.store.polling = false
-      this.take(JSON.parse(data))
-    }
-    socket.onclose = () => {
       this.cancel(silence)
-      if (this.socket !== socket) return
       this.socket = null
+      socket.close()
       this.failures += 1
       this.again()
+    }
+    silence = this.later(FIRST_MS, end)
+    socket.onopen = () => socket.send(ticket)
+    socket.onclose = end
+    socket.onmessage = ({data}) => {
+      if (this.socket !== socket) return
+      this.cancel(silence)
+      silence = this.later(SILENCE_MS, end)
+      this.failures = 0
+      this.store.polling = false
+      // The first one is the whole: what it does not name is no more.
+      const news = JSON.parse(data)
+      if (first) this.takeAll(news)
+      else this.take(news)
+      first = false
     }
   }
 
@@ -162,18 +180,23 @@ Nostrclient.Feed = class {
   }
 
   async poll() {
+    const {round} = this
+    let all, problem
     try {
-      const all = await Nostrclient.call('GET', '/live')
-      if (this.socket || !this.store.polling) return
-      const urls = new Set(all.relays.map(relay => relay.url))
-      const gone = this.store.relays.filter(relay => !urls.has(relay.url))
-      this.take({...all, gone: gone.map(relay => relay.url)})
+      all = await Nostrclient.call('GET', '/live')
     } catch (error) {
-      this.store.problem = Nostrclient.reason(error)
+      problem = Nostrclient.reason(error)
     }
-    if (this.store.polling) {
-      this.later(Nostrclient.Feed.POLL_MS, () => this.poll())
-    }
+    if (round !== this.round || !this.store.polling) return
+    if (all) this.takeAll(all)
+    else this.store.problem = problem
+    this.later(Nostrclient.Feed.POLL_MS, () => this.poll())
+  }
+
+  takeAll(all) {
+    const urls = new Set(all.relays.map(relay => relay.url))
+    const gone = this.store.relays.filter(relay => !urls.has(relay.url))
+    this.take({...all, gone: gone.map(relay => relay.url)})
   }
 
   // The parts that have changed.
@@ -208,7 +231,9 @@ Nostrclient.Feed = class {
     const from = time - Nostrclient.Feed.HISTORY_SECONDS
     const fresh = new Set(entries.map(([second]) => second))
     this.store.history = this.store.history
-      .filter(([second]) => second >= from && !fresh.has(second))
+      .filter(
+        ([second]) => second >= from && second <= time && !fresh.has(second)
+      )
       .concat(entries)
   }
 }

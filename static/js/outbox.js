@@ -19,7 +19,8 @@ window.app.component('nostrclient-outbox', {
       outbox: null,
       size: null, // as the owner writes it
       saved: null,
-      busy: false
+      busy: false,
+      shown: false
     }
   },
   computed: {
@@ -74,17 +75,22 @@ window.app.component('nostrclient-outbox', {
       return `${parts.join(', ')}.`
     },
     sizeIsGood() {
-      const size = Number(this.size)
-      return Number.isInteger(size) && size >= 0 && size <= 10_000
+      // An empty field is no 0, with which nothing could wait.
+      return /^\d+$/.test(this.size ?? '') && Number(this.size) <= 10_000
     }
   },
   watch: {
-    counts: {
-      handler() {
-        this.load()
-      },
-      immediate: true
+    counts() {
+      if (this.shown) this.load()
     }
+  },
+  // The tab stays when another one is looked at, and then asks for nothing.
+  activated() {
+    this.shown = true
+    this.load()
+  },
+  deactivated() {
+    this.shown = false
   },
   async created() {
     await Nostrclient.act(async () => {
@@ -93,7 +99,15 @@ window.app.component('nostrclient-outbox', {
     })
   },
   methods: {
-    async load() {
+    // One look at a time, and the last one after the last change.
+    load() {
+      this.next ??= (this.looking ?? Promise.resolve()).then(() => {
+        this.next = null
+        return (this.looking = this.look())
+      })
+      return this.next
+    },
+    async look() {
       try {
         this.outbox = await Nostrclient.call('GET', '/outbox')
       } catch {

@@ -123,7 +123,12 @@ window.app.component('nostrclient-relays', {
   },
   computed: {
     shown() {
-      const words = this.search.toLowerCase().split(/\s+/).filter(Boolean)
+      // What is cleared is null.
+      const words = (this.search ?? '')
+        .toLowerCase()
+        .split(/\s+/)
+        .filter(Boolean)
+      if (!words.length) return this.store.relays
       return this.store.relays.filter(relay => {
         const {text} = Nostrclient.relays.standing(relay, this.store.now)
         const all = `${relay.url} ${relay.name ?? ''} ${text}`.toLowerCase()
