@@ -289,7 +289,12 @@ async def test_all_at_once(endpoint: Endpoint, outbox: Outbox) -> None:
     assert response.status_code == 200 and response.json() == {"count": 1}
     assert set(outbox.table.ids()) == {second["id"], third["id"]}
     relay.on_event = accept
+    named = {"ids": [second["id"], UNKNOWN, "x"]}
+    response = await endpoint.http.post(f"{url}/retry", json=named)
+    assert response.json() == {"count": 1}
+    await outbox.until(queued=0, rejected=1)
+    assert outbox.table.ids() == [third["id"]]
     response = await endpoint.http.post(f"{url}/retry")
-    assert response.json() == {"count": 2}
+    assert response.json() == {"count": 1}
     await outbox.until_empty()
     assert (await endpoint.http.post(f"{url}/retry")).json() == {"count": 0}

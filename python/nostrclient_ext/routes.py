@@ -8,6 +8,8 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from lnbits.decorators import check_admin
+from loguru import logger
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from .core import CoreUnavailable
 from .outbox_rows import StoreError
@@ -16,12 +18,14 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 API = "/api/v1"
 
+NO_DATABASE = "The database cannot be used now. The log of LNbits says why."
+
 admin = [Depends(check_admin)]
 
 
 class Route(APIRoute):
-    """Answers 503 with the reason where a route needs the core or the outbox's table and
-    there is none."""
+    """Answers 503 with the reason where a route needs the core or the database and there
+    is none."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -30,7 +34,14 @@ class Route(APIRoute):
             try:
                 return await handler(request)
             except (CoreUnavailable, StoreError) as exc:
-                return JSONResponse({"detail": str(exc)}, HTTPStatus.SERVICE_UNAVAILABLE)
+                words = str(exc)
+            # The second comes from a database's server that is away.
+            except (SQLAlchemyError, OSError) as exc:
+                # Not the statement: its values are nobody's business.
+                why = exc.orig if isinstance(exc, DBAPIError) else exc
+                logger.error(f"nostrclient cannot use the database: {why!r}")
+                words = NO_DATABASE
+            return JSONResponse({"detail": words}, HTTPStatus.SERVICE_UNAVAILABLE)
 
         return answer
 

@@ -21,12 +21,14 @@ async def api_get_outbox() -> Outbox:
 
 
 @outbox_router.post("/outbox/retry", dependencies=admin)
-async def api_retry_all() -> Done:
-    """Try everything again, also what was rejected."""
+async def api_retry_events(data: OutboxIds | None = None) -> Done:
+    """Try these events again, those that are there; without a body, everything, also what
+    was rejected."""
     outbox = running().outbox
     rows = (await outbox.view()).rows
-    readable = [row.id for row in rows if row.state != "unreadable"]
-    return Done(count=sum([await outbox.retry(row_id) for row_id in readable]))
+    wanted = {row.id for row in rows} if data is None else set(data.ids)
+    ids = [row.id for row in rows if row.id in wanted and row.state != "unreadable"]
+    return Done(count=sum([await outbox.retry(row_id) for row_id in ids]))
 
 
 @outbox_router.delete("/outbox", dependencies=admin)

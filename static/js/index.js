@@ -115,7 +115,7 @@ window.app = Vue.createApp({
         reconnect: () => relays.reconnect(target),
         pause: () => relays.pause(target),
         remove: () => relays.remove(target),
-        retry: () => Nostrclient.outbox.retryAll(),
+        retry: () => Nostrclient.outbox.retry(),
         cut: () => Nostrclient.clients.cutOff(target),
         show: () => this.show(target)
       }[verb]

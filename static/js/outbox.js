@@ -1,9 +1,11 @@
 // What waits for a relay, and what no relay wants.
 
 Nostrclient.outbox = {
-  async retryAll() {
+  // These events, or all.
+  async retry(ids) {
     await Nostrclient.act(async () => {
-      const {count} = await Nostrclient.call('POST', '/outbox/retry')
+      const data = ids && {ids}
+      const {count} = await Nostrclient.call('POST', '/outbox/retry', data)
       const events = Nostrclient.words.counted(count, 'event')
       Quasar.Notify.create({message: `Trying ${events} again.`})
     })
@@ -123,9 +125,9 @@ window.app.component('nostrclient-outbox', {
     retry(row) {
       return this.act(() => Nostrclient.call('POST', `/outbox/${row.id}/retry`))
     },
-    async retryAll() {
+    async retryAll(group) {
       this.busy = true
-      await Nostrclient.outbox.retryAll()
+      await Nostrclient.outbox.retry(group.rows.map(row => row.id))
       await this.load()
       this.busy = false
     },
