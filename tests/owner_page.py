@@ -8,6 +8,9 @@ from endpoint import Endpoint
 from pages import OURS
 from playwright.async_api import Locator, Page, expect
 
+# A relay that is away is only called so after five seconds.
+expect.set_options(timeout=20_000)
+
 WITHIN = """
     () => document.documentElement.scrollWidth <= window.innerWidth
 """
@@ -50,7 +53,7 @@ class OwnerPage:
     async def until_attention(self, text: str) -> Locator:
         """The one line that has this text."""
         line = self.attention.filter(has_text=text)
-        await expect(line).to_have_count(1, timeout=20_000)
+        await expect(line).to_have_count(1)
         return line
 
     def relay(self, url: str) -> Locator:
@@ -60,7 +63,7 @@ class OwnerPage:
     async def until_relay(self, url: str, words: str) -> Locator:
         """Wait until its state is said in words with these in them."""
         row = self.relay(url)
-        await expect(row.locator("[data-state]")).to_contain_text(words, timeout=20_000)
+        await expect(row.locator("[data-state]")).to_contain_text(words)
         return row
 
     def number(self, row: Locator, name: str) -> Locator:

@@ -41,7 +41,7 @@ async def test_what_waits_and_what_was_refused(visit: Visit, site: Site) -> None
     await expect(rows.first).to_contain_text("Kind 1")
     await back(site, relay)
     rejected = page.page.locator("[data-group=rejected]")
-    await expect(rejected.locator("[data-event]")).to_have_count(3, timeout=20_000)
+    await expect(rejected.locator("[data-event]")).to_have_count(3)
     reason = rejected.locator("[data-reason]").first
     await expect(reason).to_have_text(f"{relay.url}: blocked: <b>no</b>")
     await page.until_attention("3 events were refused by every relay")
@@ -281,7 +281,7 @@ async def test_without_a_websocket_it_asks(visit: Visit, site: Site) -> None:
     await visit.hide()
     await visit.hide(False)
     await site.remove(relay.url)
-    await expect(page.relay(relay.url)).to_have_count(0, timeout=20_000)
+    await expect(page.relay(relay.url)).to_have_count(0)
 
 
 @ONLY_OURS
@@ -329,7 +329,7 @@ async def test_the_extension_is_switched_off_and_on(visit: Visit, site: Site) ->
         await expect(banner).to_be_visible()
     finally:
         assert (await site.http.put(f"{extension}/activate")).status_code == 200
-    await expect(page.headline).to_have_text("Nostr works", timeout=20_000)
+    await expect(page.headline).to_have_text("Nostr works")
     await expect(banner).to_have_count(0)
 
 
