@@ -74,17 +74,18 @@ async def _tell(websocket: WebSocket, page: "asyncio.Task[None]") -> int:
     changes = live.Changes()
     try:
         found = running()
-        while not found.bridge.stopped:
-            news = changes.since_then(await overview(found))
-            if news is not None:
-                await websocket.send_text(json.dumps(news))
-            await asyncio.wait({page}, timeout=live.INTERVAL)
-            if page.done() or loop.time() > ends:
-                return DONE
     except CoreUnavailable:
-        pass
-    except found.library.CoreStopped:
-        pass
+        return GOING_AWAY
+    while not found.bridge.stopped:
+        try:
+            news = changes.since_then(await overview(found))
+        except found.library.CoreStopped:
+            break
+        if news is not None:
+            await websocket.send_text(json.dumps(news))
+        await asyncio.wait({page}, timeout=live.INTERVAL)
+        if page.done() or loop.time() > ends:
+            return DONE
     return GOING_AWAY
 
 
