@@ -1,4 +1,8 @@
-"""SPEC 3.7 and 4.1: what happens when a relay goes and comes back."""
+"""SPEC 3.7 and 4.1: what happens when a relay goes and comes back.
+
+What waits long runs at the same time, with relays of its own each. All of these see every
+client's subscriptions, so each client asks for the notes of an author of its own.
+"""
 
 import time
 from typing import Any
@@ -18,6 +22,7 @@ from scripted_relay import (
     stored,
 )
 from tcp_relay import TcpRelay, hang_up
+from together import Together
 from wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
@@ -43,6 +48,24 @@ async def reconnected(
     assert len(again) == len(filters)
     by_kind = {repr(one.filters[0].get("kinds")): one for one in again}
     return client, [by_kind[repr(one.get("kinds"))] for one in filters]
+
+
+async def req_for(relay: ScriptedRelay, author: Author, number: int) -> Upstream:
+    """The REQ of this number, counted from one, among those for the author's events."""
+
+    def found() -> list[Upstream]:
+        wanted = [author.pubkey]
+        return [req for req in relay.reqs() if req.filters[0].get("authors") == wanted]
+
+    await relay.until(lambda: len(found()) >= number, f"REQ number {number} for it")
+    return found()[number - 1]
+
+
+at_the_same_time: Together[Endpoint] = Together()
+
+
+async def test_at_the_same_time(endpoint: Endpoint) -> None:
+    await at_the_same_time.run(endpoint)
 
 
 def close_to(value: int, expected: int) -> bool:
@@ -79,17 +102,19 @@ async def test_since_moves_up_and_limit_goes(endpoint: Endpoint) -> None:
     assert not any("limit" in one.filters[0] for one in again)
 
 
-async def test_the_gap_is_filled_and_nothing_comes_twice(endpoint: Endpoint) -> None:
-    old, live, missed, after = Author().notes(4)
+@at_the_same_time
+async def the_gap_is_filled_and_nothing_comes_twice(endpoint: Endpoint) -> None:
+    author = Author()
+    old, live, missed, after = author.notes(4)
     relay = ScriptedRelay(on_req=stored(old))
     await endpoint.use(relay)
     client = await endpoint.client()
-    await client.subscribe("s", {"kinds": [1]})
+    await client.subscribe("s", {"authors": [author.pubkey]})
     await relay.line.live(live)
     await client.count("s", 2)
     relay.on_req = stored(missed, live, old)
     relay.line.drop()
-    await relay.req(2)
+    await req_for(relay, author, 2)
     await client.count("s", 3)
     await relay.line.live(old, live, missed, after)
     await client.count("s", 4)
@@ -122,7 +147,8 @@ async def test_replayed_ephemeral_events_are_dropped(endpoint: Endpoint) -> None
     await client.quiet(0.5)
 
 
-async def test_a_replay_without_end_is_not_waited_for(endpoint: Endpoint) -> None:
+@at_the_same_time
+async def a_replay_without_end_is_not_waited_for(endpoint: Endpoint) -> None:
     """A relay that never sends EOSE to the repeated REQ may not silence ephemeral events
     for ever: thirty seconds at most."""
     author = Author()
@@ -132,7 +158,7 @@ async def test_a_replay_without_end_is_not_waited_for(endpoint: Endpoint) -> Non
     await client.subscribe("s", {"authors": [author.pubkey]})
     relay.on_req = silent
     relay.line.drop()
-    again = await relay.req(2)
+    again = await req_for(relay, author, 2)
     await again.event(author.sign("replayed", kind=23194))
     await watch(relay.inbox, 31)
     live = author.sign("live", kind=23194)
@@ -209,7 +235,8 @@ async def test_closed_in_the_meantime_is_not_sent_again(endpoint: Endpoint) -> N
     assert await client.count("new", 1) == [note]
 
 
-async def test_it_is_tried_again_with_growing_pauses(endpoint: Endpoint) -> None:
+@at_the_same_time
+async def it_is_tried_again_with_growing_pauses(endpoint: Endpoint) -> None:
     async with TcpRelay(hang_up) as down:
         assert (await endpoint.add(down.url)).status_code == 200
         await down.until(lambda: len(down.lines) >= 4, "four attempts", 20)
@@ -248,32 +275,35 @@ async def test_a_relay_that_refuses_is_no_relay(endpoint: Endpoint) -> None:
     await endpoint.until_relay(relay.url, connected=True)
 
 
-async def test_dead_lines_are_noticed_by_ping(endpoint: Endpoint) -> None:
+@at_the_same_time
+async def dead_lines_are_noticed_by_ping(endpoint: Endpoint) -> None:
     """SPEC 4.1: a ping every 20 s; two unanswered, and the line is given up."""
-    dead, alive = ScriptedRelay(), ScriptedRelay()
+    author, dead, alive = Author(), ScriptedRelay(), ScriptedRelay()
     await endpoint.use(dead, alive)
     client = await endpoint.client()
-    await client.subscribe("s", {"kinds": [1]})
+    await client.subscribe("s", {"authors": [author.pubkey]})
     dead.line.stop_reading()
     start = time.monotonic()
     await dead.connections(2, 75)
     assert time.monotonic() - start > 15
-    await dead.req(2)
+    await req_for(dead, author, 2)
     assert len(alive.connected_at) == 1
     assert (await endpoint.relay(alive.url))["ping"] >= 0
-    note = Author().sign()
+    note = author.sign()
     await dead.lines[-1].live(note)
     assert await client.count("s", 1) == [note]
 
 
-async def test_dropping_for_ever_does_not_spin(endpoint: Endpoint) -> None:
+@at_the_same_time
+async def dropping_for_ever_does_not_spin(endpoint: Endpoint) -> None:
     """A relay that hangs up on every REQ is not stable: its backoff grows."""
 
     async def drop(line: Line, sub: str, _: list[Filter]) -> None:
         line.drop()
 
     relay = ScriptedRelay(on_req=drop)
-    await endpoint.use(relay)
+    await endpoint.start(relay)
+    assert (await endpoint.add(relay.url)).status_code == 200
     client = await endpoint.client()
     await client.send("REQ", "s", {"kinds": [1]})
     await watch(relay.inbox, 8)
