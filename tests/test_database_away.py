@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio
 
 URL = "ws://127.0.0.1:9"
 
-NEED = {
+NEED: dict[str, list[tuple[str, str, Any]]] = {
     "relays": [
         ("GET", "relays", None),
         ("POST", "relay", {"url": URL}),

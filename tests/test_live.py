@@ -117,9 +117,7 @@ async def test_strangers_take_no_admins_place(endpoint: Endpoint) -> None:
 
 async def test_pages_in_excess_are_told_to_come_later(endpoint: Endpoint) -> None:
     async with AsyncExitStack() as stack:
-        pages = [
-            await stack.enter_async_context(LivePage(endpoint)) for _ in range(32)
-        ]
+        pages = [await stack.enter_async_context(LivePage(endpoint)) for _ in range(32)]
         for page in pages:
             await page.until(lambda now: "state" in now, "first look")
         async with LivePage(endpoint) as late:

@@ -55,6 +55,7 @@ class InsideClient(Protocol):
     @property
     def relays(self) -> list[str]:
         """Those it has named."""
+        ...
 
     @property
     def core_client(self) -> "Client | None":

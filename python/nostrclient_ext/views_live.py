@@ -74,6 +74,9 @@ async def _tell(websocket: WebSocket, page: "asyncio.Task[None]") -> int:
     changes = live.Changes()
     try:
         found = running()
+    except CoreUnavailable:
+        return GOING_AWAY
+    with suppress(found.library.CoreStopped):
         while not found.bridge.stopped:
             news = changes.since_then(await overview(found))
             if news is not None:
@@ -81,10 +84,6 @@ async def _tell(websocket: WebSocket, page: "asyncio.Task[None]") -> int:
             await asyncio.wait({page}, timeout=live.INTERVAL)
             if page.done() or loop.time() > ends:
                 return DONE
-    except CoreUnavailable:
-        pass
-    except found.library.CoreStopped:
-        pass
     return GOING_AWAY
 
 

@@ -1,12 +1,10 @@
 """The owner's relays, where extensions have named the same ones for themselves, and
 where the database fails."""
 
-import json
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from inbox import eventually
 from nostrclient_ext import crud, relays
 from nostrclient_ext.core import Running
 from nostrclient_ext.models import Relay, RelaySwitches
