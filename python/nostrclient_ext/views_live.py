@@ -76,16 +76,14 @@ async def _tell(websocket: WebSocket, page: "asyncio.Task[None]") -> int:
         found = running()
     except CoreUnavailable:
         return GOING_AWAY
-    while not found.bridge.stopped:
-        try:
+    with suppress(found.library.CoreStopped):
+        while not found.bridge.stopped:
             news = changes.since_then(await overview(found))
-        except found.library.CoreStopped:
-            break
-        if news is not None:
-            await websocket.send_text(json.dumps(news))
-        await asyncio.wait({page}, timeout=live.INTERVAL)
-        if page.done() or loop.time() > ends:
-            return DONE
+            if news is not None:
+                await websocket.send_text(json.dumps(news))
+            await asyncio.wait({page}, timeout=live.INTERVAL)
+            if page.done() or loop.time() > ends:
+                return DONE
     return GOING_AWAY
 
 
