@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from nostrclient_ext.attention import LATELY_SECONDS, MOST_RELAYS, needs_attention
+from nostrclient_ext.attention import (
+    LATELY_SECONDS,
+    MOST_CLIENTS,
+    MOST_RELAYS,
+    needs_attention,
+)
 from nostrclient_ext.models import Relay, RelayStatus
 from nostrclient_ext.models_page import (
     Attention,
@@ -141,11 +146,11 @@ def test_what_becomes_of_what_is_published() -> None:
     for others, words in (
         ([], "what is published is refused."),
         ([relay("b", write=False, **away)], "what is published is refused."),
-        ([relay("b", **away)], "what is published waits."),
+        ([relay("b", **away)], "published waits (payment orders are refused)."),
     ):
         item = attention(relay(write=False), *others)[0]
         assert item.id == "no-write" and item.text.endswith(words)
-    assert "published waits." in attention(relay(**away))[0].text
+    assert "published waits (" in attention(relay(**away))[0].text
     assert "published is refused." in attention(relay(write=False, **away))[0].text
 
 
@@ -196,3 +201,7 @@ def test_a_client_that_does_not_keep_up() -> None:
     assert item.text == expected
     assert what(item) == [("cut", "7")]
     assert needs_attention(NOW, state(), [relay()], [client(slow=False)]) == []
+    many = [client(id=str(number)) for number in range(50)]
+    items = needs_attention(NOW, state(), [relay()], many)
+    assert len(items) == MOST_CLIENTS + 1
+    assert items[-1].text == f"{50 - MOST_CLIENTS} more clients not keeping up."

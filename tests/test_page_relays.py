@@ -76,9 +76,10 @@ async def test_a_relay_is_added_and_removed(visit: Visit, site: Site) -> None:
 async def test_a_relay_goes_down_and_comes_back(visit: Visit, site: Site) -> None:
     """While the page is open, and its owner types."""
     steady, relay = ScriptedRelay(), ScriptedRelay()
-    icon = f"{site.root}/nostrclient/static/images/nostr-bitcoin.png"
+    own = f"{site.root}/nostrclient/static/images/nostr-bitcoin.png"
+    icon = own.replace("127.0.0.1", "localhost")
     steady.document = json.dumps({"name": "Lighthouse", "icon": icon}).encode()
-    relay.document = b'{"name": "Harbour"}'
+    relay.document = json.dumps({"name": "Harbour", "icon": own}).encode()
     await site.use(steady, relay)
     client = await site.client()
     await client.subscribe("s", {"kinds": [1]})
@@ -88,6 +89,9 @@ async def test_a_relay_goes_down_and_comes_back(visit: Visit, site: Site) -> Non
     picture = page.relay(steady.url).locator("img")
     await expect(picture).to_have_attribute("src", icon)
     await expect(picture).to_be_visible()
+    # It would be fetched with the owner's login.
+    await expect(page.relay(relay.url)).to_contain_text("Harbour")
+    await expect(page.relay(relay.url).locator("img")).to_have_count(0)
     row = await page.until_relay(relay.url, "Connected for")
     for number in range(1, 121):
         note = Author().sign()

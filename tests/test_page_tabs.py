@@ -280,6 +280,7 @@ async def test_without_a_websocket_it_asks(visit: Visit, site: Site) -> None:
     await expect(page.headline).to_have_text("Nostr works")
     await visit.hide()
     await visit.hide(False)
+    await expect(note).to_be_visible()
     await site.remove(relay.url)
     await expect(page.relay(relay.url)).to_have_count(0)
 

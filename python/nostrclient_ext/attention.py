@@ -14,6 +14,7 @@ DOWN_SECONDS = 5.0  # a relay that is away for less may just be coming back
 LATELY_SECONDS = 600.0  # what a relay did wrong is shown so long
 WAITING_SECONDS = 600  # an event that waits longer is shown
 MOST_RELAYS = 8  # that are named each
+MOST_CLIENTS = 5
 IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 
 FORGED = "sent a forged event"
@@ -62,7 +63,11 @@ def _all_relays(now: float, relays: list[Relay], known: bool) -> Iterator[Attent
     connected = [relay for relay in used if relay.connected]
     nothing = "nothing is sent and nothing is found"
     # As the core answers who publishes now (SPEC 1.4).
-    publication = "waits" if any(relay.write for relay in used) else "is refused"
+    publication = (
+        "waits (payment orders are refused)"
+        if any(relay.write for relay in used)
+        else "is refused"
+    )
     if not own:
         if known:
             text = f"There is no relay yet: {nothing}."
@@ -188,14 +193,18 @@ def _lately(status: RelayStatus, now: float) -> list[str]:
 
 
 def _clients(clients: list[ConnectedClient]) -> Iterator[Attention]:
-    for client in clients:
-        if client.slow:
-            where = client.forwarded_for or client.address or client.agent
-            cut = Action(label="Cut off", do="cut", target=client.id)
-            yield Attention(
-                id=f"client {client.id}",
-                serious=False,
-                text=f"The client at {where} does not keep up:"
-                f" {counted(client.waiting, 'message')} waiting for it.",
-                actions=[] if client.kind == "extension" else [cut],
-            )
+    slow = [client for client in clients if client.slow]
+    for client in slow[:MOST_CLIENTS]:
+        where = client.forwarded_for or client.address or client.agent
+        cut = Action(label="Cut off", do="cut", target=client.id)
+        yield Attention(
+            id=f"client {client.id}",
+            serious=False,
+            text=f"The client at {where} does not keep up:"
+            f" {counted(client.waiting, 'message')} waiting for it.",
+            actions=[] if client.kind == "extension" else [cut],
+        )
+    if len(slow) > MOST_CLIENTS:
+        text = f"{counted(len(slow) - MOST_CLIENTS, 'more client')} not keeping up."
+        action = Action(label="Show who it is", do="show", target="clients")
+        yield Attention(id="slow", serious=False, text=text, actions=[action])

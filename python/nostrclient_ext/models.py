@@ -14,6 +14,7 @@ class RelayStatus(BaseModel):
     error_list: list[str] = Field(default_factory=list)
     error_times: list[float] = Field(default_factory=list)  # unix seconds, of those
     notice_list: list[str] = Field(default_factory=list)
+    notice_times: list[float] = Field(default_factory=list)
     duplicates: int = 0
     forged: int = 0
     rejected: int = 0

@@ -125,7 +125,7 @@ class RelayLine(BaseModel):
     rejected: int
     dropped: int  # others have them and it never got them
     errors: int
-    notices: int
+    noticed_at: float | None  # unix seconds of its last notice
     last_error: str | None
     name: str | None  # as it calls itself
     icon: str | None

@@ -112,7 +112,7 @@ def _line(relay: Relay) -> RelayLine:
         rejected=status.rejected,
         dropped=status.backlog_dropped,
         errors=status.error_counter,
-        notices=len(status.notice_list),
+        noticed_at=status.notice_times[-1] if status.notice_times else None,
         last_error=status.error_list[-1] if status.error_list else None,
         name=info.name if info else None,
         icon=info.icon if info else None,

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import httpx
@@ -58,7 +59,7 @@ async def fetch(running: Running, text: str) -> RelayInfo:
 
 def look_up(running: Running, urls: Iterable[str]) -> None:
     """Fetch what is missing of these in the background."""
-    for url in urls:
+    for url in islice(urls, MAX_KNOWN):
         if url not in _looking and _fresh(url) is None and len(_looking) < MAX_KNOWN:
             _looking.add(url)
             running.spawn(_look_up(running, url))

@@ -276,6 +276,7 @@ def _with_state(
                 error_list=state["errors"],
                 error_times=state["error_times"],
                 notice_list=state["notices"],
+                notice_times=state["notice_times"],
                 duplicates=state["duplicates"],
                 forged=state["forged"],
                 rejected=state["rejected"],

@@ -4,6 +4,7 @@ window.app.component('nostrclient-endpoints', {
   template: '#nostrclient-endpoints',
   data() {
     return {
+      store: Nostrclient.store,
       saved: null, // the settings of the server
       wanted: {public_ws: false, private_ws: false, address: ''},
       endpoints: {public: null, private: null, address: ''},
@@ -48,6 +49,12 @@ window.app.component('nostrclient-endpoints', {
   },
   created() {
     return this.load()
+  },
+  watch: {
+    // What could not be had at first is asked for again when the server is back.
+    'store.problem'(problem) {
+      if (!problem && !this.saved) this.load()
+    }
   },
   methods: {
     load() {

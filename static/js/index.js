@@ -4,10 +4,12 @@ window.app = Vue.createApp({
   el: '#vue',
   mixins: [window.windowMixin],
   data() {
+    const TABS = ['relays', 'outbox', 'clients', 'endpoints', 'test', 'start']
+    const asked = window.location.hash.slice(1)
     return {
       store: Nostrclient.store,
       words: Nostrclient.words,
-      tab: window.location.hash.slice(1)
+      tab: TABS.includes(asked) ? asked : ''
     }
   },
   computed: {
@@ -115,7 +117,7 @@ window.app = Vue.createApp({
         reconnect: () => relays.reconnect(target),
         pause: () => relays.pause(target),
         remove: () => relays.remove(target),
-        retry: () => Nostrclient.outbox.retry(),
+        retry: () => Nostrclient.outbox.retryWaiting(),
         cut: () => Nostrclient.clients.cutOff(target),
         show: () => this.show(target)
       }[verb]

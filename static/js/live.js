@@ -26,6 +26,15 @@ Nostrclient.call = async (method, path, data) => {
   return response.data
 }
 
+// The same without LNbits' bar for requests, for what nobody has asked for. And LNbits'
+// service worker answers with what it has when the server is away: only a GET.
+Nostrclient.quietly = async (method, path) => {
+  const response = await fetch(Nostrclient.api + path, {method})
+  const data = await response.json().catch(() => null)
+  if (!response.ok) throw {response: {status: response.status, data}}
+  return data
+}
+
 // Does something for the owner. What goes wrong is shown to him. Whether it worked.
 Nostrclient.act = async work => {
   try {
@@ -69,6 +78,7 @@ Nostrclient.Feed = class {
 
   constructor(store) {
     this.store = store
+    this.heard = 0 // the time of the last news
     this.offset = 0 // server's clock minus ours, seconds
     this.failures = 0
     this.socket = null
@@ -122,7 +132,7 @@ Nostrclient.Feed = class {
     const {round} = this
     let ticket
     try {
-      ;({ticket} = await Nostrclient.call('POST', '/live'))
+      ;({ticket} = await Nostrclient.quietly('POST', '/live'))
     } catch (error) {
       if (round !== this.round) return
       this.store.problem = Nostrclient.reason(error)
@@ -183,7 +193,9 @@ Nostrclient.Feed = class {
     const {round} = this
     let all, problem
     try {
-      all = await Nostrclient.call('GET', '/live')
+      all = await Nostrclient.quietly('GET', '/live')
+      // No news are old: the server is away, and LNbits' service worker has answered.
+      if (all.time <= this.heard) throw new Error('an old answer')
     } catch (error) {
       problem = Nostrclient.reason(error)
     }
@@ -202,6 +214,7 @@ Nostrclient.Feed = class {
   // The parts that have changed.
   take(news) {
     const store = this.store
+    this.heard = news.time
     this.offset = news.time - Date.now() / 1000
     store.now = news.time
     store.problem = ''

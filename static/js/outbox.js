@@ -1,13 +1,22 @@
 // What waits for a relay, and what no relay wants.
 
 Nostrclient.outbox = {
-  // These events, or all.
   async retry(ids) {
     await Nostrclient.act(async () => {
-      const data = ids && {ids}
-      const {count} = await Nostrclient.call('POST', '/outbox/retry', data)
+      const {count} = await Nostrclient.call('POST', '/outbox/retry', {ids})
       const events = Nostrclient.words.counted(count, 'event')
       Quasar.Notify.create({message: `Trying ${events} again.`})
+    })
+  },
+
+  // Those that wait, and not those that every relay has refused.
+  async retryWaiting() {
+    await Nostrclient.act(async () => {
+      const {rows} = await Nostrclient.call('GET', '/outbox')
+      const waiting = rows.filter(row =>
+        ['queued', 'in doubt'].includes(row.state)
+      )
+      await this.retry(waiting.map(row => row.id))
     })
   }
 }

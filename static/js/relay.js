@@ -10,6 +10,9 @@ window.app.component('nostrclient-relay-name', {
     standing() {
       return Nostrclient.relays.standing(this.relay, this.store.now)
     },
+    icon() {
+      return this.words.foreign(this.relay.icon)
+    },
     // A connection that stands has left its errors behind.
     error() {
       const {state, last_error: error} = this.relay
@@ -77,7 +80,7 @@ window.app.component('nostrclient-relay-log', {
     },
     // While it is open, what is new comes in.
     count() {
-      return this.relay && `${this.relay.errors} ${this.relay.notices}`
+      return this.relay && `${this.relay.errors} ${this.relay.noticed_at}`
     },
     sections() {
       const {errors, notices} = this.log
@@ -99,7 +102,8 @@ window.app.component('nostrclient-relay-log', {
   methods: {
     async load() {
       const url = this.url
-      if (!url) return
+      const idle = ['inactive', 'invalid', 'paused'].includes(this.relay?.state)
+      if (!url || !this.relay || idle) return
       this.loading = true
       await Nostrclient.act(async () => {
         const path = `/relay/log?url=${encodeURIComponent(url)}`
