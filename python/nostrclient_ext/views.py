@@ -16,13 +16,13 @@ async def index(
     request: Request, user: User = Depends(check_user_exists)
 ) -> HTMLResponse:
     """The page; it asks the REST routes for the rest."""
-    problem = None
+    problem = warning = None
     try:
-        running()
+        warning = running().warning
     except CoreUnavailable as exc:
         problem = str(exc)
     return template_renderer(["nostrclient/templates"]).TemplateResponse(
         request,
         "nostrclient/index.html",
-        {"user": user.json(), "problem": problem},
+        {"user": user.json(), "problem": problem, "warning": warning},
     )

@@ -4,24 +4,16 @@ window.app.component('nostrclient-relay-name', {
   template: '#nostrclient-relay-name',
   props: {relay: {type: Object, required: true}},
   data() {
-    return {store: Nostrclient.store, words: Nostrclient.words, noIcon: false}
+    return {store: Nostrclient.store, words: Nostrclient.words}
   },
   computed: {
     standing() {
       return Nostrclient.relays.standing(this.relay, this.store.now)
     },
-    icon() {
-      return this.words.foreign(this.relay.icon)
-    },
     // A connection that stands has left its errors behind.
     error() {
       const {state, last_error: error} = this.relay
       return state === 'connected' ? null : error
-    }
-  },
-  watch: {
-    'relay.icon'() {
-      this.noIcon = false
     }
   }
 })

@@ -29,9 +29,6 @@ window.app.component('nostrclient-relay-add', {
       )
       return this.WELL_KNOWN.filter(url => !known.has(url))
     },
-    icon() {
-      return Nostrclient.words.foreign(this.info?.icon)
-    },
     // What makes a relay less useful than it looks.
     warnings() {
       const limits = this.info?.limits ?? {}

@@ -44,15 +44,5 @@ Nostrclient.words = (() => {
     return hex ? `${hex.slice(0, 8)}…${hex.slice(-4)}` : ''
   }
 
-  // An icon's address, unless it is this server's own: a request to it would come with
-  // the owner's login, whatever it asks for.
-  function foreign(url) {
-    try {
-      return url && new URL(url).host !== window.location.host ? url : null
-    } catch {
-      return null
-    }
-  }
-
-  return {counted, duration, foreign, number, rate, sentence, shortened}
+  return {counted, duration, number, rate, sentence, shortened}
 })()
