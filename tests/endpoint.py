@@ -97,7 +97,7 @@ class Endpoint:
     async def remove(self, url: str) -> httpx.Response:
         return await self.http.request("DELETE", f"{self.base}/relay", json={"url": url})
 
-    async def configure(self, **settings: bool | int) -> None:
+    async def configure(self, **settings: bool | int | str) -> None:
         """Change these settings; the others stay."""
         response = await self.http.put(f"{self.base}/config", json=settings)
         assert response.status_code == 200, response.text
@@ -106,7 +106,7 @@ class Endpoint:
         """No relays, both endpoints open, an empty outbox: how every test starts."""
         for relay in await self.relays():
             assert (await self.remove(relay["url"])).status_code == 200
-        await self.configure(private_ws=True, public_ws=True, outbox_size=100)
+        await self.configure(private_ws=True, public_ws=True, outbox_size=100, address="")
         response = await self.http.get(f"{self.base}/outbox")
         assert response.status_code == 200, response.text
         for row in response.json()["rows"]:

@@ -20,7 +20,7 @@ from test_websocket_endpoints import refused
 pytestmark = pytest.mark.asyncio
 
 SERVICE_RESTART = 1012  # close code: come again
-DEFAULTS = {"private_ws": True, "public_ws": False, "outbox_size": 100}
+DEFAULTS = {"private_ws": True, "public_ws": False, "outbox_size": 100, "address": ""}
 ROUNDS = 10
 
 

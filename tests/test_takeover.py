@@ -74,7 +74,7 @@ async def test_relays_duplicates_and_settings(owner: Owner, releases: Releases) 
         assert [url.rstrip("/") for url in shown].count(used.url) == 1
         assert shown[switched_off.url]["active"] is False
         config = await owner.ask("/nostrclient/api/v1/config")
-        assert config == {**CONFIG, "outbox_size": 100}
+        assert config == {**CONFIG, "outbox_size": 100, "address": ""}
         assert await refused(owner.private_url) == 403
         assert await refused(owner.public_url) == 101
         assert await owner.rows(RELAYS) == table
