@@ -133,6 +133,29 @@ class Endpoints(BaseModel):
     address: str  # what stands before them, if the owner has set it
 
 
+class RelayLimitation(BaseModel):
+    """What the endpoints enforce, in NIP-11's words."""
+
+    max_message_length: int  # bytes
+    max_subscriptions: int  # of one client
+    max_filters: int  # of one REQ
+    max_subid_length: int  # characters
+    auth_required: bool = False
+    payment_required: bool = False
+    restricted_writes: bool = False
+
+
+class RelayDocument(BaseModel):
+    """What the endpoints are (NIP-11)."""
+
+    name: str
+    description: str
+    software: str
+    version: str
+    supported_nips: list[int]
+    limitation: RelayLimitation
+
+
 class OutboxEntry(BaseModel):
     """An event that waits for a relay, or that no relay wants."""
 

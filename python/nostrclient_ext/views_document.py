@@ -1,0 +1,66 @@
+"""What the endpoints say to who comes without a WebSocket: what they are (NIP-11)."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from lnbits.settings import settings
+
+from .core import running
+from .endpoints import asked_id, is_open, is_public
+from .models import RelayDocument, RelayLimitation
+from .routes import API, Route
+from .views_ws import PRIVATE_PATH_IN_LOGS
+
+document_router = APIRouter(prefix=API, route_class=Route)
+
+MEDIA_TYPE = "application/nostr+json"
+SOFTWARE = "https://github.com/lnbits/nostrclient"
+MAX_SUBSCRIPTION_ID = 64  # characters (NIP-01)
+
+# What holds whatever the relays behind do: messages, this document, nothing expired, and
+# nothing that is for its author only.
+SUPPORTED_NIPS = [1, 11, 40, 70]
+
+# A page of any other site may ask.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Vary": "Accept",
+}
+
+GREETING = "This is a Nostr relay. Connect to it with a Nostr client, over WebSocket.\n"
+
+
+@document_router.api_route("/{endpoint_id:path}", methods=["GET", "HEAD"])
+async def api_describe(request: Request, endpoint_id: str) -> Response:
+    """The endpoint's description for a Nostr client, a sentence for anybody else. Every
+    other path is found by another route, or by none."""
+    endpoint_id = asked_id(request.scope, endpoint_id)
+    if not is_public(endpoint_id):
+        # The server logs this path, and whoever reads the log must not find the id.
+        request.scope["path"] = PRIVATE_PATH_IN_LOGS
+    if not await is_open(endpoint_id):
+        raise HTTPException(HTTPStatus.NOT_FOUND, "Not Found")
+    if MEDIA_TYPE not in request.headers.get("accept", ""):
+        return PlainTextResponse(GREETING, headers=CORS)
+    return JSONResponse(_document().dict(), headers=CORS, media_type=MEDIA_TYPE)
+
+
+def _document() -> RelayDocument:
+    found = running()
+    limits = found.core.limits
+    return RelayDocument(
+        name=f"{settings.lnbits_site_title}: nostrclient",
+        description="One connection to many relays: what one loses, another delivers.",
+        software=SOFTWARE,
+        version=found.library.__version__,
+        supported_nips=SUPPORTED_NIPS,
+        limitation=RelayLimitation(
+            max_message_length=limits["max_message_length"],
+            max_subscriptions=limits["max_subscriptions"],
+            max_filters=limits["max_filters"],
+            max_subid_length=MAX_SUBSCRIPTION_ID,
+        ),
+    )
