@@ -66,6 +66,9 @@ async def test_closed_endpoints_and_other_paths_are_not_there(endpoint: Endpoint
         for headers in ({}, NOSTR):
             response = await get(f"{endpoint.ws_base}/{path}", **headers)
             assert response.status_code == 404, path
+    # Another route's path, with a slash too many, still leads there.
+    response = await endpoint.http.get(f"{endpoint.base}/relays/", follow_redirects=True)
+    assert response.status_code == 200 and response.json() == []
     await endpoint.configure(private_ws=True)
     response = await get(f"{endpoint.ws_base}/{secret}", **NOSTR)
     assert response.status_code == 200

@@ -131,7 +131,11 @@ async def test_it_is_taken_over(installed: LNbits) -> None:
         assert (await endpoint.relay(switched_off.url))["active"] is False
         response = await endpoint.http.get(f"{endpoint.base}/config")
         # A setting that came later has its default.
-        assert response.json() == {**json.loads(CONFIG), "outbox_size": 100}
+        assert response.json() == {
+            **json.loads(CONFIG),
+            "outbox_size": 100,
+            "address": "",
+        }
         assert await refused(endpoint.private_url) == 403
         assert await refused(endpoint.public_url) == 101
         client = await endpoint.client()

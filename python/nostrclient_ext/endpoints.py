@@ -83,6 +83,11 @@ def is_public(endpoint_id: str) -> bool:
     return endpoint_id == PUBLIC_ID
 
 
+def may_be_endpoint(endpoint_id: str) -> bool:
+    """Whether this looks like the path of an endpoint, open or not."""
+    return is_public(endpoint_id) or _PRIVATE_ID.fullmatch(endpoint_id) is not None
+
+
 def _is_private_id(text: str) -> bool:
     if not _PRIVATE_ID.fullmatch(text):
         return False

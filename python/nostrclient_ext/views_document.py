@@ -5,14 +5,30 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from lnbits.settings import settings
+from starlette.routing import Match
+from starlette.types import Scope
 
 from .core import running
-from .endpoints import asked_id, is_open, is_public
+from .endpoints import asked_id, is_open, is_public, may_be_endpoint
 from .models import RelayDocument, RelayLimitation
 from .routes import API, Route
 from .views_ws import PRIVATE_PATH_IN_LOGS
 
-document_router = APIRouter(prefix=API, route_class=Route)
+
+class EndpointRoute(Route):
+    """A route for the endpoints' own paths: whatever else is asked for stays what it
+    was."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        if match is not Match.NONE:
+            routed = child["path_params"]["endpoint_id"]
+            if not may_be_endpoint(asked_id(scope, routed)):
+                return Match.NONE, {}
+        return match, child
+
+
+document_router = APIRouter(prefix=API, route_class=EndpointRoute)
 
 MEDIA_TYPE = "application/nostr+json"
 SOFTWARE = "https://github.com/lnbits/nostrclient"
@@ -35,8 +51,7 @@ GREETING = "This is a Nostr relay. Connect to it with a Nostr client, over WebSo
 
 @document_router.api_route("/{endpoint_id:path}", methods=["GET", "HEAD"])
 async def api_describe(request: Request, endpoint_id: str) -> Response:
-    """The endpoint's description for a Nostr client, a sentence for anybody else. Every
-    other path is found by another route, or by none."""
+    """The endpoint's description for a Nostr client, a sentence for anybody else."""
     endpoint_id = asked_id(request.scope, endpoint_id)
     if not is_public(endpoint_id):
         # The server logs this path, and whoever reads the log must not find the id.
