@@ -55,12 +55,12 @@ class InsideClient(Protocol):
     @property
     def relays(self) -> list[str]:
         """Those it has named."""
-        raise NotImplementedError
+        ...
 
     @property
     def core_client(self) -> "Client | None":
         """The core's end of it, while it has one."""
-        raise NotImplementedError
+        ...
 
     def attach(self, running: "Running") -> None:
         """There is a core: use it, until it closes the client. From any thread."""
