@@ -13,7 +13,7 @@ from events import Author
 from outbox import Outbox, back, outage, queue
 from owner_page import OwnerPage
 from pages import ONLY_OURS, Site
-from playwright.async_api import Locator, WebSocket, WebSocketRoute, expect
+from playwright.async_api import Locator, Route, WebSocket, WebSocketRoute, expect
 from scripted_relay import ScriptedRelay, accept, answer, silent
 from wire_client import WireClient
 
@@ -281,6 +281,21 @@ async def test_without_a_websocket_it_asks(visit: Visit, site: Site) -> None:
     await visit.hide()
     await visit.hide(False)
     await expect(note).to_be_visible()
+    # LNbits' service worker answers so while the server is away.
+    kept = (await site.http.get(f"{site.base}/live")).text
+
+    async def answer_as_before(route: Route) -> None:
+        if route.request.method == "GET":
+            await route.fulfill(body=kept, content_type="application/json")
+        else:
+            await route.continue_()
+
+    await visit.page.route(re.compile("/live$"), answer_as_before)
+    await expect(page.headline).to_have_text("No live data")
+    banner = page.page.get_by_role("alert").filter(has_text="cannot be reached")
+    await expect(banner).to_be_visible()
+    await visit.page.unroute(re.compile("/live$"))
+    await expect(page.headline).to_have_text("Nostr works")
     await site.remove(relay.url)
     await expect(page.relay(relay.url)).to_have_count(0)
 

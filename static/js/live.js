@@ -78,7 +78,7 @@ Nostrclient.Feed = class {
 
   constructor(store) {
     this.store = store
-    this.heard = 0 // the time of the last news
+    this.polled = 0 // the time of the last answer to a question
     this.offset = 0 // server's clock minus ours, seconds
     this.failures = 0
     this.socket = null
@@ -191,17 +191,20 @@ Nostrclient.Feed = class {
 
   async poll() {
     const {round} = this
-    let all, problem
+    let all, failure
     try {
       all = await Nostrclient.quietly('GET', '/live')
-      // No news are old: the server is away, and LNbits' service worker has answered.
-      if (all.time <= this.heard) throw new Error('an old answer')
     } catch (error) {
-      problem = Nostrclient.reason(error)
+      failure = error
     }
     if (round !== this.round || !this.store.polling) return
-    if (all) this.takeAll(all)
-    else this.store.problem = problem
+    // The same answer again: the server is away, and LNbits' service worker has kept it.
+    if (all && all.time !== this.polled) {
+      this.polled = all.time
+      this.takeAll(all)
+    } else {
+      this.store.problem = Nostrclient.reason(failure ?? {})
+    }
     this.later(Nostrclient.Feed.POLL_MS, () => this.poll())
   }
 
@@ -214,7 +217,6 @@ Nostrclient.Feed = class {
   // The parts that have changed.
   take(news) {
     const store = this.store
-    this.heard = news.time
     this.offset = news.time - Date.now() / 1000
     store.now = news.time
     store.problem = ''
