@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from .core import UNWANTED_RELAYS, Running
+from .core import UNWANTED_RELAYS, CoreUnavailable, Running
 from .models_page import CheckStep, RelayCheck
 
 if TYPE_CHECKING:
@@ -36,18 +36,22 @@ class _Failed(Exception):
 
 async def check(running: Running, text: str) -> RelayCheck:
     """Test a relay that is in use. Raises `ValueError` with a sentence for one that is
-    not."""
-    url: str = running.library.normalize_relay_url(text)
+    not, and `CoreUnavailable` if the core has stopped or has no place for a client."""
+    library = running.library
+    url: str = library.normalize_relay_url(text)
     async with _turns:
         # Only now: a test has its relay connected, whatever the owner does meanwhile, and
         # keeps it there for others.
         if running.core.relay(url) is None or url in UNWANTED_RELAYS:
             raise ValueError(f"Relay: {url} is not in use.")
-        test = _Test(running, url)
         try:
-            return await test.run()
-        finally:
-            test.end()
+            test = _Test(running, url)
+            try:
+                return await test.run()
+            finally:
+                test.end()
+        except (library.CoreStopped, library.TooManyClients) as exc:
+            raise CoreUnavailable(str(exc)) from exc
 
 
 class _Test:

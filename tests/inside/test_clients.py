@@ -4,7 +4,9 @@ import pytest
 from events import Author
 from inbox import eventually
 from nostrclient_ext.clients import clients, cut_off
+from nostrclient_ext.core import CoreUnavailable
 from nostrclient_ext.nostr.client.client import NostrClient
+from nostrclient_ext.relay_check import check
 from nostrclient_ext.router import nostr_client
 from scripted_relay import ScriptedRelay
 from surface import Server
@@ -35,3 +37,17 @@ async def test_those_of_extensions_are_there(
     finally:
         own.close()
     assert clients().total == 1
+
+
+async def test_a_relays_test_that_finds_no_place(
+    server: Server, relay: ScriptedRelay
+) -> None:
+    running = await server.start()
+    bridge, places = running.bridge, []
+    with pytest.raises(running.library.TooManyClients):
+        while True:
+            places.append(bridge.connect_inside(lambda: None))
+    with pytest.raises(CoreUnavailable, match="serves 256 clients already"):
+        await check(running, relay.url)
+    for place in places:
+        bridge.disconnect_inside(place)
