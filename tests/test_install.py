@@ -8,6 +8,7 @@ In an environment without Rust and without a core, on each LNbits and database w
 import shutil
 
 import pytest
+from defaults import DEFAULTS
 from endpoint import private_id
 from events import Author, ids
 from installation import Releases
@@ -20,7 +21,6 @@ from test_websocket_endpoints import refused
 pytestmark = pytest.mark.asyncio
 
 SERVICE_RESTART = 1012  # close code: come again
-DEFAULTS = {"private_ws": True, "public_ws": False, "outbox_size": 100, "address": ""}
 ROUNDS = 10
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import DEFAULTS
 from endpoint import Endpoint
 from scripted_relay import ScriptedRelay
 from test_websocket_endpoints import refused
@@ -131,11 +132,7 @@ async def test_it_is_taken_over(installed: LNbits) -> None:
         assert (await endpoint.relay(switched_off.url))["active"] is False
         response = await endpoint.http.get(f"{endpoint.base}/config")
         # A setting that came later has its default.
-        assert response.json() == {
-            **json.loads(CONFIG),
-            "outbox_size": 100,
-            "address": "",
-        }
+        assert response.json() == {**DEFAULTS, **json.loads(CONFIG)}
         assert await refused(endpoint.private_url) == 403
         assert await refused(endpoint.public_url) == 101
         client = await endpoint.client()

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from defaults import DEFAULTS
 from endpoint import Endpoint
 from events import Author, ids
 from outbox import SIZE, Outbox, back, down, fence, outage, queue
@@ -254,12 +255,7 @@ async def test_the_size(endpoint: Endpoint, outbox: Outbox) -> None:
     for size in (0, 1, 10_000, SIZE):
         response = await outbox.resize(size)
         assert response.status_code == 200, response.text
-        expected: dict[str, Any] = {
-            "private_ws": True,
-            "public_ws": True,
-            "outbox_size": size,
-            "address": "",
-        }
+        expected = {**DEFAULTS, "public_ws": True, "outbox_size": size}
         assert response.json() == expected
         assert (await endpoint.http.get(config)).json() == expected
         assert (await outbox.shown())["size"] == size

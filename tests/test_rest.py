@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from defaults import DEFAULTS
 from endpoint import Endpoint
 from events import Author, event_id
 from nostr_sdk import Event as SdkEvent
@@ -17,12 +18,7 @@ pytestmark = pytest.mark.asyncio
 NOBODY = "ws://127.0.0.1:9"
 
 # What every test starts with.
-SETTINGS = {
-    "private_ws": True,
-    "public_ws": True,
-    "outbox_size": 100,
-    "address": "",
-}
+SETTINGS = {**DEFAULTS, "public_ws": True}
 
 
 async def test_a_new_installation_has_no_relays(endpoint: Endpoint) -> None:

@@ -4,6 +4,7 @@ ours over LNbits' API, with the tables it leaves behind, and nothing of them is 
 import json
 
 import pytest
+from defaults import DEFAULTS
 from endpoint import Endpoint
 from events import Author
 from installation import Releases
@@ -74,7 +75,7 @@ async def test_relays_duplicates_and_settings(owner: Owner, releases: Releases) 
         assert [url.rstrip("/") for url in shown].count(used.url) == 1
         assert shown[switched_off.url]["active"] is False
         config = await owner.ask("/nostrclient/api/v1/config")
-        assert config == {**CONFIG, "outbox_size": 100, "address": ""}
+        assert config == {**DEFAULTS, **CONFIG}
         assert await refused(owner.private_url) == 403
         assert await refused(owner.public_url) == 101
         assert await owner.rows(RELAYS) == table

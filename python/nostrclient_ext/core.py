@@ -19,6 +19,7 @@ from lnbits.settings import settings
 from loguru import logger
 
 from .library import CoreUnavailable, load
+from .models import Config
 from .outbox import OutboxKeeper
 from .process import LOCK, shared
 
@@ -95,6 +96,10 @@ class Running:
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
+
+    def apply(self, config: Config) -> None:
+        """Have the core keep to these settings from now on."""
+        self.core.set_outbox_size(config.outbox_size)
 
     def serve(self) -> None:
         """The core has its relays: let the clients in."""

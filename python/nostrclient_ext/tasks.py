@@ -37,7 +37,7 @@ async def _connect_relays(started: core.Running) -> None:
     delay = RETRY_FIRST
     while True:
         try:
-            started.core.set_outbox_size((await get_config()).outbox_size)
+            started.apply(await get_config())
             await connect_all(started)
             started.serve()
             return

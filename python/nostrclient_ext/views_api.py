@@ -154,11 +154,11 @@ async def api_update_config(data: ConfigChange) -> Config:
         raise bad_request(exc) from exc
     config = await change_config(changes)
     try:
-        core = running().core
+        found = running()
     except CoreUnavailable:
         return config  # read at its start
-    core.set_outbox_size(config.outbox_size)
-    queued = core.stats()["outbox"]["queued"]
+    found.apply(config)
+    queued = found.core.stats()["outbox"]["queued"]
     if queued > config.outbox_size:
         logger.warning(
             f"nostrclient: {queued} events are queued, and at most {config.outbox_size}"
