@@ -50,12 +50,14 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-# Processes that run Python tests at the same time: see tests/lanes.py.
+# So many processes run Python tests at the same time: see tests/lanes.py. If one of them
+# dies, the test that it died of is named, and the run ends.
 LANES ?= 2
+IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
 test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
-	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest -n $(LANES) -v
+	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest $(IN_LANES)
 
 ROUNDS ?= 200
 
