@@ -38,7 +38,7 @@ NODE_TOOLS := node_modules/.package-lock.json
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
 .PHONY: rustfmt checkrust checkversion stubtest lock postgres chromium
-.PHONY: wheel bundle other-bundle version
+.PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -50,9 +50,14 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-test: $(CORE) $(NODE) $(OWNERS) postgres chromium bundle other-bundle ## The Rust tests, then the tests against a real LNbits
+# So many processes run Python tests at the same time: see tests/lanes.py. If one of them
+# dies, the test that it died of is named, and the run ends.
+LANES ?= 2
+IN_LANES := -n $(LANES) --max-worker-restart 0 -v
+
+test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
-	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest
+	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest $(IN_LANES)
 
 ROUNDS ?= 200
 
@@ -170,6 +175,11 @@ $(OTHER_BUNDLE): $(BUNDLE) scripts/other_version.py
 $(NODE): $(INSTALLED) requirements/node.txt
 	scripts/setup-node.sh
 	@touch $@
+
+# The environment of the older LNbits. Building the core into it replaces the library from
+# which every LNbits starts, so it is not left to the test that needs it.
+other-core: $(CORE)
+	$(MAKE) --no-print-directory dev LNBITS_VERSION=1.5.6
 
 # Of the machine, so nothing here marks that it is there.
 postgres:

@@ -1,5 +1,10 @@
-"""One LNbits for the whole session, and an endpoint in a known state for every test."""
+"""One LNbits for the whole session, and an endpoint in a known state for every test.
 
+A session is one process. With `make test` there are two at a time (see `lanes.py`), and
+each has its own of everything here.
+"""
+
+import fcntl
 import resource
 import shutil
 import subprocess
@@ -19,6 +24,8 @@ from served import Consumers
 from shelf import Shelf
 
 from scripts.lnbits_server import LNbits
+
+pytest_plugins = ["lanes"]
 
 NODE = Path(__file__).parent / "node"
 
@@ -164,7 +171,9 @@ def node() -> str:
     assert program and npm, "no node and npm on the path: `make test` sees to them"
     installed = NODE / "node_modules" / ".package-lock.json"
     lock = NODE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run([npm, "ci", "--silent"], cwd=NODE, check=True, timeout=100)
-        installed.touch()
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the folder is the other session's too
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            subprocess.run([npm, "ci", "--silent"], cwd=NODE, check=True, timeout=100)
+            installed.touch()
     return program

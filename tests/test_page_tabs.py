@@ -86,6 +86,29 @@ async def test_the_outbox_is_full(visit: Visit, site: Site) -> None:
     assert (await Outbox(site).shown())["size"] == 2
 
 
+@ONLY_OURS
+async def test_the_owner_is_quicker_than_the_settings(visit: Visit, site: Site) -> None:
+    """What he has typed stays when they come."""
+    came = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        await came.wait()
+        await route.continue_()
+
+    page = await OwnerPage(visit).open()
+    await page.page.route("**/nostrclient/api/v1/config", wait)
+    await page.tab("Outbox")
+    await page.page.get_by_label("Events that may wait").fill("2")
+    async with page.page.expect_response("**/nostrclient/api/v1/config") as response:
+        came.set()
+    await (await response.value).finished()
+    # The page has taken them once it has asked for something that comes after.
+    await page.page.evaluate("Nostrclient.call('GET', '/config')")
+    await page.button("Save")
+    await expect(page.page.get_by_text("room for 2")).to_be_visible()
+    assert (await Outbox(site).shown())["size"] == 2
+
+
 # Who uses it.
 
 

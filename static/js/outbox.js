@@ -106,7 +106,8 @@ window.app.component('nostrclient-outbox', {
   async created() {
     await Nostrclient.act(async () => {
       const {outbox_size: size} = await Nostrclient.call('GET', '/config')
-      this.size = this.saved = size
+      this.saved = size
+      this.size ??= size // unless the owner was quicker
     })
   },
   methods: {
