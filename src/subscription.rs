@@ -10,7 +10,7 @@ use crate::constants::{
     EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
 };
 use crate::filter::Filter;
-use crate::hub::{ClientId, RelayId};
+use crate::hub::{ClientId, RelayId, Role};
 use crate::message::{self, Resumed};
 use crate::seen::Seen;
 use crate::time::Now;
@@ -78,8 +78,8 @@ pub struct Subscription {
     pub filters: Vec<Filter>,
     /// The only relays its client wants; `None`: those set for reading.
     pub only: Option<Box<[RelayId]>>,
-    /// Whether its client is inside this process, and told by [`Self::news`].
-    pub inside: bool,
+    /// Where its client is; inside this process, it is told by [`Self::news`].
+    pub role: Role,
     whole: bool,
     /// A relay has given its EOSE since it was last looked at.
     ended: bool,
@@ -116,7 +116,7 @@ impl Subscription {
             id,
             filters,
             only: None,
-            inside: false,
+            role: Role::Outside,
             whole: false,
             ended: false,
             seen: Seen::default(),
@@ -154,7 +154,8 @@ impl Subscription {
         // it whole.
         let ended = std::mem::take(&mut self.ended);
         let whole = !behind && (self.whole || ended);
-        let changed = self.inside && std::mem::replace(&mut self.whole, whole) != whole;
+        let changed =
+            self.role == Role::Inside && std::mem::replace(&mut self.whole, whole) != whole;
         changed.then_some(whole)
     }
 

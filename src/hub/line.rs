@@ -25,7 +25,7 @@ use super::{Effects, Hub, Outgoing, RelayId, named};
 #[derive(Debug)]
 enum Work {
     Ask(u64),
-    /// A REQ that is no client's.
+    /// A REQ that is no client's, or an AUTH.
     AskOnce(String),
     Close(u64),
     Publish {
@@ -79,6 +79,11 @@ impl Line {
         });
         *more = false;
         dropped
+    }
+
+    /// A message that goes before all that waits.
+    pub(super) fn first(&mut self, text: String) {
+        self.work.push_front(Work::AskOnce(text));
     }
 
     /// REQs of these subscriptions.

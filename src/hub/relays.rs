@@ -13,9 +13,10 @@ use crate::stats::RelayStats;
 use crate::subscription::{Stage, Subscription};
 use crate::time::{Now, TokenBucket};
 
+use super::auth::Auth;
 use super::backlog::Backlog;
 use super::line::Line;
-use super::{Effects, Frame, Hub, LinkId, RelayId};
+use super::{Effects, Frame, Hub, LinkId, RelayId, Role};
 
 /// A configured relay.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(super) struct Relay {
     pub(super) in_flight: Backlog,
     /// To be sent when it connects.
     pub(super) backlog: Backlog,
+    /// Who we are to it.
+    pub(super) auth: Auth,
     junk: TokenBucket,
 }
 
@@ -80,6 +83,7 @@ impl Hub {
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
             backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
+            auth: Auth::default(),
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
         if relay.write != write {
@@ -100,8 +104,9 @@ impl Hub {
             // The numbers were used on this connection, and answers to them may be under way.
             self.cut(id, "connects anew, because reading was switched on", now, fx);
         }
+        let barred = self.bars_public(id);
         self.each_subscription(now, fx, |subscription| {
-            if subscription.wants(id, read) {
+            if subscription.wants(id, read) && !(barred && subscription.role == Role::Public) {
                 subscription.add_relay(id);
             }
         });
@@ -127,6 +132,7 @@ impl Hub {
     pub(super) fn remove_relay(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         self.lose_publications(id, None, now, fx);
         self.lose_waiting(id, &[], now);
+        self.end_auth(id, now, fx);
         self.relays.remove(&id);
         self.leave(id, |_| true, now, fx);
         self.judge_all(fx);
@@ -190,6 +196,7 @@ impl Hub {
         self.lose_waiting(id, &unsent, now);
         self.spread_all(missed, id, now, fx);
         self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
+        self.end_auth(id, now, fx);
     }
 
     fn spread_all(&mut self, events: Vec<Arc<Event>>, id: RelayId, now: Now, fx: &mut Effects) {
@@ -228,8 +235,11 @@ impl Hub {
                     }
                 }
                 Frame::Ok(event, accepted, why) => {
-                    self.relay_ok(id, &event, accepted, &why, now, fx);
+                    if !self.auth_answered(id, &event, accepted, &why, now, fx) {
+                        self.relay_ok(id, &event, accepted, &why, now, fx);
+                    }
                 }
+                Frame::Auth(challenge) => self.challenged(id, challenge, now, fx),
                 Frame::Notice(text) => {
                     self.tell_inside(id, &RelayNews::Notice(text.into()), fx);
                     self.relay_junk(id, now, fx);
@@ -298,7 +308,7 @@ impl Hub {
         }
     }
 
-    fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
+    pub(super) fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get(&id) else { return };
         let Some(link) = relay.link.as_ref().map(|link| link.id) else { return };
         relay.stats.error(why);

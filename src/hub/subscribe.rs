@@ -46,8 +46,9 @@ impl Hub {
             }
             return;
         }
-        let readable = self.read_by(subscriber.relays.as_deref());
-        let (only, inside) = (subscriber.relays.clone(), subscriber.role == Role::Inside);
+        let (only, role) = (subscriber.relays.clone(), subscriber.role);
+        let mut readable = self.read_by(only.as_deref());
+        readable.retain(|relay| role != Role::Public || !self.bars_public(*relay));
         let key = self.next_subscription;
         self.next_subscription += 1;
         if let Some(subscriber) = self.clients.get_mut(&client) {
@@ -59,7 +60,7 @@ impl Hub {
         let mut subscription =
             Subscription::new(client, shared, filters, readable.iter().copied(), now);
         subscription.only = only;
-        subscription.inside = inside;
+        subscription.role = role;
         if let Some(resumed) = resumed {
             subscription.resume(resumed);
         }
@@ -128,6 +129,9 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
+        if self.defer_subscription(relay, key, why, now, fx) {
+            return;
+        }
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         if !subscription.relay_closed(relay, now) {
             return;
