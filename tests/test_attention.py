@@ -126,8 +126,11 @@ def test_connected_relays_that_do_not_do_their_work() -> None:
     assert what(item)[0] == ("key", "wss://a")
     turned_down = [(1, "refused our authentication: restricted: members only")]
     item = only(attention(relay(auth_refused=True, key="ab", errors=turned_down)))
-    words = "does not take the key that is set for it: restricted: members only."
-    assert item.text == f"wss://a {words}"
+    words = "wss://a wants another key than the one that is set for it"
+    why = "it refused our authentication: restricted: members only"
+    assert item.text == f"{words}: {why}."
+    item = only(attention(relay(auth_refused=True, key="ab", authenticated=True)))
+    assert item.text == f"{words}."
     assert what(item) == [("key", "wss://a"), ("pause", "wss://a")]
     forged = [(1, "sent a forged event: wrong signature")]
     item = only(attention(relay(errors=forged)))

@@ -131,7 +131,7 @@ class Core:
         """Tokens of the clients that have messages waiting, became writable or were
         closed since the last call. Never blocks; makes `wake_fd` unreadable."""
 
-    def connect(self, public: bool = False) -> Client:
+    def connect(self, public: bool = True) -> Client:
         """Admit a client; `public`: it came over the endpoint that is open to all. Raises
         `TooManyClients` or `CoreStopped`."""
 

@@ -19,7 +19,11 @@ IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 
 FORGED = "sent a forged event"
 REFUSED_EVENT = "refused an event: "
-NO_LOGIN = "refused our authentication"
+NO_LOGIN = (
+    "refused our authentication",
+    "does not answer our authentication",
+    "wants an authentication and gives no challenge",
+)
 
 ADD = Action(label="Add a relay", do="show", target="relays")
 LOOK_AT_RELAYS = Action(label="Show the relays", do="show", target="relays")
@@ -172,9 +176,9 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
             text = "answers only to those who log in (NIP-42)."
             key = Action(label="Set a key", do="key", target=url)
             return item(text, key, pause, remove)
-        refusals = [error for error in status.error_list if error.startswith(NO_LOGIN)]
-        why = refusals[-1].removeprefix(NO_LOGIN) if refusals else ""
-        text = f"does not take the key that is set for it{why}."
+        told = [error for error in status.error_list if error.startswith(NO_LOGIN)]
+        why = f": it {told[-1]}" if told and not relay.authenticated else ""
+        text = f"wants another key than the one that is set for it{why}."
         key = Action(label="Set another key", do="key", target=url)
         return item(text, key, pause)
     lately = _lately(status, now)

@@ -13,11 +13,12 @@
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
-//! - `auth`: who we are to a relay that asks, and what that changes (SPEC 4.4)
+//! - `auth`: who we are to a relay that asks (SPEC 4.4), `deferred`: what it refused until it knows
 
 mod auth;
 mod backlog;
 mod clients;
+mod deferred;
 mod flush;
 mod intake;
 mod ledger;

@@ -48,7 +48,7 @@ impl Core {
         self.0.ready()
     }
 
-    #[pyo3(signature = (public=false))]
+    #[pyo3(signature = (public=true))]
     fn connect(&self, public: bool) -> PyResult<Client> {
         let role = if public { Role::Public } else { Role::Outside };
         Ok(self.0.connect(role)?.into())

@@ -2,6 +2,7 @@
 
 mod auth;
 mod backlog;
+mod deferred;
 mod doubt;
 mod inside;
 mod intake;
