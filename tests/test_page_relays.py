@@ -238,6 +238,7 @@ async def test_a_key_for_a_relay_that_wants_one(visit: Visit, site: Site) -> Non
     await expect(key).to_contain_text(f"For {relay.url}")
     assert await key.locator("img, b").count() == 0
     await page.fits()
+    await visit.screenshot("keys")
     await page.button(f"Delete the key {HTML}", key)
     await page.confirm(f"{relay.url} will not know you by it")
     await expect(key).to_have_count(0)

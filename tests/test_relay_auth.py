@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from endpoint import Endpoint, relay_url
+from endpoint import Endpoint, private_id, relay_url
 from events import Author, Event, ids
 from nostr_sdk import (
     Keys,
@@ -19,6 +19,7 @@ from nostr_sdk import (
     RelayBuilderNip42,
     RelayBuilderNip42Mode,
 )
+from outbox import Outbox
 from scripted_relay import Line, ScriptedRelay
 
 pytestmark = pytest.mark.asyncio
@@ -58,10 +59,13 @@ async def strict_relay() -> LocalRelay:
     return relay
 
 
+def open_database(endpoint: Endpoint) -> sqlite3.Connection:
+    return sqlite3.connect(endpoint.lnbits.data_folder / "ext_nostrclient.sqlite3")
+
+
 def database(endpoint: Endpoint) -> str:
     """Every value of the extension's tables."""
-    file = endpoint.lnbits.data_folder / "ext_nostrclient.sqlite3"
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+    with closing(open_database(endpoint)) as db:
         tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return "\n".join(
             str(row)
@@ -130,30 +134,34 @@ async def test_a_relay_that_serves_only_those_it_knows(keyless: Endpoint) -> Non
         strict.shutdown()
 
 
-async def test_a_key_that_a_relay_does_not_take(keyless: Endpoint) -> None:
-    """The relay's words are in its log; a key that is made here is one."""
+async def test_a_key_that_is_made_here(keyless: Endpoint) -> None:
+    """The first time the relay does not want it, and says so in its log. It is there
+    again after a restart."""
     endpoint = keyless
+    answers: list[Event] = []
 
     async def ask(line: Line) -> None:
-        await line.send("AUTH", "who are you")
+        await line.send("AUTH", f"who are you, {line.number}")
 
-    relay = ScriptedRelay(on_connect=ask)
+    async def judge(line: Line, event: Event) -> None:
+        answers.append(event)
+        knows = len(answers) > 1
+        await line.ok(event["id"], knows, "" if knows else "restricted: members only")
+
+    relay = ScriptedRelay(on_connect=ask, on_auth=judge)
     await endpoint.use(relay)
     made = (await call(endpoint, "POST", "/keys", {})).json()
     assert (await choose(endpoint, relay.url, made["public_key"])).status_code == 200
-    answers: list[Event] = []
-
-    def answered() -> bool:
-        answers[:] = [got.parts[1] for got in relay.inbox.items if got.verb == "AUTH"]
-        return bool(answers)
-
-    await relay.until(answered, "the answer to the challenge")
-    assert answers[0]["pubkey"] == made["public_key"]
-    assert answers[0]["tags"] == [["relay", relay.url], ["challenge", "who are you"]]
-    await relay.line.ok(answers[0]["id"], False, "restricted: members only")
     shown = await endpoint.until_relay(relay.url, auth_refused=True)
     error = "refused our authentication: restricted: members only"
     assert error in shown["status"]["error_list"]
+    async with Outbox(endpoint).restarted():
+        pass
+    await endpoint.until_relay(relay.url, authenticated=True, auth_refused=False)
+    assert [answer["pubkey"] for answer in answers] == [made["public_key"]] * 2
+    for number, answer in enumerate(answers, 2):
+        challenge = ["challenge", f"who are you, {number}"]
+        assert answer["tags"] == [["relay", relay.url], challenge]
 
 
 async def test_what_is_no_key_is_refused_and_not_repeated(keyless: Endpoint) -> None:
@@ -189,6 +197,14 @@ async def test_what_is_no_key_is_refused_and_not_repeated(keyless: Endpoint) -> 
         for _ in range(2)
     ]
     assert [answer.status_code for answer in twice] == [200, 400]
+    # LNbits gets another secret key, and cannot read what it stored under the one before.
+    with closing(open_database(endpoint)) as db, db:
+        stored = private_id("another secret", "nsec1" + secret, urlsafe=False)
+        db.execute("UPDATE relay_keys SET secret = ?", (stored,))
+    (key,) = await kept(endpoint)
+    assert key["readable"] is False
+    answer = await choose(endpoint, relay.url, key["public_key"])
+    assert answer.status_code == 400 and "AUTH_SECRET_KEY" in answer.text
 
 
 async def test_keys_are_for_admins_only(endpoint: Endpoint) -> None:
