@@ -161,6 +161,18 @@ pub const JUNK_BURST: u32 = 2_000;
 /// … and per second. Past it the relay is cut off and waits for its backoff.
 pub const JUNK_PER_SECOND: u32 = 50;
 
+/// What a relay's document (NIP-11) can make us believe of its limits: subscriptions on a connection
+/// at most, …
+pub const RELAY_SUBSCRIPTIONS_MOST: usize = 100_000;
+/// … filters in a REQ at most, …
+pub const RELAY_FILTERS_MOST: usize = 10_000;
+/// … bytes of a message at least (no event is much smaller) …
+pub const RELAY_MESSAGE_LEAST: usize = 512;
+/// … and at most, …
+pub const RELAY_MESSAGE_MOST: usize = 64 << 20;
+/// … and events for one filter at most.
+pub const RELAY_LIMIT_MOST: u64 = 10_000_000;
+
 // --- Authentication towards relays (SPEC 4.4) --------------------------------------------------------
 
 /// Longest challenge that is answered, in bytes. Most are a few dozen.

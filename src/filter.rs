@@ -159,4 +159,4 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,7 @@ pub mod filter;
 pub mod hex;
 pub mod history;
 pub mod hub;
+pub mod index;
 pub mod keys;
 pub mod mailbox;
 pub mod message;

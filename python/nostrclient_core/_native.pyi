@@ -168,6 +168,21 @@ class Core:
         """Try the relays that wait for their next attempt now (all, or one). `anew`:
         disconnect those that are connected and connect again at once."""
 
+    def set_relay_limits(
+        self,
+        url: str,
+        *,
+        max_subscriptions: int | None = None,
+        max_filters: int | None = None,
+        max_message_length: int | None = None,
+        max_limit: int | None = None,
+        counts: bool | None = None,
+    ) -> None:
+        """What a relay's own document (NIP-11) says it takes, instead of what it said
+        before. None: nothing; and so counts what makes no sense, as zero. Nothing is kept
+        of a relay that is not there. Raises `ValueError` for a wrong url, `OverflowError`
+        for what has more than 64 bits, `CoreStopped` or `CoreBusy`."""
+
     def relays(self) -> list[RelayStatus]: ...
     def relay(self, url: str) -> RelayStatus | None:
         """One of them, in whatever spelling. None: it is not there."""

@@ -23,7 +23,7 @@ use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId, Role};
 use crate::keys::{KeyError, Keys};
 use crate::mailbox::{Bell, Mailbox};
-use crate::relay::{Dial, Line, Network, Relay, Switches, Wish, url};
+use crate::relay::{Dial, Line, Network, Relay, RelayLimits, Switches, Wish, url};
 use crate::stats::{ClientStats, HubStats, RelayStats};
 
 pub use client::{ClientHandle, ClientView};
@@ -92,6 +92,8 @@ struct Entry {
     /// The owner's, all switches off if he has not configured it. Its end tells the relay's task to
     /// stop.
     wish: watch::Sender<Wish>,
+    /// What the relay's document says. Its task tells every router that comes.
+    limits: watch::Sender<RelayLimits>,
     hurry: Arc<Notify>,
     anew: Arc<Notify>,
     listed: bool,
@@ -171,6 +173,7 @@ impl Shared {
             id: self.numbers.fetch_add(1, SeqCst),
             stats: Arc::default(),
             wish: watch::Sender::new(Wish { switches, key: lock(&self.keys).get(url).cloned() }),
+            limits: watch::Sender::new(RelayLimits::default()),
             hurry: Arc::default(),
             anew: Arc::default(),
             listed: false,
@@ -247,6 +250,14 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Keeps a relay's limits. Which one it is; `None`: nobody wants that relay.
+    fn set_relay_limits(&self, url: &str, limits: RelayLimits) -> Option<RelayId> {
+        let relays = lock(&self.relays);
+        let entry = relays.get(url)?;
+        entry.limits.send_replace(limits);
+        Some(entry.id)
     }
 
     /// The relays' urls by their names.
@@ -399,6 +410,19 @@ impl Core {
         Ok(())
     }
 
+    /// What a relay's own document says it takes, from now on. Of a relay that nobody wants nothing
+    /// is kept.
+    ///
+    /// # Errors
+    /// [`CoreError::Url`], [`CoreError::Stopped`] or [`CoreError::Busy`].
+    pub fn set_relay_limits(&self, text: &str, limits: RelayLimits) -> Result<(), CoreError> {
+        let url = url::normalize(text).map_err(CoreError::Url)?;
+        match self.shared.set_relay_limits(&url, limits) {
+            Some(relay) => self.call(Arrival::Input(Input::RelayLimits(relay, limits))),
+            None => Ok(()),
+        }
+    }
+
     /// The relays, by url.
     pub fn relays(&self) -> Vec<RelayView> {
         lock(&self.shared.relays).iter().map(|(url, entry)| entry.view(url)).collect()
@@ -482,6 +506,7 @@ impl Entry {
             stats: Arc::clone(&self.stats),
             total: Arc::clone(total),
             wish: self.wish.subscribe(),
+            limits: self.limits.subscribe(),
             hurry: Arc::clone(&self.hurry),
             anew: Arc::clone(&self.anew),
             router,

@@ -409,6 +409,44 @@ async fn a_bug_in_the_router_closes_the_clients_and_starts_anew() {
     assert_eq!(drain(&again), [json!(["EOSE", "a"])]);
 }
 
+/// What the relay task was told before it connected, and what it is told while it is, is there for
+/// whichever router runs.
+#[tokio::test(start_paused = true)]
+async fn a_router_knows_a_relays_limits_before_its_connection() {
+    let (shared, _queue) = Shared::new(Limits::default()).unwrap();
+    let network = Arc::new(TestNetwork::default());
+    lock(&network.0).insert("ws://a".to_owned(), TestRelay::new());
+    let limits = RelayLimits { max_subscriptions: Some(3), ..RelayLimits::default() };
+    assert_eq!(shared.set_relay_limits("ws://a", limits), None, "nobody wants it yet");
+    shared.add_relay("ws://a".to_owned(), Switches::OFF, &Handle::current(), &network);
+    assert!(shared.set_relay_limits("ws://a", limits).is_some());
+    // A router that was started anew.
+    let (router, mut queue) = mpsc::channel(ROUTER_QUEUE);
+    tokio::spawn(lock(&shared.relays)["ws://a"].task("ws://a", &shared.stats, router, &network));
+    let mut told = None;
+    loop {
+        match queue.recv().await.unwrap() {
+            Arrival::Input(Input::RelayLimits(_, limits)) => told = Some(limits),
+            Arrival::LinkUp(..) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(told, Some(limits));
+}
+
+#[test]
+fn limits_are_taken_for_relays_in_any_spelling() {
+    let core = Core::start(Limits::default()).unwrap();
+    core.add_relay("ws://127.0.0.1:9", Switches::OFF).unwrap();
+    let limits = RelayLimits { max_filters: Some(1), ..RelayLimits::default() };
+    core.set_relay_limits("WS://127.0.0.1:9/", limits).unwrap();
+    assert_eq!(*lock(&core.shared.relays)["ws://127.0.0.1:9"].limits.borrow(), limits);
+    assert_eq!(core.set_relay_limits("ws://127.0.0.1:10", limits), Ok(()));
+    assert!(matches!(core.set_relay_limits("http://x", limits), Err(CoreError::Url(_))));
+    core.stop();
+    assert_eq!(core.set_relay_limits("ws://127.0.0.1:9", limits), Ok(()), "it has no relays");
+}
+
 /// On real threads: started, used and stopped ten times, without a trace.
 #[test]
 fn stop_is_quick_and_complete() {

@@ -47,7 +47,7 @@ use crate::keys::Keys;
 use crate::message::{ClientMessage, Reply};
 use crate::outbox::{Batch, Row, Stored};
 use crate::publication::Publication;
-use crate::relay::Switches;
+use crate::relay::{RelayLimits, Switches};
 use crate::stats::{ClientStats, HubStats, RelayStats};
 use crate::subscription::Subscription;
 use crate::time::Now;
@@ -87,6 +87,8 @@ pub enum Input {
     },
     /// Who we are to a relay that asks, from now on.
     RelayKey(RelayId, Option<Keys>),
+    /// What a relay's own document says it takes (NIP-11).
+    RelayLimits(RelayId, RelayLimits),
     /// A relay is no longer configured.
     RelayRemoved(RelayId),
     /// A relay's connection stands.
@@ -271,6 +273,7 @@ impl Hub {
                 self.set_relay(relay, &url, Switches { read, write }, stats, now, fx);
             }
             Input::RelayKey(relay, key) => self.set_key(relay, key, now, fx),
+            Input::RelayLimits(relay, limits) => self.set_limits(relay, limits),
             Input::RelayRemoved(relay) => self.remove_relay(relay, now, fx),
             Input::LinkUp(relay, link) => self.link_up(relay, link, now, fx),
             Input::LinkWrote(relay, link, count) => self.link_wrote(relay, link, count, now, fx),

@@ -8,7 +8,7 @@ use crate::constants::{
 };
 use crate::event::{Event, EventId};
 use crate::message::RelayNews;
-use crate::relay::Switches;
+use crate::relay::{RelayLimits, Switches};
 use crate::stats::RelayStats;
 use crate::subscription::{Stage, Subscription};
 use crate::time::{Now, TokenBucket};
@@ -29,6 +29,8 @@ pub(super) struct Relay {
     pub(super) url: Arc<str>,
     /// Its numbers.
     pub(super) stats: Arc<RelayStats>,
+    /// What its document says it takes. Known before it has a connection, or never said.
+    pub(super) limits: RelayLimits,
     /// Its connection, while there is one.
     pub(super) link: Option<Link>,
     /// What is to be sent. Empty while there is no connection.
@@ -79,6 +81,7 @@ impl Hub {
             write,
             url: Arc::clone(url),
             stats,
+            limits: RelayLimits::default(),
             link: None,
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
@@ -112,6 +115,13 @@ impl Hub {
         });
         self.ask_all(id, now, fx);
         self.leave(id, |subscription| !subscription.wants(id, read), now, fx);
+    }
+
+    /// A relay's document was read, or read again.
+    pub(super) fn set_limits(&mut self, id: RelayId, limits: RelayLimits) {
+        if let Some(relay) = self.relays.get_mut(&id) {
+            relay.limits = limits;
+        }
     }
 
     /// The owner publishes to this relay no more.

@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 
 use crate::core::{Core as Running, RelayView};
 use crate::hub::{Limits, Role};
-use crate::relay::{Switches, url};
+use crate::relay::{RelayLimits, Switches, url};
 use crate::stats::RelayState;
 
 use super::client::Client;
@@ -84,6 +84,24 @@ impl Core {
     #[pyo3(signature = (url=None, anew=false))]
     fn reconnect(&self, url: Option<&str>, anew: bool) -> PyResult<()> {
         Ok(self.0.reconnect(url, anew)?)
+    }
+
+    #[pyo3(signature = (
+        url, *, max_subscriptions=None, max_filters=None, max_message_length=None, max_limit=None,
+        counts=None
+    ))]
+    fn set_relay_limits(
+        &self,
+        url: &str,
+        max_subscriptions: Option<i64>,
+        max_filters: Option<i64>,
+        max_message_length: Option<i64>,
+        max_limit: Option<i64>,
+        counts: Option<bool>,
+    ) -> PyResult<()> {
+        let limits =
+            RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, counts);
+        Ok(self.0.set_relay_limits(url, limits)?)
     }
 
     fn relays<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {

@@ -7,6 +7,7 @@
 
 mod backoff;
 pub(crate) mod connect;
+pub mod limits;
 mod link;
 pub mod url;
 
@@ -28,6 +29,7 @@ use crate::time::{unix_now, unix_seconds};
 
 use backoff::Backoff;
 pub use connect::{Dial, DialError, Network};
+pub use limits::RelayLimits;
 use link::End;
 
 /// What the owner has set for a relay.
@@ -77,6 +79,8 @@ pub struct Relay<D> {
     pub total: Arc<HubStats>,
     /// The owner's wish, and by its end the sign to stop.
     pub wish: watch::Receiver<Wish>,
+    /// What the relay's own document says it takes.
+    pub limits: watch::Receiver<RelayLimits>,
     /// The owner does not want to wait for the next attempt.
     pub hurry: Arc<Notify>,
     /// The owner wants another connection instead of the one that stands.
@@ -150,6 +154,7 @@ impl<D: Dial> Relay<D> {
         self.stats.refused.store(false, Relaxed);
         self.stats.authentication_required.store(false, Relaxed);
         self.stats.set_state(RelayState::Connected(unix_now()));
+        self.tell_limits().await?;
         self.send(Arrival::LinkUp(self.id, link, line)).await?;
         // A bug in what follows may cost this connection, not the relay.
         let heard = AtomicU64::new(unix_seconds());
@@ -191,6 +196,18 @@ impl<D: Dial> Relay<D> {
             self.tell(input).await?;
         }
         Ok(())
+    }
+
+    /// The router knows the limits before it has a connection to send anything over.
+    async fn tell_limits(&mut self) -> Result<(), Over> {
+        loop {
+            let limits = *self.limits.borrow_and_update();
+            self.tell(Input::RelayLimits(self.id, limits)).await?;
+            // What was set while this waited for the queue may have arrived before it.
+            if !self.limits.has_changed().unwrap_or(false) {
+                return Ok(());
+            }
+        }
     }
 
     async fn tell(&self, input: Input) -> Result<(), Over> {

@@ -3,9 +3,22 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
+use crate::relay::RelayLimits;
 
 const NONE: [Value; 0] = [];
 const QUARTER: u64 = 15 * 60;
+
+#[test]
+fn a_relays_limits_are_kept_over_its_connections() {
+    let mut world = World::new(1);
+    let limits = RelayLimits { max_subscriptions: Some(3), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(0, limits));
+    world.input(Input::RelayLimits(7, limits));
+    world.down(0, 1);
+    world.up(0, 2);
+    assert_eq!(world.hub.relays[&0].limits, limits);
+    assert!(!world.hub.relays.contains_key(&7), "one that is not there");
+}
 
 #[test]
 fn after_a_loss_the_req_reaches_back_a_quarter_of_an_hour_without_limit() {
