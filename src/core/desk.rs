@@ -123,16 +123,6 @@ impl Core {
         self.call(Arrival::Input(Input::OutboxSize(size)))
     }
 
-    /// Whether clients of the public endpoint read, from now on, through connections that are
-    /// authenticated as the owner.
-    ///
-    /// # Errors
-    /// See [`Self::stored`].
-    pub fn set_public_reads(&self, on: bool) -> Result<(), CoreError> {
-        self.shared.public_reads.store(on, SeqCst);
-        self.call(Arrival::Input(Input::PublicReads(on)))
-    }
-
     /// How many events may be queued.
     pub fn outbox_size(&self) -> usize {
         self.shared.outbox_size.load(SeqCst)

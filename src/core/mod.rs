@@ -5,6 +5,7 @@
 
 mod client;
 mod desk;
+mod keys;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -195,22 +196,6 @@ impl Shared {
         listed
     }
 
-    /// From now on we are this one to a relay that asks, or nobody.
-    fn set_relay_key(&self, url: &str, key: Option<Keys>) {
-        let mut relays = lock(&self.relays);
-        match key.clone() {
-            Some(key) => lock(&self.keys).insert(url.to_owned(), key),
-            None => lock(&self.keys).remove(url),
-        };
-        if let Some(entry) = relays.get_mut(url) {
-            entry.wish.send_if_modified(|wish| {
-                let changed = wish.key != key;
-                wish.key = key;
-                changed
-            });
-        }
-    }
-
     /// An inside client wants these relays and no others. Those nobody wanted are connected to,
     /// those nobody wants any more are let go.
     fn use_relays<D: Dial>(
@@ -385,18 +370,6 @@ impl Core {
     pub fn remove_relay(&self, text: &str) -> Result<bool, CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
         Ok(self.shared.remove_relay(&url))
-    }
-
-    /// Who we are to a relay that wants to know (NIP-42), for as long as the core runs: the owner of
-    /// this private key (64 hex characters), or nobody. Counts for a relay that is added later too.
-    ///
-    /// # Errors
-    /// [`CoreError::Url`] or [`CoreError::Key`].
-    pub fn set_relay_key(&self, text: &str, secret: Option<&str>) -> Result<(), CoreError> {
-        let url = url::normalize(text).map_err(CoreError::Url)?;
-        let key = secret.map(Keys::from_hex).transpose()?;
-        self.shared.set_relay_key(&url, key);
-        Ok(())
     }
 
     /// Has relays that wait for their next attempt try now: one, or all. `anew`: has those that are
