@@ -58,3 +58,16 @@ async def m005_outbox(db: Connection) -> None:
             vouched BOOLEAN NOT NULL DEFAULT false
         )
         """)
+
+
+async def m006_relay_keys(db: Connection) -> None:
+    """The keys by which relays may know us, the private ones encrypted as LNbits does,
+    and which relay by which."""
+    await db.execute("""
+        CREATE TABLE nostrclient.relay_keys (
+            public_key TEXT NOT NULL PRIMARY KEY,
+            name TEXT NOT NULL,
+            secret TEXT NOT NULL
+        )
+        """)
+    await db.execute("ALTER TABLE nostrclient.relays ADD COLUMN auth_key TEXT")

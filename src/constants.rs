@@ -204,6 +204,16 @@ pub const RELAY_MESSAGE_MOST: usize = 64 << 20;
 /// … and events for one filter at most.
 pub const RELAY_LIMIT_MOST: u64 = 10_000_000;
 
+// --- Authentication towards relays (SPEC 4.4) --------------------------------------------------------
+
+/// Longest challenge that is answered, in bytes. Most are a few dozen.
+pub const MAX_CHALLENGE: usize = 1_024;
+/// Challenges answered on one connection. Signing is cheap, but not for a relay that never ends.
+pub const AUTH_ANSWERS: usize = 16;
+/// How long what a relay refused for want of an authentication waits for one. Publications do not
+/// wait beyond their own `OK_DEADLINE`, which is as long.
+pub const AUTH_PATIENCE: Duration = Duration::from_secs(2);
+
 // --- Clients (SPEC 5.1, 5.2) ---------------------------------------------------------------------
 
 /// Default limit of one client message in bytes. NIP-47 needs 64 KiB.

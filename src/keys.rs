@@ -46,8 +46,15 @@ pub enum KeyError {
 }
 
 /// A private key and its public key.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Keys(Keypair);
+
+/// Shows the public key and no more.
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Keys").field(&self.public_hex()).finish()
+    }
+}
 
 impl Keys {
     /// New random ones.

@@ -323,8 +323,8 @@ pub enum RelayMessage<'a> {
     Ok(EventId, bool, String),
     /// A sentence for a person.
     Notice(String),
-    /// The relay wants to know who we are (NIP-42).
-    Auth,
+    /// The relay wants to know who we are, and gives the challenge to sign (NIP-42).
+    Auth(String),
 }
 
 impl<'a> RelayMessage<'a> {
@@ -377,7 +377,7 @@ impl<'a> RelayMessage<'a> {
                 Ok(Self::Ok(id, accepted, string(3).unwrap_or_default()))
             }
             Some("NOTICE") => Ok(Self::Notice(string(1).unwrap_or_default())),
-            Some("AUTH") => Ok(Self::Auth),
+            Some("AUTH") => Ok(Self::Auth(string(1).ok_or(malformed)?)),
             Some(_) => Err("sent a message of an unknown type"),
             None => Err(malformed),
         }
@@ -403,6 +403,11 @@ pub fn close(subscription: u64) -> String {
 /// `["EVENT", …]` for a relay.
 pub fn publish(event: &Event) -> String {
     format!("[\"EVENT\",{}]", event.json)
+}
+
+/// `["AUTH", …]` for a relay: our answer to its challenge, a signed event as JSON text.
+pub fn auth(event: &str) -> String {
+    format!("[\"AUTH\",{event}]")
 }
 
 /// The `id` of an event given as JSON, read properly.

@@ -25,6 +25,8 @@ pub enum Delivery {
     Accepted,
     /// Answered `false`, with this reason.
     Refused(String),
+    /// The same for want of an authentication, which is under way: it goes again after that.
+    Deferred(String),
 }
 
 /// What is known of the event's fate, once enough is known.
@@ -78,17 +80,36 @@ impl Publication {
     pub fn answered(&mut self, relay: RelayId, accepted: bool, why: &str) -> Option<Fate> {
         let has_it = accepted || why.starts_with("duplicate:");
         let after = if has_it { Delivery::Accepted } else { Delivery::Refused(why.to_owned()) };
-        if !self.step(relay, &Delivery::Sent, after) {
+        // One that has it has it, whatever it said before.
+        let changed = self.step(relay, &Delivery::Sent, after.clone())
+            || (has_it && self.undefer(relay, |_| after));
+        if !changed {
             return None;
         }
         if has_it { Some(Fate::Accepted(why.to_owned())) } else { self.fate() }
+    }
+
+    /// The relay wants to know first who we are. False: it had no say.
+    pub fn deferred(&mut self, relay: RelayId, why: &str) -> bool {
+        self.step(relay, &Delivery::Sent, Delivery::Deferred(why.to_owned()))
+    }
+
+    /// The relay knows who we are. Whether the event is to be sent to it again.
+    pub fn again(&mut self, relay: RelayId) -> bool {
+        self.undefer(relay, |_| Delivery::Queued)
+    }
+
+    /// The relay will not know who we are: what it said counts.
+    pub fn refused_after_all(&mut self, relay: RelayId) -> Option<Fate> {
+        if self.undefer(relay, Delivery::Refused) { self.fate() } else { None }
     }
 
     /// The relay's connection has died; `unsent`: before it took the event.
     pub fn lost(&mut self, relay: RelayId, unsent: bool) -> Option<Fate> {
         let after = if unsent { Delivery::Unsent } else { Delivery::Lost };
         let changed = self.step(relay, &Delivery::Sent, after)
-            || self.step(relay, &Delivery::Queued, Delivery::Unsent);
+            || self.step(relay, &Delivery::Queued, Delivery::Unsent)
+            || self.undefer(relay, |_| Delivery::Unsent);
         if changed { self.fate() } else { None }
     }
 
@@ -102,7 +123,9 @@ impl Publication {
         if unanswered == 0 {
             return self.refused();
         }
-        let sent = unanswered + count(|delivery| matches!(delivery, Delivery::Refused(_)));
+        let refused =
+            |delivery: &_| matches!(delivery, Delivery::Refused(_) | Delivery::Deferred(_));
+        let sent = unanswered + count(refused);
         Fate::Doubt(format!("sent to {sent} relays, unanswered"))
     }
 
@@ -115,11 +138,19 @@ impl Publication {
 
     fn refused(&self) -> Fate {
         let refusals = self.relays.iter().filter_map(|(_, delivery)| match delivery {
-            Delivery::Refused(why) => Some(why),
+            Delivery::Refused(why) | Delivery::Deferred(why) => Some(why),
             _ => None,
         });
         let why = refusals.fold(None, |kept, why| Some(more_telling(kept, why)));
         why.map_or(Fate::Unsent, Fate::Refused)
+    }
+
+    fn undefer(&mut self, relay: RelayId, to: impl FnOnce(String) -> Delivery) -> bool {
+        let part = self.relays.iter_mut().find(|(id, _)| *id == relay);
+        let Some((_, delivery)) = part else { return false };
+        let Delivery::Deferred(why) = delivery else { return false };
+        *delivery = to(std::mem::take(why));
+        true
     }
 
     fn step(&mut self, relay: RelayId, from: &Delivery, to: Delivery) -> bool {

@@ -83,6 +83,8 @@ pub struct RelayStats {
     pub authentication_required: AtomicBool,
     /// It has refused a subscription or an event on this connection for want of one.
     pub auth_refused: AtomicBool,
+    /// It has taken this connection for the owner of the key that is set for it.
+    pub authenticated: AtomicBool,
     /// The last attempt ended with an HTTP status instead of a connection.
     pub refused: AtomicBool,
     errors: Mutex<VecDeque<Line>>,
@@ -114,6 +116,7 @@ impl Default for RelayStats {
             ping_micros: AtomicU64::default(),
             authentication_required: AtomicBool::default(),
             auth_refused: AtomicBool::default(),
+            authenticated: AtomicBool::default(),
             refused: AtomicBool::default(),
             errors: Mutex::default(),
             notices: Mutex::default(),

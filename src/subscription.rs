@@ -14,7 +14,7 @@ use crate::constants::{
 };
 use crate::event::{Event, KIND_GIFT_WRAP, is_ephemeral};
 use crate::filter::Filter;
-use crate::hub::{ClientId, RelayId};
+use crate::hub::{ClientId, RelayId, Role};
 use crate::merge::{Bar, FIRST, Merge, Place};
 use crate::message::{Hint, Resumed};
 use crate::part::{Came, Part, Stage, Stream, Turn};
@@ -53,6 +53,8 @@ pub struct Subscription {
     pub filters: Arc<[Filter]>,
     /// The only relays its client wants; `None`: those set for reading.
     pub only: Option<Box<[RelayId]>>,
+    /// Where its client is.
+    pub role: Role,
     /// For a client inside this process, which is told by [`Self::news`].
     pub progress: Option<Progress>,
     /// What was given already, or is held to be given.
@@ -95,6 +97,7 @@ impl Subscription {
             merge: Merge::new(&filters),
             filters,
             only: None,
+            role: Role::Outside,
             progress: None,
             seen: Seen::default(),
             parts: relays.map(|relay| Part::new(relay, true)).collect(),

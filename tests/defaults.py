@@ -5,6 +5,7 @@ from typing import Any
 DEFAULTS: dict[str, Any] = {
     "private_ws": True,
     "public_ws": False,
+    "public_reads_with_keys": False,
     "outbox_size": 100,
     "address": "",
 }

@@ -1,7 +1,7 @@
 """A relay that does what it is told: what honest relays do not do.
 
-Each test hands over small callbacks: what to do on connect and on REQ, EVENT and
-CLOSE. Without any, it is an honest and empty relay. Everything it receives is kept with
+Each test hands over small callbacks: what to do on connect and on REQ, EVENT, CLOSE and
+AUTH. Without any, it is an honest and empty relay. Everything it receives is kept with
 its time. It lives in the test's own event loop; a callback that fails makes `stop()`
 fail, so that no mistake in a script goes unseen.
 """
@@ -181,11 +181,13 @@ class ScriptedRelay:
         on_req: OnReq = eose_at_once,
         on_event: OnEvent = accept,
         on_close: OnClose = silent,
+        on_auth: OnEvent = silent,
     ) -> None:
         self.on_connect = on_connect
         self.on_req = on_req
         self.on_event = on_event
         self.on_close = on_close
+        self.on_auth = on_auth
         self.refuse_with: int | None = None
         """HTTP status that connections are refused with."""
         self.document: bytes | Response | None = None
@@ -364,6 +366,8 @@ class ScriptedRelay:
             self._run(self.on_event, line, parts[1])
         elif received.verb == "CLOSE":
             self._run(self.on_close, line, parts[1])
+        elif received.verb == "AUTH":
+            self._run(self.on_auth, line, parts[1])
 
     def _run(self, script: Callable[..., Awaitable[None]], *arguments: object) -> None:
         async def guarded() -> None:

@@ -122,7 +122,16 @@ def test_only_so_many_relays_are_named() -> None:
 
 def test_connected_relays_that_do_not_do_their_work() -> None:
     item = only(attention(relay(auth_refused=True)))
-    assert "NIP-42" in item.text
+    assert item.text == "wss://a answers only to those who log in (NIP-42)."
+    assert what(item)[0] == ("key", "wss://a")
+    turned_down = [(1, "refused our authentication: restricted: members only")]
+    item = only(attention(relay(auth_refused=True, key="ab", errors=turned_down)))
+    words = "wss://a wants another key than the one that is set for it"
+    why = "it refused our authentication: restricted: members only"
+    assert item.text == f"{words}: {why}."
+    item = only(attention(relay(auth_refused=True, key="ab", authenticated=True)))
+    assert item.text == f"{words}."
+    assert what(item) == [("key", "wss://a"), ("pause", "wss://a")]
     forged = [(1, "sent a forged event: wrong signature")]
     item = only(attention(relay(errors=forged)))
     assert item.text == "wss://a has sent 1 forged event. They were dropped."

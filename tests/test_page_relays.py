@@ -6,11 +6,11 @@ import re
 
 import pytest
 from browser import PHONE, Visit, Visitors
-from events import Author
+from events import Author, Event
 from owner_page import OwnerPage, put
-from pages import Site
+from pages import ONLY_OURS, Site
 from playwright.async_api import expect
-from scripted_relay import Line, ScriptedRelay, answer, refused
+from scripted_relay import Filter, Line, ScriptedRelay, answer, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -190,6 +190,59 @@ async def test_relays_that_refuse(visit: Visit, site: Site) -> None:
     await page.button("Remove", line)
     await page.confirm(f"Remove {closed.url}?")
     await expect(page.relay(closed.url)).to_have_count(0)
+
+
+@ONLY_OURS
+async def test_a_key_for_a_relay_that_wants_one(visit: Visit, site: Site) -> None:
+    members: set[Line] = set()
+
+    async def ask(line: Line) -> None:
+        await line.send("AUTH", "who are you")
+
+    async def admit(line: Line, event: Event) -> None:
+        members.add(line)
+        await line.ok(event["id"], True)
+
+    async def serve(line: Line, sub: str, _: list[Filter]) -> None:
+        if line in members:
+            await line.eose(sub)
+        else:
+            await line.closed(sub, "auth-required: who are you")
+
+    relay = ScriptedRelay(on_connect=ask, on_req=serve, on_auth=admit)
+    await site.use(relay)
+    client = await site.client(site.private_url)
+    await client.send("REQ", "s", {"kinds": [1]})
+    await client.closed("s")
+    page = await OwnerPage(visit).open()
+    await page.tab("Relays")
+    line = await page.until_attention(f"{relay.url} answers only to those who log in")
+    await page.button("Set a key", line)
+    dialog = page.page.locator(".q-dialog")
+    visit.expect("status of 400")
+    await dialog.get_by_text("A key that you have").click()
+    await dialog.get_by_label("Private key").fill("nsec1nonsense")
+    await page.button("Set", dialog)
+    await expect(dialog.get_by_role("alert")).to_contain_text("This is no private key")
+    await page.fits()
+    await visit.screenshot("key")
+    await dialog.get_by_text("A new key, made here").click()
+    await dialog.get_by_label("Name, for yourself").fill(HTML)
+    await page.button("Set", dialog)
+    await page.until_closed()
+    await page.until_relay(relay.url, "logged in")
+    await page.until_all_is_well()
+    await client.subscribe("s", {"kinds": [1]})
+    key = page.page.locator("[data-key]")
+    await expect(key).to_contain_text(HTML)
+    await expect(key).to_contain_text(f"For {relay.url}")
+    assert await key.locator("img, b").count() == 0
+    await page.fits()
+    await visit.screenshot("keys")
+    await page.button(f"Delete the key {HTML}", key)
+    await page.confirm(f"{relay.url} will not know you by it")
+    await expect(key).to_have_count(0)
+    await page.until_relay(relay.url, "authentication required")
 
 
 async def test_errors_and_notices(visit: Visit, site: Site) -> None:

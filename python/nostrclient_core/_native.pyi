@@ -131,8 +131,9 @@ class Core:
         """Tokens of the clients that have messages waiting, became writable or were
         closed since the last call. Never blocks; makes `wake_fd` unreadable."""
 
-    def connect(self) -> Client:
-        """Admit a client. Raises `TooManyClients` or `CoreStopped`."""
+    def connect(self, public: bool = True) -> Client:
+        """Admit a client; `public`: it came over the endpoint that is open to all. Raises
+        `TooManyClients` or `CoreStopped`."""
 
     def connect_inside(self) -> Client:
         """Admit a client inside this process, which the limits are not meant for. It is
@@ -150,6 +151,15 @@ class Core:
     def add_relay(self, url: str, read: bool = True, write: bool = True) -> bool:
         """Connect to a relay and keep it connected. False: already there (its switches
         are set all the same). Raises `ValueError` with a sentence for a wrong url."""
+
+    def set_relay_key(self, url: str, private_key: str | None = None) -> None:
+        """Who we are to a relay that wants to know (NIP-42): the owner of this key (64
+        hex), or nobody. For a relay that is yet to be added too. Raises `ValueError`,
+        which never tells the key."""
+
+    def set_public_reads(self, on: bool) -> None:
+        """Whether public clients read through connections that are authenticated with a
+        key; at first they do not. Raises `CoreStopped` or `CoreBusy`."""
 
     def remove_relay(self, url: str) -> bool:
         """False: there was none."""

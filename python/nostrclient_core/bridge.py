@@ -81,9 +81,9 @@ class Bridge:
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)
 
-    def connect(self) -> Connection:
+    def connect(self, public: bool = True) -> Connection:
         """Admit a client. Raises `TooManyClients` or `CoreStopped`."""
-        client = self.core.connect()
+        client = self.core.connect(public)
         connection = Connection(self, client)
         self._connections[client.token] = connection
         return connection

@@ -32,6 +32,7 @@ class RelayStatus(TypedDict):
     state: str  # "connecting" | "connected" | "waiting" (for the next attempt)
     authentication_required: bool
     auth_refused: bool  # on this connection it refused something with "auth-required:"
+    authenticated: bool  # it takes us for the owner of the key that is set for it
     refused: bool  # it answered the last attempt with an HTTP status
     next_attempt: float | None  # unix seconds, while waiting
     connected_since: float | None  # unix seconds, while connected

@@ -19,6 +19,11 @@ IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 
 FORGED = "sent a forged event"
 REFUSED_EVENT = "refused an event: "
+NO_LOGIN = (
+    "refused our authentication",
+    "does not answer our authentication",
+    "wants an authentication and gives no challenge",
+)
 
 ADD = Action(label="Add a relay", do="show", target="relays")
 LOOK_AT_RELAYS = Action(label="Show the relays", do="show", target="relays")
@@ -167,8 +172,15 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
     if not relay.connected:
         return None
     if relay.auth_refused:
-        text = "answers only to those who log in (NIP-42), which is not possible yet."
-        return item(text, pause, remove)
+        if relay.key is None:
+            text = "answers only to those who log in (NIP-42)."
+            key = Action(label="Set a key", do="key", target=url)
+            return item(text, key, pause, remove)
+        told = [error for error in status.error_list if error.startswith(NO_LOGIN)]
+        why = f": it {told[-1]}" if told and not relay.authenticated else ""
+        text = f"wants another key than the one that is set for it{why}."
+        key = Action(label="Set another key", do="key", target=url)
+        return item(text, key, pause)
     lately = _lately(status, now)
     if any(error.startswith(FORGED) for error in lately):
         times = counted(status.forged, "forged event")

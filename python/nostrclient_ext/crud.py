@@ -1,4 +1,4 @@
-"""The extension's tables: relays and config.
+"""The extension's tables: relays, keys and config.
 
 Urls are compared by the callers, in Python: they were stored in any spelling, and LNbits
 strips what looks like HTML from the values of `execute`, but not from a model's.
@@ -11,7 +11,7 @@ from typing import Any
 from lnbits.db import Database
 from loguru import logger
 
-from .models import Config, Relay, RelayRow, StoredConfig, UserConfig
+from .models import Config, Relay, RelayKeyRow, RelayRow, StoredConfig, UserConfig
 
 db = Database("ext_nostrclient")
 
@@ -34,6 +34,7 @@ def _relay(row: Any) -> Relay:
         active=_is_on(row, "active"),
         read=_is_on(row, "read"),
         write=_is_on(row, "write"),
+        key=row.get("auth_key") or None,  # missing until m006 has run
     )
 
 
@@ -61,6 +62,43 @@ async def switch_relay(relay_id: str, switches: dict[str, bool]) -> None:
 async def delete_relay(relay_id: str) -> None:
     """Remove the row with this id."""
     await db.execute("DELETE FROM nostrclient.relays WHERE id = :id", {"id": relay_id})
+
+
+async def set_relay_key(relay_id: str, public_key: str | None) -> None:
+    """Who we are to this relay. Only once m006 has run."""
+    await db.execute(
+        "UPDATE nostrclient.relays SET auth_key = :key WHERE id = :id",
+        {"id": relay_id, "key": public_key},
+    )
+
+
+async def get_relay_keys() -> list[RelayKeyRow]:
+    """Every key that is kept, by name. Only once m006 has run."""
+    rows: list[Any] = await db.fetchall(
+        "SELECT * FROM nostrclient.relay_keys ORDER BY name, public_key"
+    )
+    return [RelayKeyRow(**row) for row in rows]
+
+
+async def get_relay_key(public_key: str) -> RelayKeyRow | None:
+    """The key of this public key, if it is kept."""
+    row: Any = await db.fetchone(
+        "SELECT * FROM nostrclient.relay_keys WHERE public_key = :key",
+        {"key": public_key},
+    )
+    return None if row is None else RelayKeyRow(**row)
+
+
+async def add_relay_key(key: RelayKeyRow) -> None:
+    """A new row."""
+    await db.insert("nostrclient.relay_keys", key)
+
+
+async def delete_relay_key(public_key: str) -> None:
+    """Remove it."""
+    await db.execute(
+        "DELETE FROM nostrclient.relay_keys WHERE public_key = :key", {"key": public_key}
+    )
 
 
 async def get_config(owner_id: str = ADMIN) -> Config:

@@ -36,6 +36,8 @@ class Relay(BaseModel):
     state: str | None = None  # connecting, connected, waiting, paused, inactive, invalid
     authentication_required: bool = False  # it has asked for it (NIP-42)
     auth_refused: bool = False  # and has refused something for want of it
+    authenticated: bool = False  # it takes us for the owner of the key below
+    key: str | None = None  # public key, 64 hex: who we are to it if it asks
     refused: bool = False  # it turned the last attempt to connect down
     next_attempt: float | None = None  # unix seconds
     connected_since: float | None = None  # unix seconds
@@ -75,12 +77,45 @@ class RelaySwitches(BaseModel):
     write: bool | None = None
 
 
+class NewKey(BaseModel):
+    """A key to be kept. Without a private key one is made."""
+
+    name: str = Field(default="", max_length=60)
+    private_key: str | None = Field(default=None, max_length=200)  # 64 hex or nsec
+
+
+class RelayKeyRow(BaseModel):
+    """A row of the keys' table."""
+
+    public_key: str  # 64 hex
+    name: str
+    secret: str  # the private key, encrypted as LNbits does
+
+
+class RelayKey(BaseModel):
+    """A key as the owner is shown it: never the private one."""
+
+    public_key: str  # 64 hex
+    npub: str
+    name: str
+    readable: bool  # False: it was stored under another secret key of LNbits
+    relays: list[str]  # urls of those that know us by it
+
+
+class RelayKeyChoice(BaseModel):
+    """Who we are to a relay from now on. None: nobody."""
+
+    url: str | None = None
+    public_key: str | None = None  # 64 hex, of a key that is kept
+
+
 class Config(BaseModel):
-    """Which endpoints are open and under what address they are reached, and how many
-    events may wait for a relay."""
+    """Which endpoints are open and under what address they are reached, how many events
+    may wait for a relay, and what public clients may read."""
 
     private_ws: bool = True
     public_ws: bool = False
+    public_reads_with_keys: bool = False  # also from relays that know us by a key
     outbox_size: int = Field(default=100, ge=0, le=10_000)
     address: str = ""  # wss://host/prefix; empty: as the admin's page is reached
 
@@ -97,6 +132,7 @@ class ConfigChange(BaseModel):
 
     private_ws: bool | None = None
     public_ws: bool | None = None
+    public_reads_with_keys: bool | None = None
     outbox_size: int | None = Field(default=None, ge=0, le=10_000)
     address: str | None = Field(default=None, max_length=200)
 

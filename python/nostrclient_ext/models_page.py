@@ -88,7 +88,7 @@ class Action(BaseModel):
     """What mends something."""
 
     label: str
-    do: str  # reconnect, pause, remove, retry, show or cut
+    do: str  # reconnect, pause, remove, key, retry, show or cut
     target: str  # a relay's url, a client's id or a part of the page
 
 
@@ -112,6 +112,8 @@ class RelayLine(BaseModel):
     state: str
     authentication_required: bool
     auth_refused: bool
+    authenticated: bool
+    key: str | None  # public key, 64 hex: who we are to it if it asks
     refused: bool
     next_attempt: float | None
     connected_since: float | None

@@ -99,6 +99,8 @@ def _line(relay: Relay) -> RelayLine:
         state=relay.state or "inactive",
         authentication_required=relay.authentication_required,
         auth_refused=relay.auth_refused,
+        authenticated=relay.authenticated,
+        key=relay.key,
         refused=relay.refused,
         next_attempt=relay.next_attempt,
         connected_since=relay.connected_since,

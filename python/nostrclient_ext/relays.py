@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING
 from lnbits.helpers import urlsafe_short_hash
 from loguru import logger
 
+from . import relay_keys
 from .core import UNWANTED_RELAYS, Running
-from .crud import add_relay, delete_relay, get_relays, switch_relay
+from .crud import (
+    add_relay,
+    delete_relay,
+    delete_relay_key,
+    get_relays,
+    set_relay_key,
+    switch_relay,
+)
 from .models import Relay, RelayRow, RelayStatus, RelaySwitches
 from .models_page import LogEntry, RelayLog
 from .process import shared
@@ -38,6 +46,7 @@ async def connect_all(running: Running) -> None:
     their time comes."""
     async with _changes:
         for url, rows in (await _rows_by_url(running)).items():
+            await relay_keys.hand_over(running, _merged(rows), url)
             _apply(running, url, _merged(rows))
     for url, until in list(_pauses.items()):
         running.spawn(_go_on_at(running, url, until))
@@ -117,9 +126,36 @@ async def remove(running: Running, given: str | None) -> None:
         _pauses.pop(url, None)
         try:
             running.core.remove_relay(url)
+            running.core.set_relay_key(url)
         except ValueError:
             if not rows:  # else it was a row that never was a relay
                 raise
+
+
+async def choose_key(running: Running, given: str | None, public_key: str | None) -> None:
+    """Who we are to a relay that wants to know, from now on."""
+    url = _normalized(running, _given(given))
+    async with _changes:
+        rows = (await _rows_by_url(running)).get(url)
+        if rows is None:
+            raise ValueError(f"Relay: {url} does not exist.")
+        private = None
+        if public_key is not None:
+            private = await relay_keys.private_key(running, public_key)
+        for row in rows:
+            await set_relay_key(row.id or "", public_key)
+        running.core.set_relay_key(url, private)
+
+
+async def forget_key(running: Running, public_key: str) -> None:
+    """Keep a key no longer: relays that knew us by it do so no more."""
+    async with _changes:
+        for url, rows in (await _rows_by_url(running)).items():
+            if _merged(rows).key == public_key:
+                for row in rows:
+                    await set_relay_key(row.id or "", None)
+                running.core.set_relay_key(url)
+        await delete_relay_key(public_key)
 
 
 async def pause(running: Running, given: str | None, seconds: float) -> None:
@@ -222,12 +258,12 @@ async def _rows_by_url(running: Running) -> dict[str, list[Relay]]:
 
 
 def _merged(rows: list[Relay]) -> Relay:
-    return rows[0].copy(
-        update={
-            name: any(getattr(row, name) for row in rows)
-            for name in ("active", "read", "write")
-        }
-    )
+    switches = {
+        name: any(getattr(row, name) for row in rows)
+        for name in ("active", "read", "write")
+    }
+    key = next((row.key for row in rows if row.key), None)
+    return rows[0].copy(update={**switches, "key": key})
 
 
 def _switches(wanted: RelaySwitches) -> dict[str, bool]:
@@ -264,6 +300,7 @@ def _with_state(
             "state": state["state"],
             "authentication_required": state["authentication_required"],
             "auth_refused": state["auth_refused"],
+            "authenticated": state["authenticated"],
             "refused": state["refused"],
             "next_attempt": state["next_attempt"],
             "connected_since": state["connected_since"],

@@ -43,7 +43,8 @@ GONE = (WebSocketDisconnect, RuntimeError, OSError, asyncio.TimeoutError)
 async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     """`relay` is the public endpoint, every encryption of that word a private one."""
     endpoint_id = asked_id(websocket.scope, endpoint_id)
-    if not is_public(endpoint_id):
+    public = is_public(endpoint_id)
+    if not public:
         # The server logs this path, and whoever reads the log must not find the id.
         websocket.scope["path"] = PRIVATE_PATH_IN_LOGS
     if not await is_open(endpoint_id):
@@ -62,7 +63,7 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         await websocket.send_denial_response(answer)
         return
     try:
-        connection = running_core.bridge.connect()
+        connection = running_core.bridge.connect(public)
     except running_core.library.TooManyClients:
         await _turn_away(websocket)
         return
@@ -71,7 +72,7 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         return
     router = NostrRouter(websocket)
     all_routers.append(router)
-    guest = arrived(connection.client, websocket, is_public(endpoint_id))
+    guest = arrived(connection.client, websocket, public)
     try:
         await websocket.accept()
         await _serve(websocket, connection)

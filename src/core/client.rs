@@ -83,10 +83,10 @@ pub(super) fn connect(
     runtime: &Handle,
 ) -> Result<ClientHandle, CoreError> {
     let max = match role {
-        Role::Outside => shared.limits.max_clients,
+        Role::Outside | Role::Public => shared.limits.max_clients,
         Role::Inside => MAX_INSIDE_CLIENTS,
     };
-    let connected = &shared.connected[role as usize];
+    let connected = &shared.connected[usize::from(role == Role::Inside)];
     if connected.fetch_add(1, SeqCst) >= max {
         connected.fetch_sub(1, SeqCst);
         return Err(CoreError::TooManyClients(max));
@@ -214,7 +214,8 @@ impl ClientHandle {
             if self.role == Role::Inside {
                 self.shared.release_relays(self.id);
             }
-            self.shared.connected[self.role as usize].fetch_sub(1, SeqCst);
+            let inside = usize::from(self.role == Role::Inside);
+            self.shared.connected[inside].fetch_sub(1, SeqCst);
             self.door.gone.notify_one();
         }
     }

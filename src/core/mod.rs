@@ -5,13 +5,14 @@
 
 mod client;
 mod desk;
+mod keys;
 mod router;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,8 +22,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId, Role};
+use crate::keys::{KeyError, Keys};
 use crate::mailbox::{Bell, Mailbox};
-use crate::relay::{Dial, Line, Network, Relay, RelayLimits, Switches, url};
+use crate::relay::{Dial, Line, Network, Relay, RelayLimits, Switches, Wish, url};
 use crate::stats::{ClientStats, HubStats, RelayStats};
 
 pub use client::{ClientHandle, ClientView};
@@ -57,6 +59,9 @@ pub enum CoreError {
     /// The url of a relay is wrong. A sentence for a person.
     #[error("{0}")]
     Url(String),
+    /// The key for a relay is none. Never tells the key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A limit is zero.
     #[error("a limit must be greater than zero")]
     Limit,
@@ -85,8 +90,9 @@ pub struct RelayView {
 struct Entry {
     id: RelayId,
     stats: Arc<RelayStats>,
-    /// The owner's, all off if he has not configured it. Its end tells the relay's task to stop.
-    switches: watch::Sender<Switches>,
+    /// The owner's, all switches off if he has not configured it. Its end tells the relay's task to
+    /// stop.
+    wish: watch::Sender<Wish>,
     /// What the relay's document says. Its task tells every router that comes.
     limits: watch::Sender<RelayLimits>,
     hurry: Arc<Notify>,
@@ -104,11 +110,16 @@ struct Shared {
     stats: Arc<HubStats>,
     /// The relays by url. The owner's wish; the router has the state.
     relays: Mutex<BTreeMap<String, Entry>>,
+    /// Who we are to relays that ask (NIP-42), by url, for those that are yet to be added too.
+    keys: Mutex<BTreeMap<String, Keys>>,
     /// The queue of the router that runs now. Replaced if a router had to be started anew.
     router: Mutex<mpsc::Sender<Arrival>>,
     desk: Desk,
     /// How many events may be queued. The owner's wish, for routers to come.
     outbox_size: AtomicUsize,
+    /// Whether public clients read through connections that are authenticated as the owner. The
+    /// owner's wish, likewise.
+    public_reads: AtomicBool,
     /// Clients outside and inside of this process.
     connected: [AtomicUsize; 2],
     numbers: AtomicU64,
@@ -122,9 +133,11 @@ impl Shared {
             limits,
             desk: Desk::new(&bell),
             outbox_size: AtomicUsize::new(OUTBOX_SIZE),
+            public_reads: AtomicBool::new(false),
             bell,
             stats: Arc::default(),
             relays: Mutex::default(),
+            keys: Mutex::default(),
             router: Mutex::new(router),
             connected: Default::default(),
             numbers: AtomicU64::new(1),
@@ -142,7 +155,7 @@ impl Shared {
     ) -> bool {
         let mut relays = lock(&self.relays);
         if let Some(entry) = relays.get_mut(&url) {
-            entry.switches.send_replace(switches);
+            entry.wish.send_modify(|wish| wish.switches = switches);
             return !std::mem::replace(&mut entry.listed, true);
         }
         let entry = self.new_relay(&url, switches, runtime, dial);
@@ -160,7 +173,7 @@ impl Shared {
         let entry = Entry {
             id: self.numbers.fetch_add(1, SeqCst),
             stats: Arc::default(),
-            switches: watch::Sender::new(switches),
+            wish: watch::Sender::new(Wish { switches, key: lock(&self.keys).get(url).cloned() }),
             limits: watch::Sender::new(RelayLimits::default()),
             hurry: Arc::default(),
             anew: Arc::default(),
@@ -178,7 +191,7 @@ impl Shared {
         let mut relays = lock(&self.relays);
         let Some(entry) = relays.get_mut(url) else { return false };
         let listed = std::mem::replace(&mut entry.listed, false);
-        entry.switches.send_replace(Switches::OFF);
+        entry.wish.send_modify(|wish| wish.switches = Switches::OFF);
         relays.retain(|_, entry| entry.is_wanted());
         listed
     }
@@ -437,7 +450,7 @@ impl Entry {
     fn view(&self, url: &str) -> RelayView {
         RelayView {
             url: url.to_owned(),
-            switches: *self.switches.borrow(),
+            switches: self.wish.borrow().switches,
             listed: self.listed,
             stats: Arc::clone(&self.stats),
         }
@@ -446,10 +459,10 @@ impl Entry {
     /// Tells the router about the relay before anybody can subscribe, so that an EOSE waits for it.
     /// If the queue is full, the relay's task does so a moment later.
     fn introduce(&self, url: &str, router: &mpsc::Sender<Arrival>) {
-        let Switches { read, write } = *self.switches.borrow();
-        let (url, stats) = (url.into(), Arc::clone(&self.stats));
-        let set = Input::RelaySet { relay: self.id, url, read, write, stats };
-        let _ = router.try_send(Arrival::Input(set));
+        let wish = self.wish.borrow().clone();
+        for input in wish.inputs(self.id, url.into(), Arc::clone(&self.stats)) {
+            let _ = router.try_send(Arrival::Input(input));
+        }
     }
 
     /// The task that keeps this relay connected, for a router's queue.
@@ -465,7 +478,7 @@ impl Entry {
             url: url.into(),
             stats: Arc::clone(&self.stats),
             total: Arc::clone(total),
-            switches: self.switches.subscribe(),
+            wish: self.wish.subscribe(),
             limits: self.limits.subscribe(),
             hurry: Arc::clone(&self.hurry),
             anew: Arc::clone(&self.anew),

@@ -37,6 +37,10 @@ struct TestRelay {
     goodbyes: Mutex<usize>,
     /// Answers neither REQ nor ping.
     mute: Mutex<bool>,
+    /// Asks who we are.
+    asks: Mutex<bool>,
+    /// The public keys it was answered with.
+    knows: Mutex<Vec<Value>>,
     epoch: tokio::time::Instant,
 }
 
@@ -51,6 +55,8 @@ impl TestRelay {
             refuses: Mutex::new(false),
             goodbyes: Mutex::default(),
             mute: Mutex::new(false),
+            asks: Mutex::new(false),
+            knows: Mutex::default(),
             epoch: tokio::time::Instant::now(),
         })
     }
@@ -71,6 +77,10 @@ impl TestRelay {
         let mut socket = accept_async(stream).await.unwrap();
         let mut live = self.live.subscribe();
         let mut subscriptions: Vec<Value> = Vec::new();
+        if *lock(&self.asks) {
+            socket.feed(Message::text("[\"AUTH\",\"who are you\"]")).await.unwrap();
+        }
+        socket.flush().await.unwrap();
         loop {
             if *lock(&self.mute) {
                 std::future::pending::<()>().await;
@@ -116,6 +126,10 @@ impl TestRelay {
             }
             Some("EVENT") => {
                 self.publish(&message[1]);
+                vec![json!(["OK", message[1]["id"], true, ""])]
+            }
+            Some("AUTH") => {
+                lock(&self.knows).push(message[1]["pubkey"].clone());
                 vec![json!(["OK", message[1]["id"], true, ""])]
             }
             Some("CLOSE") => {

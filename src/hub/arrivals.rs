@@ -14,7 +14,7 @@ use crate::time::Now;
 
 use super::intake::Offered;
 use super::upstream::{Request, Sent};
-use super::{Effects, Hub, RelayId};
+use super::{Effects, Hub, RelayId, Role};
 
 /// What has come over a request and is looked at in this order.
 #[derive(Debug, Default)]
@@ -218,8 +218,12 @@ impl Hub {
         let unasked = keys.is_empty() && !asked_for().any(|filter| filter.matches(event));
         let expired = event.expiration().is_some_and(|at| at <= now.unix);
         let mut offered = Offered::Dropped;
+        let barred = self.bars_public(id);
         for key in keys.iter().filter(|_| !gathers && !expired) {
             let Some(member) = self.subscriptions.get(key) else { continue };
+            if barred && member.role == Role::Public {
+                continue;
+            }
             let stale_before = member.stale_before(asked, now);
             if is_ephemeral(event.kind) && event.created_at < stale_before {
                 continue;
@@ -306,13 +310,20 @@ impl Hub {
             return;
         }
         let (gathers, heard, live) = (request.gathers, request.heard, request.is_live());
-        let members = self.members(id, number);
-        self.relay_refuses(id, why);
+        let asked = request.unanswered();
+        let mut members = self.members(id, number);
+        members.retain(|key| self.stays(id, number, *key));
         self.forget_request(id, number);
         self.replan.insert(id);
         if gathers {
+            self.relay_refuses(id, why);
             return self.not_gathered(id, now);
         }
+        members.retain(|key| !self.defer_subscription(id, *key, asked, why, now, fx));
+        if members.is_empty() {
+            return;
+        }
+        self.relay_refuses(id, why);
         let crowded = !heard && !live && self.is_crowded(id, why);
         if crowded || members.len() > 1 {
             // Too many, or one among them that the relay does not want: each once more.

@@ -53,6 +53,10 @@ impl Backlog {
         dropped
     }
 
+    pub(super) fn get(&self, id: &EventId) -> Option<&Arc<Event>> {
+        self.events.get(id)
+    }
+
     /// False: it was not there.
     pub(super) fn remove(&mut self, id: &EventId) -> bool {
         let Some(event) = self.events.remove(id) else { return false };

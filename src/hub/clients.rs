@@ -44,8 +44,11 @@ impl Default for Limits {
 /// Where a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// At the other end of a WebSocket.
+    /// At the other end of a WebSocket that only the owner's own services are told of.
     Outside,
+    /// At the other end of one that is open to all: it does not read through connections that are
+    /// authenticated as the owner, unless he says so.
+    Public,
     /// In this process: other extensions, which [`Limits`] are not meant for. It is told what its
     /// relays say for people, and when they connect.
     Inside,
@@ -124,7 +127,7 @@ impl Hub {
     /// How many subscriptions this client may have, and bytes of filters.
     pub(super) fn subscription_limits(&self, client: &Client) -> (usize, usize) {
         match client.role {
-            Role::Outside => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
+            Role::Outside | Role::Public => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
             Role::Inside => (MAX_INSIDE_SUBSCRIPTIONS, MAX_INSIDE_FILTER_BYTES),
         }
     }

@@ -26,7 +26,7 @@ use super::{Effects, Hub, Outgoing, RelayId, named};
 #[derive(Debug)]
 enum Work {
     Ask(u64),
-    /// A REQ that is no client's.
+    /// A REQ that is no client's, or an AUTH.
     AskOnce(String),
     Close(u64),
     Publish {
@@ -80,6 +80,11 @@ impl Line {
         });
         *more = false;
         dropped
+    }
+
+    /// A message that goes before all that waits.
+    pub(super) fn first(&mut self, text: String) {
+        self.work.push_front(Work::AskOnce(text));
     }
 
     /// Takes one event out of the line.

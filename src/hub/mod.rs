@@ -16,11 +16,14 @@
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `handover`: from client to client, without any relay (SPEC 1.6)
 //! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
+//! - `auth`: who we are to a relay that asks (SPEC 4.4), `deferred`: what it refused until it knows
 
 mod arrivals;
+mod auth;
 mod backlog;
 mod budget;
 mod clients;
+mod deferred;
 mod flush;
 mod handover;
 mod intake;
@@ -48,6 +51,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::event::EventId;
 use crate::index::Index;
+use crate::keys::Keys;
 use crate::message::{ClientMessage, Hint, Reply};
 use crate::outbox::{Batch, Row, Stored};
 use crate::publication::Publication;
@@ -91,6 +95,8 @@ pub enum Input {
         /// Its numbers.
         stats: Arc<RelayStats>,
     },
+    /// Who we are to a relay that asks, from now on.
+    RelayKey(RelayId, Option<Keys>),
     /// What a relay's own document says it takes (NIP-11).
     RelayLimits(RelayId, RelayLimits),
     /// A relay is no longer configured.
@@ -124,6 +130,8 @@ pub enum Input {
     Verified(Verdict<Tag>),
     /// How many events may be queued from now on.
     OutboxSize(usize),
+    /// Whether public clients read, from now on, through connections authenticated as the owner.
+    PublicReads(bool),
     /// How long from now this node may send what is in the outbox; `None`: as long as it lives.
     OutboxLease(Option<Duration>),
     /// Rows of the outbox that are this node's from now on.
@@ -158,6 +166,8 @@ pub enum Frame {
     Ok(EventId, bool, String),
     /// A sentence for a person.
     Notice(String),
+    /// A challenge: the relay wants to know who we are (NIP-42).
+    Auth(String),
     /// Something nobody can use.
     Junk,
 }
@@ -214,6 +224,8 @@ enum Timer {
     Plan(RelayId),
     /// Forget a request that is closed.
     Retired(RelayId, u64),
+    /// What waits for an authentication at this relay has waited long enough.
+    Auth(RelayId),
 }
 
 /// The state. See the module's own page.
@@ -242,6 +254,8 @@ pub struct Hub {
     outbound: publish::Outbound,
     outbox: outbox::Outbox,
     intake: intake::Intake,
+    /// Public clients read through connections that are authenticated as the owner.
+    public_reads: bool,
     timers: BTreeSet<(Duration, Timer)>,
 }
 
@@ -266,6 +280,7 @@ impl Hub {
             outbound: publish::Outbound::default(),
             outbox: outbox::Outbox::default(),
             intake: intake::Intake::new(verify_depth),
+            public_reads: false,
             timers: BTreeSet::new(),
         }
     }
@@ -275,12 +290,18 @@ impl Hub {
         self.outbox.size = size;
     }
 
+    /// Whether public clients read through connections that are authenticated as the owner.
+    pub fn set_public_reads(&mut self, on: bool) {
+        self.public_reads = on;
+    }
+
     /// Takes one input and says what follows from it.
     pub fn handle(&mut self, now: Now, input: Input, fx: &mut Effects) {
         match input {
             Input::RelaySet { relay, url, read, write, stats } => {
                 self.set_relay(relay, &url, Switches { read, write }, stats, now, fx);
             }
+            Input::RelayKey(relay, key) => self.set_key(relay, key, now, fx),
             Input::RelayLimits(relay, limits) => self.set_limits(relay, limits),
             Input::RelayRemoved(relay) => self.remove_relay(relay, now, fx),
             Input::LinkUp(relay, link) => self.link_up(relay, link, now, fx),
@@ -297,6 +318,7 @@ impl Hub {
             Input::ClientLeft(client) => self.client_left(client, now, fx),
             Input::Verified(verdict) => self.verified(verdict, now, fx),
             Input::OutboxSize(size) => self.set_outbox_size(size),
+            Input::PublicReads(on) => self.change_public_reads(on, now, fx),
             Input::OutboxLease(lease) => self.set_lease(lease, now, fx),
             Input::OutboxRows(rows) => self.adopt(rows, now, fx),
             Input::OutboxGone(ids) => self.let_go(&ids),
@@ -326,6 +348,7 @@ impl Hub {
                 Timer::Store(id) => self.store_deadline(&id, now, fx),
                 Timer::Plan(relay) => self.plan_due(relay, now, fx),
                 Timer::Retired(relay, number) => self.drop_retired(relay, number),
+                Timer::Auth(relay) => self.auth_deadline(relay, now, fx),
             }
         }
         if self.outbox.due.is_some_and(|due| due <= now.mono) {

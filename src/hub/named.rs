@@ -96,12 +96,12 @@ impl Hub {
         })
     }
 
-    fn named_of(&self, event: &EventId) -> Vec<(EventId, ClientId)> {
+    pub(super) fn named_of(&self, event: &EventId) -> Vec<(EventId, ClientId)> {
         let all = (*event, ClientId::MIN)..=(*event, ClientId::MAX);
         self.named.range(all).map(|(key, _)| *key).collect()
     }
 
-    fn settle_named(
+    pub(super) fn settle_named(
         &mut self,
         key: (EventId, ClientId),
         step: impl FnOnce(&mut Publication) -> Option<Fate>,

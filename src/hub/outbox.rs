@@ -235,7 +235,7 @@ impl Hub {
         for ((relay, delivery), url) in relays.into_iter().zip(urls) {
             match delivery {
                 Delivery::Sent | Delivery::Lost => entry.part(relay).at = At::Unsure(now.mono),
-                Delivery::Refused(why) => {
+                Delivery::Refused(why) | Delivery::Deferred(why) => {
                     let part = entry.part(relay);
                     part.tries = 1;
                     part.at = refused(&why, || now.mono + part.pause());

@@ -246,6 +246,9 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
+        if !accepted && self.defer_event(relay, event, why, now, fx) {
+            return;
+        }
         let Some(Relay { stats, in_flight, .. }) = self.relays.get_mut(&relay) else { return };
         in_flight.remove(event);
         if !accepted && !why.starts_with("duplicate:") {
@@ -298,7 +301,7 @@ impl Hub {
     }
 
     /// Lets something happen to a publication, and ends it if that decides its fate.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         id: &EventId,
         step: impl FnOnce(&mut Publication) -> Option<Fate>,

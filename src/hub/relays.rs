@@ -14,10 +14,11 @@ use crate::subscription::Subscription;
 use crate::time::{Now, TokenBucket};
 
 use super::arrivals::Arrival;
+use super::auth::Auth;
 use super::backlog::Backlog;
 use super::line::Line;
 use super::upstream::Upstream;
-use super::{Effects, Frame, Hub, LinkId, RelayId};
+use super::{Effects, Frame, Hub, LinkId, RelayId, Role};
 
 /// A configured relay.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Relay {
     pub(super) in_flight: Backlog,
     /// To be sent when it connects.
     pub(super) backlog: Backlog,
+    /// Who we are to it.
+    pub(super) auth: Auth,
     junk: TokenBucket,
 }
 
@@ -88,6 +91,7 @@ impl Hub {
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
             backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
+            auth: Auth::default(),
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
         if relay.write != write {
@@ -108,8 +112,10 @@ impl Hub {
             // The numbers were used on this connection, and answers to them may be under way.
             self.cut(id, "connects anew, because reading was switched on", now, fx);
         }
+        let barred = self.bars_public(id);
         self.each_subscription(now, fx, |subscription| {
-            if subscription.wants(id, read) && !subscription.is_over() {
+            let barred = barred && subscription.role == Role::Public;
+            if subscription.wants(id, read) && !barred && !subscription.is_over() {
                 subscription.add_relay(id);
             }
         });
@@ -143,6 +149,7 @@ impl Hub {
         self.lose_publications(id, None, now, fx);
         self.lose_waiting(id, &[], now);
         self.lose_requests(id, now);
+        self.end_auth(id, now, fx);
         self.relays.remove(&id);
         self.leave(id, |_| true, now, fx);
         self.judge_all(fx);
@@ -207,6 +214,7 @@ impl Hub {
         self.spread_all(missed, id, now, fx);
         self.lose_requests(id, now);
         self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
+        self.end_auth(id, now, fx);
     }
 
     fn spread_all(&mut self, events: Vec<Arc<Event>>, id: RelayId, now: Now, fx: &mut Effects) {
@@ -245,8 +253,11 @@ impl Hub {
                     }
                 }
                 Frame::Ok(event, accepted, why) => {
-                    self.relay_ok(id, &event, accepted, &why, now, fx);
+                    if !self.auth_answered(id, &event, accepted, &why, now, fx) {
+                        self.relay_ok(id, &event, accepted, &why, now, fx);
+                    }
                 }
+                Frame::Auth(challenge) => self.challenged(id, challenge, now, fx),
                 Frame::Notice(text) => {
                     self.notice_of_crowd(id, &text, now, fx);
                     self.tell_inside(id, &RelayNews::Notice(text.into()), fx);
@@ -306,7 +317,7 @@ impl Hub {
         }
     }
 
-    fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
+    pub(super) fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get(&id) else { return };
         let Some(link) = relay.link.as_ref().map(|link| link.id) else { return };
         relay.stats.error(why);

@@ -47,8 +47,9 @@ impl Hub {
             }
             return;
         }
-        let readable = self.read_by(subscriber.relays.as_deref());
-        let (only, inside) = (subscriber.relays.clone(), subscriber.role == Role::Inside);
+        let (only, role) = (subscriber.relays.clone(), subscriber.role);
+        let mut readable = self.read_by(only.as_deref());
+        readable.retain(|relay| role != Role::Public || !self.bars_public(*relay));
         let key = self.next_number();
         if let Some(subscriber) = self.clients.get_mut(&client) {
             subscriber.filter_bytes +=
@@ -59,7 +60,8 @@ impl Hub {
         let mut subscription =
             Subscription::new(client, shared, filters, readable.iter().copied(), now);
         subscription.only = only;
-        subscription.progress = inside.then(Progress::default);
+        subscription.role = role;
+        subscription.progress = (role == Role::Inside).then(Progress::default);
         if let Some(resumed) = resumed {
             subscription.resume(resumed);
         }

@@ -11,6 +11,7 @@ use crate::relay::{RelayLimits, Switches, url};
 use crate::stats::RelayState;
 
 use super::client::Client;
+use super::keys::Text;
 use super::outbox::{self, StoredRow};
 
 /// The running multiplexer.
@@ -47,8 +48,10 @@ impl Core {
         self.0.ready()
     }
 
-    fn connect(&self) -> PyResult<Client> {
-        Ok(self.0.connect(Role::Outside)?.into())
+    #[pyo3(signature = (public=true))]
+    fn connect(&self, public: bool) -> PyResult<Client> {
+        let role = if public { Role::Public } else { Role::Outside };
+        Ok(self.0.connect(role)?.into())
     }
 
     fn connect_inside(&self) -> PyResult<Client> {
@@ -63,6 +66,15 @@ impl Core {
     #[pyo3(signature = (url, read=true, write=true))]
     fn add_relay(&self, url: &str, read: bool, write: bool) -> PyResult<bool> {
         Ok(self.0.add_relay(url, Switches { read, write })?)
+    }
+
+    #[pyo3(signature = (url, private_key=None))]
+    fn set_relay_key(&self, url: &str, private_key: Option<Text<'_>>) -> PyResult<()> {
+        Ok(self.0.set_relay_key(url, private_key.map(|Text(key)| key))?)
+    }
+
+    fn set_public_reads(&self, on: bool) -> PyResult<()> {
+        Ok(self.0.set_public_reads(on)?)
     }
 
     fn remove_relay(&self, url: &str) -> PyResult<bool> {
@@ -245,6 +257,7 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("state", state)?;
     dict.set_item("authentication_required", stats.authentication_required.load(Relaxed))?;
     dict.set_item("auth_refused", stats.auth_refused.load(Relaxed))?;
+    dict.set_item("authenticated", stats.authenticated.load(Relaxed))?;
     dict.set_item("refused", stats.refused.load(Relaxed))?;
     dict.set_item("next_attempt", next)?;
     dict.set_item("connected_since", since)?;

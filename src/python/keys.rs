@@ -15,7 +15,7 @@ use crate::{event, hex, verify};
 
 /// A Python string. Python's own error about one that is no UTF-8 carries the whole of it.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl<'a> FromPyObject<'a, '_> for Text<'a> {
     type Error = PyErr;

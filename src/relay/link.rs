@@ -12,8 +12,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::constants::{
-    CLOSE_TIMEOUT, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, RELAY_LOG_TEXT, SOURCE_BUDGET,
-    SOURCE_EVENT_COST, WRITE_TIMEOUT,
+    CLOSE_TIMEOUT, MAX_CHALLENGE, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, RELAY_LOG_TEXT,
+    SOURCE_BUDGET, SOURCE_EVENT_COST, WRITE_TIMEOUT,
 };
 use crate::hub::{Frame, Input, LinkId, Outgoing, Ticket};
 use crate::message::RelayMessage;
@@ -47,7 +47,7 @@ pub(super) async fn run<D: Dial>(
     let alive = AtomicBool::new(true);
     let epoch = Instant::now();
     let end = {
-        let mut owner = relay.switches.clone();
+        let mut owner = relay.wish.clone();
         let reader = Reader {
             relay,
             link,
@@ -72,16 +72,14 @@ pub(super) async fn run<D: Dial>(
     end
 }
 
-/// Passes changes of the switches on; returns when there is no owner any more.
+/// Passes the owner's changes on; returns when there is no owner any more.
 async fn watch_owner<D: Dial>(
     relay: &Relay<D>,
-    owner: &mut tokio::sync::watch::Receiver<super::Switches>,
+    owner: &mut tokio::sync::watch::Receiver<super::Wish>,
 ) -> End {
     while owner.changed().await.is_ok() {
-        let super::Switches { read, write } = *owner.borrow_and_update();
-        let (url, stats) = (Arc::clone(&relay.url), Arc::clone(&relay.stats));
-        let set = Input::RelaySet { relay: relay.id, url, read, write, stats };
-        if relay.tell(set).await.is_err() {
+        let wish = owner.borrow_and_update().clone();
+        if relay.tell_wish(wish).await.is_err() {
             break;
         }
     }
@@ -197,8 +195,11 @@ impl<D: Dial> Reader<'_, D> {
                 stats.notice(&notice);
                 Frame::Notice(shortened(&notice))
             }
-            Ok(RelayMessage::Auth) => {
-                stats.authentication_required.store(true, Relaxed);
+            Ok(RelayMessage::Auth(challenge)) if challenge.len() <= MAX_CHALLENGE => {
+                Frame::Auth(challenge)
+            }
+            Ok(RelayMessage::Auth(_)) => {
+                stats.error("sent a challenge that is too long");
                 Frame::Junk
             }
             Err(why) => {

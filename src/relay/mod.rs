@@ -1,8 +1,8 @@
 //! One relay: a task that keeps one connection to it, for as long as it is configured.
 //!
-//! The task tells the router about the relay's switches, its connection's coming and going and all
-//! it says; the router answers over the [`Line`] that comes with each connection. It ends when the
-//! sender of its switches is dropped, and says goodbye to the router and the relay then. It ends too
+//! The task tells the router what the owner has set for the relay, its connection's coming and going
+//! and all it says; the router answers over the [`Line`] that comes with each connection. It ends when
+//! the sender of the owner's wish is dropped, and says goodbye to the router and the relay then. It ends too
 //! when the router does.
 
 mod backoff;
@@ -23,6 +23,7 @@ use tokio_tungstenite::WebSocketStream;
 use crate::constants::RELAY_WINDOW;
 use crate::core::Arrival;
 use crate::hub::{Input, LinkId, Outgoing, RelayId};
+use crate::keys::Keys;
 use crate::stats::{HubStats, RelayState, RelayStats};
 use crate::time::{unix_now, unix_seconds};
 
@@ -45,6 +46,23 @@ impl Switches {
     pub const OFF: Self = Self { read: false, write: false };
 }
 
+/// All that the owner has set for a relay.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// What it is used for.
+    pub switches: Switches,
+    /// Who we are to it, if it asks (NIP-42).
+    pub key: Option<Keys>,
+}
+
+impl Wish {
+    /// What the router is told.
+    pub fn inputs(self, relay: RelayId, url: Arc<str>, stats: Arc<RelayStats>) -> [Input; 2] {
+        let Self { switches: Switches { read, write }, key } = self;
+        [Input::RelaySet { relay, url, read, write, stats }, Input::RelayKey(relay, key)]
+    }
+}
+
 /// The router's way to a connection. Dropped, the connection ends.
 pub type Line = mpsc::Sender<Outgoing>;
 
@@ -59,8 +77,8 @@ pub struct Relay<D> {
     pub stats: Arc<RelayStats>,
     /// The whole core's numbers; the task adds what it sent.
     pub total: Arc<HubStats>,
-    /// The owner's switches, and by its end the sign to stop.
-    pub switches: watch::Receiver<Switches>,
+    /// The owner's wish, and by its end the sign to stop.
+    pub wish: watch::Receiver<Wish>,
     /// What the relay's own document says it takes.
     pub limits: watch::Receiver<RelayLimits>,
     /// The owner does not want to wait for the next attempt.
@@ -86,7 +104,7 @@ impl<D: Dial> Relay<D> {
     }
 
     async fn keep_connected(&mut self) -> Result<(), Over> {
-        self.tell_switches().await?;
+        self.tell_news().await?;
         let mut backoff = Backoff::default();
         for link in 1.. {
             self.stats.set_state(RelayState::Connecting);
@@ -160,19 +178,24 @@ impl<D: Dial> Relay<D> {
         loop {
             tokio::select! {
                 result = &mut work => return Ok(result),
-                changed = self.switches.changed() => {
+                changed = self.wish.changed() => {
                     changed.map_err(|_| Over)?;
-                    self.tell_switches().await?;
+                    self.tell_news().await?;
                 }
             }
         }
     }
 
-    async fn tell_switches(&mut self) -> Result<(), Over> {
-        let Switches { read, write } = *self.switches.borrow_and_update();
-        let stats = Arc::clone(&self.stats);
-        let url = Arc::clone(&self.url);
-        self.tell(Input::RelaySet { relay: self.id, url, read, write, stats }).await
+    async fn tell_news(&mut self) -> Result<(), Over> {
+        let wish = self.wish.borrow_and_update().clone();
+        self.tell_wish(wish).await
+    }
+
+    async fn tell_wish(&self, wish: Wish) -> Result<(), Over> {
+        for input in wish.inputs(self.id, Arc::clone(&self.url), Arc::clone(&self.stats)) {
+            self.tell(input).await?;
+        }
+        Ok(())
     }
 
     /// The router knows the limits before it has a connection to send anything over.

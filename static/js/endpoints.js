@@ -6,7 +6,12 @@ window.app.component('nostrclient-endpoints', {
     return {
       store: Nostrclient.store,
       saved: null, // the settings of the server
-      wanted: {public_ws: false, private_ws: false, address: ''},
+      wanted: {
+        public_ws: false,
+        private_ws: false,
+        public_reads_with_keys: false,
+        address: ''
+      },
       endpoints: {public: null, private: null, address: ''},
       shownCode: null,
       saving: false,
@@ -65,8 +70,8 @@ window.app.component('nostrclient-endpoints', {
         this.hasToken = exists
       })
     },
-    take({public_ws, private_ws, address}) {
-      this.saved = {public_ws, private_ws, address}
+    take({public_ws, private_ws, public_reads_with_keys, address}) {
+      this.saved = {public_ws, private_ws, public_reads_with_keys, address}
       this.wanted = {...this.saved}
     },
     url(kind) {

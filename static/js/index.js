@@ -117,6 +117,7 @@ window.app = Vue.createApp({
         reconnect: () => relays.reconnect(target),
         pause: () => relays.pause(target),
         remove: () => relays.remove(target),
+        key: () => relays.chooseKey(target),
         retry: () => Nostrclient.outbox.retryWaiting(),
         cut: () => Nostrclient.clients.cutOff(target),
         show: () => this.show(target)

@@ -61,6 +61,10 @@ Nostrclient.relays = {
     )
   },
 
+  chooseKey(url) {
+    return Nostrclient.keys.chooseFor(url)
+  },
+
   remove(url) {
     LNbits.utils
       .confirmDialog(

@@ -257,3 +257,36 @@ async fn a_client_that_is_cut_off_is_gone_and_what_it_said_counts() {
     assert_eq!(other.closed(), Some((1008, &reason[..100])));
     assert_eq!(stats.clients.get(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_relays_key_is_known_before_the_relay_is_and_to_the_next_router() {
+    let mut pool = Pool::new(0);
+    let key = |digit: &str| Keys::from_hex(&digit.repeat(64)).unwrap();
+    pool.shared.set_relay_key(URL, Some(key("5")));
+    pool.add_relay(URL);
+    let relay = Arc::clone(&pool.relays[0]);
+    *lock(&relay.asks) = true;
+    seconds(1).await;
+    let stats = stats_of(&pool);
+    let mut known = vec![json!(key("5").public_hex())];
+    assert_eq!(*lock(&relay.knows), known);
+    assert!(stats.authenticated.load(SeqCst));
+
+    let router = lock(&pool.shared.router).clone();
+    router.send(Arrival::Bug).await.unwrap();
+    seconds(5).await;
+    known.push(json!(key("5").public_hex()));
+    assert_eq!(*lock(&relay.knows), known);
+
+    for digit in ["6", "6"] {
+        pool.shared.set_relay_key(URL, Some(key(digit)));
+        seconds(5).await;
+    }
+    known.push(json!(key("6").public_hex()));
+    assert_eq!(*lock(&relay.knows), known, "by another connection, once");
+
+    pool.shared.set_relay_key(URL, None);
+    seconds(5).await;
+    assert_eq!(*lock(&relay.knows), known);
+    assert!(stats.authentication_required.load(SeqCst) && !stats.authenticated.load(SeqCst));
+}

@@ -1,7 +1,9 @@
 //! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
 
+mod auth;
 mod backlog;
 mod budget;
+mod deferred;
 mod doubt;
 mod handover;
 mod inside;
@@ -254,6 +256,7 @@ impl World {
             Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
             Ok(RelayMessage::Notice(text)) => Frame::Notice(text),
+            Ok(RelayMessage::Auth(challenge)) => Frame::Auth(challenge),
             _ => Frame::Junk,
         };
         self.input(Input::RelaySaid(relay, link, vec![frame]));

@@ -193,7 +193,7 @@ fn everything_else_a_relay_says() {
         ),
         (text("[\"NOTICE\",\"hello\"]"), RelayMessage::Notice(text("hello"))),
         (text("[\"NOTICE\"]"), RelayMessage::Notice(String::new())),
-        (text("[\"AUTH\",\"challenge\"]"), RelayMessage::Auth),
+        (text("[\"AUTH\",\"challenge\"]"), RelayMessage::Auth("challenge".to_owned())),
     ] {
         assert_eq!(RelayMessage::scan(&message), Ok(expected), "{message}");
     }
