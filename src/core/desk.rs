@@ -159,7 +159,7 @@ impl Core {
         answer.blocking_recv().map_err(|_| CoreError::Busy)
     }
 
-    fn call(&self, call: Arrival) -> Result<(), CoreError> {
+    pub(super) fn call(&self, call: Arrival) -> Result<(), CoreError> {
         let running = lock(&self.running);
         let calls = &running.as_ref().ok_or(CoreError::Stopped)?.calls;
         calls.try_send(call).map_err(|_| CoreError::Busy)

@@ -11,6 +11,7 @@ use crate::stats::ClientStats;
 use crate::subscription::Subscription;
 use crate::time::{Now, TokenBucket};
 
+use super::authenticate::Identity;
 use super::relays::Relay;
 use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
@@ -44,8 +45,10 @@ impl Default for Limits {
 /// Where a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// At the other end of a WebSocket.
+    /// At the other end of a WebSocket, by the endpoint whose address is a secret.
     Outside,
+    /// The same, by the one that is open to everybody, or to those on the owner's list.
+    Public,
     /// In this process: other extensions, which [`Limits`] are not meant for. It is told what its
     /// relays say for people, and when they connect.
     Inside,
@@ -63,6 +66,7 @@ pub(super) struct Client {
     pub(super) filter_bytes: usize,
     /// Its numbers.
     pub(super) stats: Arc<ClientStats>,
+    pub(super) identity: Identity,
     rate: TokenBucket,
 }
 
@@ -85,7 +89,9 @@ impl Hub {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
         let subscriptions = Map::default();
-        let joined = Client { role, relays: None, subscriptions, filter_bytes: 0, stats, rate };
+        let identity = Identity::default();
+        let joined =
+            Client { role, relays: None, subscriptions, filter_bytes: 0, stats, identity, rate };
         self.clients.insert(client, joined);
     }
 
@@ -124,7 +130,7 @@ impl Hub {
     /// How many subscriptions this client may have, and bytes of filters.
     pub(super) fn subscription_limits(&self, client: &Client) -> (usize, usize) {
         match client.role {
-            Role::Outside => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
+            Role::Outside | Role::Public => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
             Role::Inside => (MAX_INSIDE_SUBSCRIPTIONS, MAX_INSIDE_FILTER_BYTES),
         }
     }
@@ -160,6 +166,12 @@ impl Hub {
         let allowed = sender.role == Role::Inside
             || sender.rate.take(now.mono)
             || matches!(message, ClientMessage::Close { .. });
+        let message = if allowed {
+            let Some(message) = self.admit(client, message, now, fx) else { return };
+            message
+        } else {
+            message
+        };
         let too_fast = || {
             let max = self.limits.max_messages_per_second;
             format!("rate-limited: more than {max} messages a second")
@@ -172,11 +184,15 @@ impl Hub {
                 return self.subscribe(client, &id, filters, resumed, now, fx);
             }
             ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
-            ClientMessage::Event { id: Some(id), .. } => {
+            ClientMessage::Auth { id, json } if allowed => {
+                return self.check_auth(client, id, json, ticket);
+            }
+            ClientMessage::NegClose => return,
+            ClientMessage::Event { id: Some(id), .. } | ClientMessage::Auth { id, .. } => {
                 let why = too_fast();
                 return self.refuse_unread(client, id, &why, fx);
             }
-            // Too long, or an AUTH: the same holds.
+            // Too long: the same holds.
             ClientMessage::Refused(Reply::Ok { id, why, .. }) => {
                 return self.refuse_unread(client, id, &why, fx);
             }

@@ -35,6 +35,8 @@ enum Purpose {
     /// A client publishes it. The id is the one to answer for, the number its place among all that
     /// is published.
     Published(ClientId, Option<EventId>, u64, Ticket),
+    /// A client says who it is. The id is the one to answer for.
+    Auth(ClientId, EventId, Ticket),
 }
 
 impl Tag {
@@ -45,6 +47,10 @@ impl Tag {
         ticket: Ticket,
     ) -> Self {
         Self(Purpose::Published(client, id, position, ticket))
+    }
+
+    pub(super) const fn auth(client: ClientId, id: EventId, ticket: Ticket) -> Self {
+        Self(Purpose::Auth(client, id, ticket))
     }
 }
 
@@ -206,6 +212,9 @@ impl Hub {
         match (purpose, result) {
             (Purpose::Published(client, id, position, _ticket), result) => {
                 self.published(client, id, position, result, now, fx);
+            }
+            (Purpose::Auth(client, id, _ticket), result) => {
+                self.authenticate(client, id, &result, now, fx);
             }
             (Purpose::Incoming(id, copy), Ok(event)) => {
                 self.intake.recent.insert(&event);

@@ -6,6 +6,7 @@
 //! and keeps the time is [`crate::core`]; tests do it by hand. The rules by file:
 //!
 //! - `clients`: who is there, and what their limits are (SPEC 5.2)
+//! - `authenticate`: who they say they are (NIP-42), and what is only for some of them
 //! - `publish`: EVENT and OK (SPEC 1); `named`: the same for clients inside with relays of their own
 //! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
 //!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
@@ -14,6 +15,7 @@
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
 
+mod authenticate;
 mod backlog;
 mod clients;
 mod flush;
@@ -102,6 +104,10 @@ pub enum Input {
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected; these are its numbers.
     ClientJoined(ClientId, Role, Arc<ClientStats>),
+    /// The hosts by which a client may have reached us, for a client that is to authenticate.
+    ClientReached(ClientId, Box<[Box<str>]>),
+    /// The public keys that may use the public endpoint from now on; none: everybody may.
+    PublicAllowed(Vec<[u8; 32]>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message.
@@ -216,6 +222,7 @@ pub struct Hub {
     outbound: publish::Outbound,
     outbox: outbox::Outbox,
     intake: intake::Intake,
+    gate: authenticate::Gate,
     timers: BTreeSet<(Duration, Timer)>,
 }
 
@@ -235,6 +242,7 @@ impl Hub {
             outbound: publish::Outbound::default(),
             outbox: outbox::Outbox::default(),
             intake: intake::Intake::new(verify_depth),
+            gate: authenticate::Gate::default(),
             timers: BTreeSet::new(),
         }
     }
@@ -257,7 +265,12 @@ impl Hub {
                 self.link_down(relay, link, &unsent, heard, now, fx);
             }
             Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
-            Input::ClientJoined(client, role, stats) => self.client_joined(client, role, stats),
+            Input::ClientJoined(client, role, stats) => {
+                self.client_joined(client, role, stats);
+                self.greet(client, fx);
+            }
+            Input::ClientReached(client, hosts) => self.client_reached(client, &hosts),
+            Input::PublicAllowed(keys) => self.allow(keys, now, fx),
             Input::ClientRelays(client, relays) => self.client_relays(client, &relays, now, fx),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, now, fx);

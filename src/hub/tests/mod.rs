@@ -1,7 +1,9 @@
 //! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
 
+mod authenticate;
 mod backlog;
 mod doubt;
+mod filters;
 mod inside;
 mod intake;
 mod named;
