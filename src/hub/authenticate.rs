@@ -2,9 +2,10 @@
 //! owner has set a list of those who may, and whether it may publish a protected event (NIP-70).
 //!
 //! `clients` lets every message through [`Hub::admit`] and hands each AUTH to [`Hub::check_auth`];
-//! `publish` asks [`Hub::not_its_author`]. An AUTH is verified like any event, in the background: it
-//! counts from its OK on. What a client has said about itself is its [`Identity`], which ends with
-//! the connection. Clients in this process have no use for one.
+//! `publish` asks [`Hub::not_its_author`]. An AUTH is verified like any event, in the background; what
+//! the client says after it waits for the verdict, so that nothing is refused for coming too early.
+//! What a client has said about itself is its [`Identity`], which ends with the connection. Clients
+//! in this process have no use for one.
 //!
 //! The challenge is sent at once where nothing is served without, else before the first refusal that
 //! calls for it, so that clients that never need it never see it.
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::constants::{AUTH_WINDOW, CHALLENGE_BYTES, MAX_CLIENT_KEYS};
+use crate::constants::{
+    AUTH_HELD_BYTES, AUTH_HELD_MESSAGES, AUTH_WINDOW, CHALLENGE_BYTES, MAX_CLIENT_KEYS,
+};
 use crate::event::{Event, EventError, EventId, KIND_AUTH};
 use crate::hex;
 use crate::message::{ClientMessage, Reply};
@@ -48,6 +51,11 @@ pub(super) struct Identity {
     challenge: Option<Box<str>>,
     /// The public keys it has proved to have.
     keys: Vec<[u8; 32]>,
+    /// AUTHs that are being verified.
+    checking: usize,
+    /// What was said since.
+    held: Vec<(ClientMessage, Ticket)>,
+    held_bytes: usize,
 }
 
 /// A server's name, and the port where one is named.
@@ -90,6 +98,11 @@ impl Identity {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a message of this size can wait for a verdict.
+    fn has_room(&self, size: usize) -> bool {
+        self.held.len() < AUTH_HELD_MESSAGES && self.held_bytes + size <= AUTH_HELD_BYTES
     }
 
     fn is_us(&self, url: &str) -> bool {
@@ -174,15 +187,17 @@ impl Hub {
         fx.to_client.push((client, Reply::Auth { challenge }));
     }
 
-    /// A client's message. `None`: it is refused, and answered.
+    /// A client's message. `None`: it waits, or it is refused and answered.
     pub(super) fn admit(
         &mut self,
         client: ClientId,
         message: ClientMessage,
+        ticket: Ticket,
         now: Now,
         fx: &mut Effects,
-    ) -> Option<ClientMessage> {
-        let Some(why) = self.barred(client, fx) else { return Some(message) };
+    ) -> Option<(ClientMessage, Ticket)> {
+        let (message, ticket) = self.hold(client, message, ticket, now, fx)?;
+        let Some(why) = self.barred(client, fx) else { return Some((message, ticket)) };
         match message {
             ClientMessage::Event { id: Some(id), .. } => self.refuse_unread(client, id, why, fx),
             ClientMessage::Event { id: None, .. } => {
@@ -196,9 +211,55 @@ impl Hub {
             ClientMessage::Auth { .. }
             | ClientMessage::Close { .. }
             | ClientMessage::NegClose
-            | ClientMessage::Refused(_) => return Some(message),
+            | ClientMessage::Refused(_) => return Some((message, ticket)),
         }
         None
+    }
+
+    /// Keeps what has to wait for the verdict on an AUTH.
+    fn hold(
+        &mut self,
+        client: ClientId,
+        message: ClientMessage,
+        ticket: Ticket,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Option<(ClientMessage, Ticket)> {
+        let said = Some((message, ticket));
+        let Some(Client { identity, .. }) = self.clients.get_mut(&client) else { return said };
+        if identity.checking == 0 {
+            return said;
+        }
+        let (message, ticket) = said?;
+        let size = match &message {
+            ClientMessage::Event { json, .. } => json.len(),
+            ClientMessage::Req { filters, .. } => {
+                filters.iter().map(|filter| filter.json.len()).sum()
+            }
+            ClientMessage::Close { id } => {
+                let is_closed = |held: &ClientMessage| matches!(held, ClientMessage::Req { id: asked, .. } if asked == id);
+                identity.held.retain(|(held, _)| !is_closed(held));
+                return Some((message, ticket));
+            }
+            _ => return Some((message, ticket)),
+        };
+        if identity.has_room(size) {
+            identity.held_bytes += size;
+            identity.held.push((message, ticket));
+            return None;
+        }
+        self.release(client, now, fx);
+        Some((message, ticket))
+    }
+
+    /// What waited for a verdict waits no more.
+    pub(super) fn release(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
+        let Some(Client { identity, .. }) = self.clients.get_mut(&client) else { return };
+        identity.checking = 0;
+        identity.held_bytes = 0;
+        for (message, ticket) in std::mem::take(&mut identity.held) {
+            self.client_said(client, message, ticket, now, fx);
+        }
     }
 
     /// An AUTH has come in: have it verified.
@@ -210,6 +271,9 @@ impl Hub {
         ticket: Ticket,
     ) {
         self.intake.check(Source::Client(client), Tag::auth(client, id, ticket), None, json);
+        if let Some(Client { identity, .. }) = self.clients.get_mut(&client) {
+            identity.checking += 1;
+        }
     }
 
     /// The verdict on a client's AUTH.
@@ -222,6 +286,8 @@ impl Hub {
         fx: &mut Effects,
     ) {
         let Some(Client { identity, .. }) = self.clients.get_mut(&client) else { return };
+        identity.checking = identity.checking.saturating_sub(1);
+        let was_last = identity.checking == 0;
         let judged = match result {
             Ok(event) => identity.judge(event, now).map_err(str::to_owned).map(|()| event.pubkey),
             Err(error) => Err(format!("invalid: {error}")),
@@ -235,6 +301,9 @@ impl Hub {
             }
             // Some other event may have been sent by mistake, and be in good hands.
             Err(why) => self.refuse_unread(client, id, &why, fx),
+        }
+        if was_last {
+            self.release(client, now, fx);
         }
     }
 

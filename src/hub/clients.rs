@@ -146,6 +146,7 @@ impl Hub {
     }
 
     pub(super) fn client_left(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
+        self.release(client, now, fx);
         let Some(gone) = self.clients.remove(&client) else { return };
         gone.stats.subscriptions.set(0);
         for key in gone.subscriptions.into_values() {
@@ -166,11 +167,11 @@ impl Hub {
         let allowed = sender.role == Role::Inside
             || sender.rate.take(now.mono)
             || matches!(message, ClientMessage::Close { .. });
-        let message = if allowed {
-            let Some(message) = self.admit(client, message, now, fx) else { return };
-            message
+        let (message, ticket) = if allowed {
+            let Some(admitted) = self.admit(client, message, ticket, now, fx) else { return };
+            admitted
         } else {
-            message
+            (message, ticket)
         };
         let too_fast = || {
             let max = self.limits.max_messages_per_second;
