@@ -7,4 +7,5 @@ DEFAULTS: dict[str, Any] = {
     "public_ws": False,
     "outbox_size": 100,
     "address": "",
+    "public_allowed": [],
 }
