@@ -30,10 +30,11 @@ async def endpoints() -> Endpoints:
     stay valid for as long as the server keeps its secret key."""
     config = await get_config()
     private_id = encrypt_internal_message(PUBLIC_ID, urlsafe=True)
+    allowed: list[str] = [*config.public_allowed]
     try:
-        allowed = [load().to_npub(key) for key in config.public_allowed]
+        allowed = [load().to_npub(key) for key in allowed]
     except (CoreUnavailable, ValueError):
-        allowed = list(config.public_allowed)  # which will do
+        pass  # hex will do
     return Endpoints(
         public=f"{BASE}/{PUBLIC_ID}" if config.public_ws else None,
         private=f"{BASE}/{private_id}" if config.private_ws else None,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
-use crate::event::{Event, EventError, EventId, is_ephemeral};
+use crate::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::fair::FairQueue;
 use crate::message::Reply;
 use crate::recent::Recent;
@@ -301,6 +301,10 @@ impl Hub {
         }
         target.streams(copy.relay, now);
         if event.expiration().is_some_and(|at| at <= now.unix) {
+            return;
+        }
+        // Proofs of who somebody is are passed on to nobody (NIP-42).
+        if event.kind == KIND_AUTH {
             return;
         }
         if is_ephemeral(event.kind) && event.created_at < copy.stale_before {

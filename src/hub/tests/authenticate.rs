@@ -296,6 +296,17 @@ fn an_authentication_event_is_not_published() {
 }
 
 #[test]
+fn an_authentication_event_of_a_relay_is_passed_on_to_nobody() {
+    let mut world = World::new(1);
+    let number = world.subscribe("s", json!({}));
+    let proof = signed(1, 22_242, UNIX, &json!([["relay", "wss://elsewhere.example"]]));
+    world.relay_says(0, &json!(["EVENT", number, proof]));
+    let event = note("a");
+    world.relay_says(0, &json!(["EVENT", number, event]));
+    assert_eq!(world.heard(), [json!(["EVENT", "s", event])]);
+}
+
+#[test]
 fn the_relay_tag_names_this_server_in_any_spelling() {
     let cases = [
         ("relay.example:8080", "ws://relay.example:8080", true),
