@@ -1,7 +1,10 @@
-//! NIP-42 by clients, the owner's list for the public endpoint, and NIP-70.
+//! NIP-42 by clients, and the owner's list for the public endpoint.
+
+mod protected;
+mod waiting;
 
 use super::*;
-use crate::constants::{AUTH_HELD_BYTES, AUTH_HELD_MESSAGES, AUTH_WINDOW, MAX_CLIENT_KEYS};
+use crate::constants::{AUTH_WINDOW, MAX_CLIENT_KEYS};
 
 const GUEST: u64 = 7;
 const HOST: &str = "relay.example:8080";
@@ -384,82 +387,6 @@ fn auth_counts_as_a_message_and_is_answered_when_there_are_too_many() {
     assert_eq!((heard.len(), prefix(&heard[0][3])), (1, "rate-limited".to_owned()));
 }
 
-/// NIP-42 has clients wait for the OK; those that do not are not punished for it.
-#[test]
-fn what_comes_right_after_an_auth_waits_for_its_verdict() {
-    let mut world = listed(&[1]);
-    world.guest(GUEST);
-    let challenge = world.challenge_of(GUEST);
-    let (proof, event, own) = (answer(1, &challenge), note("a"), protected(1));
-    world.hold = true;
-    world.say(GUEST, &json!(["REQ", "early", {"kinds": [1]}]));
-    world.say(GUEST, &json!(["AUTH", proof]));
-    world.say(GUEST, &json!(["REQ", "ended", {"kinds": [2]}]));
-    world.say(GUEST, &json!(["REQ", "s", {"kinds": [3]}]));
-    world.say(GUEST, &json!(["CLOSE", "ended"]));
-    world.say(GUEST, &json!(["EVENT", event]));
-    world.say(GUEST, &json!(["EVENT", own]));
-    let heard = world.heard_by(GUEST);
-    assert_eq!((heard.len(), &heard[0][1]), (1, &json!("early")), "{heard:?}");
-    world.release();
-    assert_eq!(world.heard_by(GUEST), [ok(&proof, true, "")]);
-    let got = world.got(0);
-    assert_eq!(got.len(), 3, "{got:?}");
-    assert_eq!((&got[0][0], &got[0][2]["kinds"]), (&json!("REQ"), &json!([3])));
-    assert_eq!([&got[1][1]["id"], &got[2][1]["id"]], [&event["id"], &own["id"]]);
-}
-
-#[test]
-fn it_waits_in_vain_if_the_auth_is_wrong() {
-    let mut world = listed(&[1]);
-    world.guest(GUEST);
-    world.challenge_of(GUEST);
-    world.hold = true;
-    world.say(GUEST, &json!(["AUTH", answer(1, "guessed")]));
-    world.say(GUEST, &json!(["REQ", "s", {}]));
-    world.say(GUEST, &json!(["EVENT", note("a")]));
-    assert_eq!(world.heard_by(GUEST), [] as [Value; 0]);
-    world.release();
-    let heard = world.heard_by(GUEST);
-    let prefixes: Vec<String> =
-        heard.iter().map(|message| prefix(message.as_array().unwrap().last().unwrap())).collect();
-    assert_eq!(prefixes, ["invalid", "auth-required", "auth-required"]);
-}
-
-#[test]
-fn not_much_waits() {
-    let mut world = listed(&[1]);
-    world.guest(GUEST);
-    let challenge = world.challenge_of(GUEST);
-    let filter = json!({"search": "x".repeat(AUTH_HELD_BYTES / 3)});
-    for (count, filter) in [(AUTH_HELD_MESSAGES, json!({})), (2, filter)] {
-        world.hold = true;
-        world.say(GUEST, &json!(["AUTH", answer(9, &challenge)]));
-        for number in 0..count {
-            world.say(GUEST, &json!(["REQ", number.to_string(), filter]));
-        }
-        assert_eq!(world.heard_by(GUEST), [] as [Value; 0]);
-        world.say(GUEST, &json!(["REQ", "more", filter]));
-        assert_eq!(world.heard_by(GUEST).len(), count + 1, "in their order, at once");
-        world.release();
-        assert_eq!(world.heard_by(GUEST)[0][2], json!(true));
-    }
-}
-
-#[test]
-fn what_a_client_said_before_it_left_counts() {
-    let mut world = World::new(1);
-    let event = note("a");
-    world.hold = true;
-    world.say(CLIENT, &json!(["AUTH", answer(1, "x")]));
-    world.say(CLIENT, &json!(["REQ", "s", {}]));
-    world.say(CLIENT, &json!(["EVENT", event]));
-    world.input(Input::ClientLeft(CLIENT));
-    world.release();
-    assert_eq!(world.got_events(0), [event]);
-    assert!(world.hub.subscriptions.is_empty());
-}
-
 #[test]
 fn a_client_that_has_gone_is_nobody() {
     let mut world = listed(&[1]);
@@ -474,73 +401,4 @@ fn a_client_that_has_gone_is_nobody() {
     assert_eq!(world.heard_by(GUEST), [] as [Value; 0]);
     assert_eq!(world.got_events(0), [] as [Value; 0]);
     assert!(world.hub.intake_is_empty() && world.nothing_is_left());
-}
-
-// NIP-70.
-
-#[test]
-fn a_protected_event_is_taken_from_its_author() {
-    for role in [Role::Outside, Role::Public] {
-        let mut world = World::new(1);
-        world.comes(GUEST, role);
-        world.say(GUEST, &json!(["EVENT", protected(1)]));
-        let heard = world.heard_by(GUEST);
-        assert_eq!((heard.len(), &heard[0][0], &heard[1][2]), (2, &json!("AUTH"), &json!(false)));
-        assert_eq!(prefix(&heard[1][3]), "auth-required");
-        let challenge = heard[0][1].as_str().unwrap().to_owned();
-        // The challenge is sent once.
-        assert_eq!(world.publishes(GUEST, &protected(2)), "auth-required");
-        let event = answer(1, &challenge);
-        assert_eq!(world.auth(GUEST, &event), ok(&event, true, ""));
-        assert_eq!(world.publishes(GUEST, &protected(1)), "taken");
-        assert_eq!(world.publishes(GUEST, &protected(2)), "restricted");
-        let event = answer(2, &challenge);
-        assert_eq!(world.auth(GUEST, &event), ok(&event, true, ""));
-        assert_eq!(world.publishes(GUEST, &protected(2)), "taken");
-    }
-}
-
-#[test]
-fn a_protected_event_of_somebody_who_is_on_the_list_is_still_his_own() {
-    let mut world = listed(&[1]);
-    world.known_guest(GUEST, 1);
-    assert_eq!(world.publishes(GUEST, &protected(2)), "restricted");
-    assert_eq!(world.publishes(GUEST, &protected(1)), "taken");
-}
-
-#[test]
-fn a_protected_event_under_way_is_not_answered_false() {
-    let mut world = listed(&[1]);
-    world.known_guest(GUEST, 1);
-    let event = protected(1);
-    world.say(GUEST, &json!(["EVENT", event]));
-    world.say(CLIENT, &json!(["EVENT", event]));
-    let heard = world.heard();
-    assert_eq!((heard.len(), &heard[0][0]), (1, &json!("AUTH")), "{heard:?}");
-    world.relay_says(0, &json!(["OK", event["id"], false, "blocked: no"]));
-    assert_eq!(world.heard_by(GUEST), [ok(&event, false, "blocked: no")]);
-    assert_eq!(world.heard(), [ok(&event, false, "blocked: no")]);
-}
-
-#[test]
-fn extensions_of_this_server_publish_nothing_protected() {
-    let mut world = World::new(1);
-    for (client, relays) in [(GUEST, None), (GUEST + 1, Some(&[0][..]))] {
-        world.join_inside(client, relays);
-        assert_eq!(world.publishes(client, &protected(1)), "restricted");
-    }
-}
-
-/// While its relays are away it waits like any other.
-#[test]
-fn a_protected_event_is_queued() {
-    let mut world = offline();
-    world.allow(&[1]);
-    world.known_guest(GUEST, 1);
-    let event = protected(1);
-    world.say(GUEST, &json!(["EVENT", event]));
-    assert_eq!(world.heard_by(GUEST), [ok(&event, true, "queued: no relay connected")]);
-    world.say(CLIENT, &json!(["EVENT", event]));
-    let heard = world.heard();
-    assert_eq!(heard.last().unwrap()[2], json!(true), "{heard:?}");
 }
