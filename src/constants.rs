@@ -236,6 +236,16 @@ pub const MAX_CLIENTS: usize = 2_000;
 pub const MAX_MESSAGES_PER_SECOND: usize = 5_000;
 /// Seconds' worth of messages a client may send in one burst.
 pub const RATE_WINDOW: u32 = 10;
+/// Public keys one client may authenticate with (NIP-42).
+pub const MAX_CLIENT_KEYS: usize = 64;
+/// How far from the present an authentication event may be dated (NIP-42), in seconds.
+pub const AUTH_WINDOW: u64 = 10 * 60;
+/// Messages of one client that wait for the verdict on its AUTH before them.
+pub const AUTH_HELD_MESSAGES: usize = 64;
+/// The same in bytes.
+pub const AUTH_HELD_BYTES: usize = MAX_FILTER_BYTES;
+/// Random bytes of a challenge.
+pub const CHALLENGE_BYTES: usize = 16;
 /// Messages waiting for a client; one that lets more pile up is cut off (code 1013).
 pub const MAILBOX_MESSAGES: usize = 32_768;
 /// The same in bytes.

@@ -1,6 +1,9 @@
 //! NIP-01 filters: read once, matched against every event, written to relays as the client sent
 //! them, or narrowed for a repeated REQ.
 
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -34,15 +37,34 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Reads one filter as a client sends it: NIP-01 has the values of `#e` and `#p` be ids and
+    /// keys, and relays that insist would refuse the whole REQ for one that is none.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of_client(raw: &RawValue) -> Result<Self, String> {
+        let filter = Self::parse(raw)?;
+        let is_hex = |value: &str| hex::decode::<32>(value).is_some();
+        for (name, values) in &filter.tags {
+            if matches!(&**name, "e" | "p") && !values.iter().all(|value| is_hex(value)) {
+                return Err(no_hex_list(&format!("#{name}")));
+            }
+        }
+        Ok(filter)
+    }
+
     /// Reads one filter.
     ///
     /// # Errors
     /// A sentence saying which field is wrong, to follow `invalid: `.
     pub fn parse(raw: &RawValue) -> Result<Self, String> {
-        let fields: Map<String, Value> =
-            serde_json::from_str(raw.get()).map_err(|_| "a filter must be an object".to_owned())?;
+        let fields = fields(raw).ok_or_else(|| "a filter must be an object".to_owned())?;
         let mut filter = Self { json: raw.get().into(), ..Self::default() };
-        for (name, value) in &fields {
+        for (at, (name, value)) in fields.iter().enumerate() {
+            // Which of the two counts, every relay would decide for itself.
+            if fields[..at].iter().any(|(before, _)| before == name) {
+                return Err(format!("a filter has {} only once", shown(name)));
+            }
             match name.as_str() {
                 "ids" => filter.ids = Some(sorted(hex_list(name, value)?)),
                 "authors" => filter.authors = Some(sorted(hex_list(name, value)?)),
@@ -64,6 +86,7 @@ impl Filter {
                 },
             }
         }
+        filter.tags.sort_unstable();
         Ok(filter)
     }
 
@@ -128,6 +151,30 @@ impl Filter {
     }
 }
 
+/// The fields of an object in their order, those that stand there twice too. `None`: it is none.
+fn fields(raw: &RawValue) -> Option<Vec<(String, Value)>> {
+    struct Fields;
+
+    impl<'de> Visitor<'de> for Fields {
+        type Value = Vec<(String, Value)>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut fields = Vec::new();
+            while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                // What cannot be read, as it is too deep, is of no field's type.
+                fields.push((name, serde_json::from_str(value.get()).unwrap_or_default()));
+            }
+            Ok(fields)
+        }
+    }
+
+    serde_json::Deserializer::from_str(raw.get()).deserialize_map(Fields).ok()
+}
+
 fn among<T: Ord>(accepted: Option<&[T]>, value: &T) -> bool {
     accepted.is_none_or(|accepted| accepted.binary_search(value).is_ok())
 }
@@ -145,11 +192,15 @@ fn list<T>(
 ) -> Result<Vec<T>, String> {
     value.as_array().and_then(|values| values.iter().map(read).collect()).ok_or_else(
         || match name {
-            "kinds" => "kinds must be a list of numbers from 0 to 65535".to_owned(),
-            "ids" | "authors" => format!("{name} must be a list of 64 lowercase hex characters"),
+            "kinds" => "kinds must be a list of whole numbers from 0 to 65535".to_owned(),
+            "ids" | "authors" => no_hex_list(name),
             _ => format!("{} must be a list of strings", shown(name)),
         },
     )
+}
+
+fn no_hex_list(name: &str) -> String {
+    format!("{name} must be a list of strings of 64 lowercase hex characters")
 }
 
 fn hex_list(name: &str, value: &Value) -> Result<Vec<[u8; 32]>, String> {
@@ -161,7 +212,7 @@ fn kind(value: &Value) -> Option<u16> {
 }
 
 fn number(name: &str, value: &Value) -> Result<u64, String> {
-    value.as_u64().ok_or_else(|| format!("{name} must be a number, 0 or more"))
+    value.as_u64().ok_or_else(|| format!("{name} must be a whole number from 0 to {}", u64::MAX))
 }
 
 /// A client's own text, cut to a length fit for an answer.

@@ -39,6 +39,15 @@ pub enum ClientMessage {
         /// Any string.
         id: Box<str>,
     },
+    /// `["AUTH", event]` (NIP-42). Nothing is checked yet but the id's form.
+    Auth {
+        /// The id it claims: the one to answer for.
+        id: EventId,
+        /// The event as JSON text.
+        json: Box<str>,
+    },
+    /// `["NEG-CLOSE", id]` (NIP-77): the end of a sync that was never begun. It has no answer.
+    NegClose,
     /// A message that gets just one answer, whatever the state: something malformed, too large or
     /// not supported.
     Refused(Reply),
@@ -74,8 +83,12 @@ impl ClientMessage {
                 Some((id, _)) => Reply::Closed { id: id.into(), why },
                 None => Reply::Notice(why),
             },
-            "EVENT" => match scan_id(rest) {
+            "EVENT" | "AUTH" => match scan_id(rest) {
                 Some(id) => Reply::Ok { id, accepted: false, why: why.into() },
+                None => Reply::Notice(why),
+            },
+            "NEG-OPEN" | "NEG-MSG" => match leading_string(rest) {
+                Some((id, _)) => Reply::NegErr { id: id.into(), why: why.into() },
                 None => Reply::Notice(why),
             },
             _ => Reply::Notice(why),
@@ -114,7 +127,7 @@ impl ClientMessage {
                     return Err(closed(format!("restricted: at most {max_filters} filters")));
                 }
                 let filters: Result<_, String> =
-                    parts[2..].iter().map(|filter| Filter::parse(filter)).collect();
+                    parts[2..].iter().map(|filter| Filter::of_client(filter)).collect();
                 match filters {
                     Ok(filters) => Ok(Self::Req { id, filters, resumed: None }),
                     Err(why) => Err(closed(format!("invalid: {why}"))),
@@ -130,18 +143,25 @@ impl ClientMessage {
                 }
                 None => notice("COUNT carries a subscription id, a string"),
             }),
-            "AUTH" => Err(match parts.get(1).and_then(|event| event_id(event.get())) {
-                Some(id) => Reply::Ok {
-                    id,
-                    accepted: false,
-                    why: "restricted: this relay does not authenticate clients".into(),
-                },
-                None => notice("AUTH carries an event"),
+            "AUTH" => {
+                let event = parts.get(1).ok_or_else(|| notice("AUTH carries an event"))?;
+                let id = event_id(event.get())
+                    .ok_or_else(|| notice("AUTH carries an event with an id"))?;
+                Ok(Self::Auth { id, json: event.get().into() })
+            }
+            "NEG-CLOSE" if id.is_some() => Ok(Self::NegClose),
+            "NEG-OPEN" | "NEG-MSG" | "NEG-CLOSE" => Err(match id {
+                Some(id) if verb == "NEG-OPEN" => Reply::NegErr { id, why: NO_SYNC.into() },
+                Some(id) => Reply::NegErr { id, why: NO_SUCH_SYNC.into() },
+                None => notice(&format!("{verb} carries a subscription id, a string")),
             }),
             _ => Err(notice("unknown message type")),
         }
     }
 }
+
+const NO_SYNC: &str = "blocked: this relay keeps no events of its own to compare with";
+const NO_SUCH_SYNC: &str = "closed: no sync of this id is open";
 
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +200,18 @@ pub enum Reply {
     },
     /// A sentence for a person.
     Notice(String),
+    /// Who the client is may matter: it may say so with this (NIP-42).
+    Auth {
+        /// To be signed. Plain text.
+        challenge: Box<str>,
+    },
+    /// A sync (NIP-77) is refused.
+    NegErr {
+        /// The client's own id for it.
+        id: Box<str>,
+        /// The reason, with its machine-readable prefix.
+        why: Box<str>,
+    },
     /// For clients inside this process only: whether the subscription has from every relay what it
     /// stores, and is sent what comes.
     Whole {
@@ -248,6 +280,8 @@ impl Reply {
             Self::Ok { why, .. } => 64 + why.len(),
             Self::Closed { id, why } => id.len() + why.len(),
             Self::Notice(text) => text.len(),
+            Self::Auth { challenge } => challenge.len(),
+            Self::NegErr { id, why } => id.len() + why.len(),
             Self::Relay { news: RelayNews::Notice(text), .. } => text.len(),
             Self::Relay { news: RelayNews::Connected, .. } => 0,
         }
@@ -283,6 +317,16 @@ impl Reply {
             Self::Notice(text) => {
                 out.push_str("[\"NOTICE\",");
                 push_string(text, &mut out);
+            }
+            Self::Auth { challenge } => {
+                out.push_str("[\"AUTH\",");
+                push_string(challenge, &mut out);
+            }
+            Self::NegErr { id, why } => {
+                out.push_str("[\"NEG-ERR\",");
+                push_string(id, &mut out);
+                out.push(',');
+                push_string(why, &mut out);
             }
             // Nobody outside is sent these.
             Self::Whole { id, whole } => {

@@ -8,4 +8,5 @@ DEFAULTS: dict[str, Any] = {
     "public_reads_with_keys": False,
     "outbox_size": 100,
     "address": "",
+    "public_allowed": [],
 }

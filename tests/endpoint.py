@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import httpx
 from Cryptodome.Cipher import AES
+from defaults import DEFAULTS
 from inbox import eventually
 from nostr_sdk import LocalRelay, RateLimit, RelayBuilder
 from scripted_relay import ScriptedRelay
@@ -97,7 +98,7 @@ class Endpoint:
     async def remove(self, url: str) -> httpx.Response:
         return await self.http.request("DELETE", f"{self.base}/relay", json={"url": url})
 
-    async def configure(self, **settings: bool | int | str) -> None:
+    async def configure(self, **settings: bool | int | str | list[str]) -> None:
         """Change these settings; the others stay."""
         response = await self.http.put(f"{self.base}/config", json=settings)
         assert response.status_code == 200, response.text
@@ -106,13 +107,7 @@ class Endpoint:
         """No relays, both endpoints open, an empty outbox: how every test starts."""
         for relay in await self.relays():
             assert (await self.remove(relay["url"])).status_code == 200
-        await self.configure(
-            private_ws=True,
-            public_ws=True,
-            public_reads_with_keys=False,
-            outbox_size=100,
-            address="",
-        )
+        await self.configure(**{**DEFAULTS, "public_ws": True})
         response = await self.http.get(f"{self.base}/outbox")
         assert response.status_code == 200, response.text
         for row in response.json()["rows"]:

@@ -34,6 +34,8 @@ class Author:
     def __init__(self) -> None:
         self._keys = Keys.generate()
         self.pubkey: str = self._keys.public_key().to_hex()
+        self.npub: str = self._keys.public_key().to_bech32()
+        self.private_key: str = self._keys.secret_key().to_hex()
 
     def sign(
         self,

@@ -1,6 +1,6 @@
 """What people's programs do with nostr_sdk, against one endpoint.
 
-    sdk_stranger.py SCENARIO URL
+    sdk_stranger.py SCENARIO URL [PRIVATE KEY]
 
 Prints what it saw as one JSON object; the test that started it judges it. A process of
 its own, because the library's connections may outlive the clients that made them.
@@ -9,6 +9,7 @@ its own, because the library's connections may outlive the clients that made the
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from nostr_sdk import (
     PublicKey,
     RelayMessage,
     RelayUrl,
+    Tag,
 )
 
 PATIENCE = timedelta(seconds=5)
@@ -48,8 +50,8 @@ class Seen(HandleNotification):
         pass
 
 
-async def connected(url: str) -> tuple[Client, PublicKey]:
-    keys = Keys.generate()
+async def connected(url: str, keys: Keys | None = None) -> tuple[Client, PublicKey]:
+    keys = keys or Keys.generate()
     client = Client(NostrSigner.keys(keys))
     await client.add_relay(RelayUrl.parse(url))
     await client.connect()
@@ -92,7 +94,22 @@ async def refusal(url: str) -> dict[str, Any]:
     return {"success": len(output.success), "failed": list(output.failed.values())}
 
 
-SCENARIOS = {"publish-and-subscribe": publish_and_subscribe, "refusal": refusal}
+async def sign_in(url: str, private_key: str) -> dict[str, Any]:
+    """Publish, also what is for its author only, and read, signing in where asked to."""
+    client, author = await connected(url, Keys.parse(private_key))
+    reasons: list[str | None] = []
+    for tags in ([], [Tag.protected()]):
+        output = await client.send_event_builder(EventBuilder(Kind(1), "").tags(tags))
+        reasons.extend(list(output.failed.values()) or [None])
+    found = await client.fetch_events(Filter().author(author), PATIENCE)
+    return {"reasons": reasons, "found": len(found.to_vec())}
+
+
+SCENARIOS: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
+    "publish-and-subscribe": publish_and_subscribe,
+    "refusal": refusal,
+    "sign-in": sign_in,
+}
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(SCENARIOS[sys.argv[1]](sys.argv[2]))))
+    print(json.dumps(asyncio.run(SCENARIOS[sys.argv[1]](*sys.argv[2:]))))

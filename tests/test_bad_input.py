@@ -105,7 +105,7 @@ NO_MESSAGES = [
     '["UNKNOWN", "s", {}]',
     '["event", {}]',
     '["", "s"]',
-    '["NEG-OPEN", "s", {}, ""]',
+    '["NEG-OPEN"]',
     '["NOTICE", "hello"]',
     '["EOSE", "s"]',
     '["OK", "x", true, ""]',
@@ -309,6 +309,9 @@ async def test_what_is_not_offered_says_so(endpoint: Endpoint) -> None:
     await client.send("AUTH", event)
     reply = await client.ok(event["id"])
     assert reply.parts[2] is False
-    assert reply.parts[3].startswith("restricted: ")
-    assert len(client.messages) == 2
+    assert reply.parts[3].startswith("restricted: "), "nobody has asked it"
+    await client.send("NEG-OPEN", "n", {}, "61")
+    await client.send("NEG-CLOSE", "n")
+    await client.total(3)
+    assert client.messages[2].parts[:2] == ["NEG-ERR", "n"]
     await still_served(client, relay)

@@ -180,6 +180,29 @@ async def test_the_addresses(visit: Visit, site: Site) -> None:
     await expect(shown).to_have_text(site.public_url)
 
 
+@ONLY_OURS
+async def test_a_list_of_who_may_come(visit: Visit, site: Site) -> None:
+    somebody = Author()
+    page = await OwnerPage(visit).open()
+    await page.tab("Endpoints")
+    visit.expect("status of 400")
+    listed = page.page.get_by_label("Who may use the public endpoint")
+    await listed.fill("npub1wrong")
+    await page.button("Save")
+    await expect(page.page.get_by_text("Public key 1 of the list:")).to_be_visible()
+    await listed.fill(f"{somebody.pubkey}\n{somebody.npub}\n\n")
+    await page.button("Save")
+    await expect(listed).to_have_value(somebody.npub)
+    await expect(endpoint(page, "public")).to_contain_text("Only those who sign in")
+    assert (await config(site))["public_allowed"] == [somebody.pubkey]
+    await page.pictures("endpoints-listed")
+    await listed.fill("")
+    await page.button("Save")
+    await page.confirm("Open the public endpoint?")
+    await expect(endpoint(page, "public")).to_contain_text("Anybody who reaches")
+    assert (await config(site))["public_allowed"] == []
+
+
 async def test_opening_and_closing(visit: Visit, site: Site) -> None:
     await site.use(ScriptedRelay())
     await site.configure(public_ws=False)

@@ -131,9 +131,16 @@ class Core:
         """Tokens of the clients that have messages waiting, became writable or were
         closed since the last call. Never blocks; makes `wake_fd` unreadable."""
 
-    def connect(self, public: bool = True) -> Client:
-        """Admit a client; `public`: it came over the endpoint that is open to all. Raises
+    def connect(self, public: bool = True, hosts: list[str] = ...) -> Client:
+        """Admit a client. `public`: by the endpoint that is for everybody, or for those
+        on the list. `hosts`: what it may have called this server, each a url or
+        host[:port]; one of them it has to name to authenticate (NIP-42). Raises
         `TooManyClients` or `CoreStopped`."""
+
+    def set_public_allowed(self, keys: list[str]) -> None:
+        """Who may use the public endpoint from now on: public keys, 64 lowercase hex.
+        None: everybody. Subscriptions of clients that may no more end. Raises
+        `ValueError`, `CoreStopped` or `CoreBusy`."""
 
     def connect_inside(self) -> Client:
         """Admit a client inside this process, which the limits are not meant for. It is

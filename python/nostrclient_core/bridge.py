@@ -7,7 +7,7 @@ thread. Ends with `stop()`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ._native import STORE, Client, Core
@@ -81,9 +81,10 @@ class Bridge:
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)
 
-    def connect(self, public: bool = True) -> Connection:
-        """Admit a client. Raises `TooManyClients` or `CoreStopped`."""
-        client = self.core.connect(public)
+    def connect(self, public: bool = True, hosts: Sequence[str] = ()) -> Connection:
+        """Admit a client. `public`, `hosts`: as `Core.connect`. Raises
+        `TooManyClients` or `CoreStopped`."""
+        client = self.core.connect(public, list(hosts))
         connection = Connection(self, client)
         self._connections[client.token] = connection
         return connection

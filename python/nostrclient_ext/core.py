@@ -101,6 +101,7 @@ class Running:
         """Have the core keep to these settings from now on."""
         self.core.set_outbox_size(config.outbox_size)
         self.core.set_public_reads(config.public_reads_with_keys)
+        self.core.set_public_allowed([*config.public_allowed])
 
     def serve(self) -> None:
         """The core has its relays: let the clients in."""

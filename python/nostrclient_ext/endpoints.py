@@ -8,10 +8,13 @@ from urllib.parse import unquote, urlsplit
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 
 from .crud import get_config
-from .models import Endpoints
+from .library import CoreUnavailable, load
+from .models import Config, Endpoints
 
 BASE = "/nostrclient/api/v1"
 PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encrypt
+
+HOST_LENGTH = 300  # characters kept of a Host header
 
 _SCHEMES = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
 _HOST = re.compile(r"[a-z0-9.:_-]+")
@@ -27,10 +30,16 @@ async def endpoints() -> Endpoints:
     stay valid for as long as the server keeps its secret key."""
     config = await get_config()
     private_id = encrypt_internal_message(PUBLIC_ID, urlsafe=True)
+    allowed: list[str] = [*config.public_allowed]
+    try:
+        allowed = [load().to_npub(key) for key in allowed]
+    except (CoreUnavailable, ValueError):
+        pass  # hex will do
     return Endpoints(
         public=f"{BASE}/{PUBLIC_ID}" if config.public_ws else None,
         private=f"{BASE}/{private_id}" if config.private_ws else None,
         address=config.address,
+        public_allowed=allowed,
     )
 
 
@@ -61,6 +70,29 @@ def server_address(text: str) -> str:
     return f"{scheme}://{host}{'' if port is None else f':{port}'}{prefix}"
 
 
+def public_keys(texts: list[str]) -> list[str]:
+    """The owner's list of who may use the public endpoint: `npub1…` or hex, as hex and
+    each once. An empty text is no key: it must not make a list of nobody, which is
+    everybody. Raises `ValueError` with a sentence."""
+    keys: list[str] = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            keys.append(load().normalize_public_key(text.strip()))
+        except ValueError as exc:
+            raise ValueError(f"Public key {number} of the list: {exc}") from exc
+    return list(dict.fromkeys(keys))
+
+
+def hosts(config: Config, public: bool, host: str) -> list[str]:
+    """The names of this server, one of which a client has to sign to authenticate
+    (NIP-42); `host` is the one it asked for. Where the owner has set an address, the
+    public endpoint has no other name: the header is the client's own word, and whoever
+    has got somebody to sign in at another place might repeat that place's name here."""
+    if public and config.address:
+        return [config.address]
+    return [name for name in (host[:HOST_LENGTH], config.address) if name]
+
+
 def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:
     """The id as the client wrote it, without slashes at the end. LNbits 1.5 serves an
     extension that was installed over its API from another path, in which two slashes
@@ -70,12 +102,14 @@ def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:
     return (id_ if is_there else routed_id).rstrip("/")
 
 
-async def is_open(endpoint_id: str) -> bool:
-    """Whether a client may come in by this path."""
-    if is_public(endpoint_id):
-        return (await get_config()).public_ws
+async def settings_if_open(endpoint_id: str) -> Config | None:
+    """The settings, if a client may come in by this path."""
+    public = is_public(endpoint_id)
     # Whoever tries many ids costs no look into the database for each.
-    return _is_private_id(endpoint_id) and (await get_config()).private_ws
+    if not public and not _is_private_id(endpoint_id):
+        return None
+    config = await get_config()
+    return config if (config.public_ws if public else config.private_ws) else None
 
 
 def is_public(endpoint_id: str) -> bool:

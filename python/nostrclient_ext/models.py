@@ -1,8 +1,18 @@
 """The rows of the extension's tables and the bodies of its REST routes."""
 
+import re
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConstrainedStr, Field
+
+MOST_ALLOWED = 1_000  # public keys on the owner's list
+
+
+class PublicKey(ConstrainedStr):
+    """A Nostr public key. What is stored and is none makes the settings unreadable, and
+    so the public endpoint closed, rather than open to everybody."""
+
+    regex = re.compile("^[0-9a-f]{64}$")
 
 
 class RelayStatus(BaseModel):
@@ -118,6 +128,8 @@ class Config(BaseModel):
     public_reads_with_keys: bool = False  # also from relays that know us by a key
     outbox_size: int = Field(default=100, ge=0, le=10_000)
     address: str = ""  # wss://host/prefix; empty: as the admin's page is reached
+    public_allowed: list[PublicKey] = Field(default_factory=list, max_items=MOST_ALLOWED)
+    # who may use the public endpoint; nobody is named: everybody
 
     @classmethod
     def validate(cls, value: Any) -> "Config":
@@ -135,6 +147,8 @@ class ConfigChange(BaseModel):
     public_reads_with_keys: bool | None = None
     outbox_size: int | None = Field(default=None, ge=0, le=10_000)
     address: str | None = Field(default=None, max_length=200)
+    public_allowed: list[str] | None = Field(default=None, max_items=MOST_ALLOWED)
+    # npub1… or hex
 
     @classmethod
     def validate(cls, value: Any) -> "ConfigChange":
@@ -167,6 +181,7 @@ class Endpoints(BaseModel):
     public: str | None
     private: str | None
     address: str  # what stands before them, if the owner has set it
+    public_allowed: list[str]  # npub1…: who may use the public one; none: everybody
 
 
 class RelayLimitation(BaseModel):

@@ -10,7 +10,7 @@ from loguru import logger
 from . import relay_check, relay_info, relays
 from .core import CoreUnavailable, Running, running
 from .crud import change_config, get_config
-from .endpoints import endpoints, server_address
+from .endpoints import endpoints, public_keys, server_address
 from .models import (
     Config,
     ConfigChange,
@@ -150,6 +150,8 @@ async def api_update_config(data: ConfigChange) -> Config:
     try:
         if data.address is not None:
             changes["address"] = server_address(data.address)
+        if data.public_allowed is not None:
+            changes["public_allowed"] = public_keys(data.public_allowed)
     except ValueError as exc:
         raise bad_request(exc) from exc
     config = await change_config(changes)

@@ -9,7 +9,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from .core import running
-from .endpoints import asked_id, is_open, is_public, may_be_endpoint
+from .endpoints import asked_id, is_public, may_be_endpoint, settings_if_open
 from .models import RelayDocument, RelayLimitation
 from .routes import API, Route
 from .views_ws import PRIVATE_PATH_IN_LOGS
@@ -34,9 +34,9 @@ MEDIA_TYPE = "application/nostr+json"
 SOFTWARE = "https://github.com/lnbits/nostrclient"
 MAX_SUBSCRIPTION_ID = 64  # characters (NIP-01)
 
-# What holds whatever the relays behind do: messages, this document, nothing expired, and
-# nothing that is for its author only.
-SUPPORTED_NIPS = [1, 11, 40, 70]
+# What holds whatever the relays behind do: messages, this document, nothing expired, who
+# is there, and what is for its author only.
+SUPPORTED_NIPS = [1, 11, 40, 42, 70]
 
 # A page of any other site may ask.
 CORS = {
@@ -53,17 +53,21 @@ GREETING = "This is a Nostr relay. Connect to it with a Nostr client, over WebSo
 async def api_describe(request: Request, endpoint_id: str) -> Response:
     """The endpoint's description for a Nostr client, a sentence for anybody else."""
     endpoint_id = asked_id(request.scope, endpoint_id)
-    if not is_public(endpoint_id):
+    public = is_public(endpoint_id)
+    if not public:
         # The server logs this path, and whoever reads the log must not find the id.
         request.scope["path"] = PRIVATE_PATH_IN_LOGS
-    if not await is_open(endpoint_id):
+    config = await settings_if_open(endpoint_id)
+    if config is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "Not Found")
     if MEDIA_TYPE not in request.headers.get("accept", ""):
         return PlainTextResponse(GREETING, headers=CORS)
-    return JSONResponse(_document().dict(), headers=CORS, media_type=MEDIA_TYPE)
+    document = _document(public and bool(config.public_allowed))
+    return JSONResponse(document.dict(), headers=CORS, media_type=MEDIA_TYPE)
 
 
-def _document() -> RelayDocument:
+def _document(listed_only: bool) -> RelayDocument:
+    """`listed_only`: the owner has a list of those who may use it."""
     found = running()
     limits = found.core.limits
     return RelayDocument(
@@ -77,5 +81,7 @@ def _document() -> RelayDocument:
             max_subscriptions=limits["max_subscriptions"],
             max_filters=limits["max_filters"],
             max_subid_length=MAX_SUBSCRIPTION_ID,
+            auth_required=listed_only,
+            restricted_writes=listed_only,
         ),
     )

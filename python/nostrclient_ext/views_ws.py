@@ -15,7 +15,7 @@ from loguru import logger
 
 from .clients import arrived, left
 from .core import CoreUnavailable, running
-from .endpoints import BASE, asked_id, is_open, is_public
+from .endpoints import BASE, asked_id, hosts, is_public, settings_if_open
 from .router import NostrRouter, all_routers
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     if not public:
         # The server logs this path, and whoever reads the log must not find the id.
         websocket.scope["path"] = PRIVATE_PATH_IN_LOGS
-    if not await is_open(endpoint_id):
+    config = await settings_if_open(endpoint_id)
+    if config is None:
         await websocket.close()  # before accept: HTTP 403
         return
     try:
@@ -63,7 +64,8 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         await websocket.send_denial_response(answer)
         return
     try:
-        connection = running_core.bridge.connect(public)
+        names = hosts(config, public, websocket.headers.get("host", ""))
+        connection = running_core.bridge.connect(public, names)
     except running_core.library.TooManyClients:
         await _turn_away(websocket)
         return

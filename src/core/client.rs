@@ -75,6 +75,8 @@ enum Text {
     Resumed(Box<str>, Resumed),
     /// The relays the client wants from now on.
     Relays(Box<[RelayId]>),
+    /// The hosts by which it may have reached us.
+    Reached(Box<[Box<str>]>),
 }
 
 pub(super) fn connect(
@@ -86,7 +88,7 @@ pub(super) fn connect(
         Role::Outside | Role::Public => shared.limits.max_clients,
         Role::Inside => MAX_INSIDE_CLIENTS,
     };
-    let connected = &shared.connected[usize::from(role == Role::Inside)];
+    let connected = &shared.connected[place(role)];
     if connected.fetch_add(1, SeqCst) >= max {
         connected.fetch_sub(1, SeqCst);
         return Err(CoreError::TooManyClients(max));
@@ -111,6 +113,11 @@ pub(super) fn connect(
     Ok(ClientHandle { id, role, inbox, door, shared, stats, since })
 }
 
+/// Where clients of this role are counted.
+const fn place(role: Role) -> usize {
+    matches!(role, Role::Inside) as usize
+}
+
 impl ClientHandle {
     /// Hands over one message. False: call no more until [`Self::is_writable`].
     pub fn feed(&self, text: &str) -> bool {
@@ -130,6 +137,10 @@ impl ClientHandle {
 
     pub(super) fn use_relays(&self, relays: Box<[RelayId]>) {
         self.hand_over(Text::Relays(relays));
+    }
+
+    pub(super) fn reached_by(&self, hosts: Box<[Box<str>]>) {
+        self.hand_over(Text::Reached(hosts));
     }
 
     fn hand_over(&self, text: Text) -> bool {
@@ -214,8 +225,7 @@ impl ClientHandle {
             if self.role == Role::Inside {
                 self.shared.release_relays(self.id);
             }
-            let inside = usize::from(self.role == Role::Inside);
-            self.shared.connected[inside].fetch_sub(1, SeqCst);
+            self.shared.connected[place(self.role)].fetch_sub(1, SeqCst);
             self.door.gone.notify_one();
         }
     }
@@ -232,6 +242,7 @@ impl Text {
         match self {
             Self::Whole(text) | Self::TooLong(text) | Self::Resumed(text, _) => text.len(),
             Self::Relays(relays) => size_of_val(&**relays),
+            Self::Reached(hosts) => size_of_val(&**hosts),
         }
     }
 }
@@ -275,6 +286,11 @@ async fn serve(
                 open = router.send(Arrival::Input(wanted)).await.is_ok();
                 None
             }
+            Text::Reached(hosts) => {
+                let reached = Input::ClientReached(id, hosts);
+                open = router.send(Arrival::Input(reached)).await.is_ok();
+                None
+            }
         };
         if let Some(message) = message {
             let ticket = ticket(&budget, &message).await;
@@ -301,7 +317,9 @@ impl Door {
 /// Unverified events take their share of the client's budget, so that one client's flood waits in
 /// its own inbox.
 async fn ticket(budget: &Arc<Semaphore>, message: &ClientMessage) -> Ticket {
-    let ClientMessage::Event { json, .. } = message else { return None };
+    let (ClientMessage::Event { json, .. } | ClientMessage::Auth { json, .. }) = message else {
+        return None;
+    };
     let cost = json.len().clamp(SOURCE_EVENT_COST, SOURCE_BUDGET);
     Arc::clone(budget).acquire_many_owned(u32::try_from(cost).unwrap_or(u32::MAX)).await.ok()
 }

@@ -120,6 +120,8 @@ struct Shared {
     /// Whether public clients read through connections that are authenticated as the owner. The
     /// owner's wish, likewise.
     public_reads: AtomicBool,
+    /// Who may use the public endpoint; none: everybody. The same.
+    public_allowed: Mutex<Vec<[u8; 32]>>,
     /// Clients outside and inside of this process.
     connected: [AtomicUsize; 2],
     numbers: AtomicU64,
@@ -134,6 +136,7 @@ impl Shared {
             desk: Desk::new(&bell),
             outbox_size: AtomicUsize::new(OUTBOX_SIZE),
             public_reads: AtomicBool::new(false),
+            public_allowed: Mutex::default(),
             bell,
             stats: Arc::default(),
             relays: Mutex::default(),
@@ -331,6 +334,24 @@ impl Core {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
         client::connect(&self.shared, role, running.runtime.handle())
+    }
+
+    /// The hosts by which this client may have reached us, each a url or `host[:port]`: what it
+    /// has to name to authenticate (NIP-42). To be said before it says anything.
+    pub fn reached_by(&self, client: &ClientHandle, hosts: Vec<String>) {
+        if !hosts.is_empty() {
+            client.reached_by(hosts.into_iter().map(String::into_boxed_str).collect());
+        }
+    }
+
+    /// Who may use the public endpoint from now on, by x-only public keys; none: everybody. Those
+    /// who may no more are told so, and their subscriptions end.
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`] or [`CoreError::Busy`].
+    pub fn set_public_allowed(&self, keys: Vec<[u8; 32]>) -> Result<(), CoreError> {
+        lock(&self.shared.public_allowed).clone_from(&keys);
+        self.call(Arrival::Input(Input::PublicAllowed(keys)))
     }
 
     /// From now on this client, one inside, subscribes at these relays and publishes to them, and

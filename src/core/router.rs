@@ -83,6 +83,7 @@ impl Router {
         let mut hub = Hub::new(shared.limits, Arc::clone(&shared.stats), verifier.depth());
         hub.set_outbox_size(shared.outbox_size.load(SeqCst));
         hub.set_public_reads(shared.public_reads.load(SeqCst));
+        hub.set_public_allowed(lock(&shared.public_allowed).clone());
         // What an earlier router or an earlier run had in the outbox is in the database.
         shared.desk.load();
         Self {

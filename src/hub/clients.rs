@@ -11,6 +11,7 @@ use crate::stats::ClientStats;
 use crate::subscription::Subscription;
 use crate::time::{Now, TokenBucket};
 
+use super::authenticate::Identity;
 use super::relays::Relay;
 use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
@@ -44,10 +45,10 @@ impl Default for Limits {
 /// Where a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// At the other end of a WebSocket that only the owner's own services are told of.
+    /// At the other end of a WebSocket, by the endpoint whose address is a secret.
     Outside,
-    /// At the other end of one that is open to all: it does not read through connections that are
-    /// authenticated as the owner, unless he says so.
+    /// The same, by the one that is open to everybody, or to those on the owner's list. It does not
+    /// read through connections that are authenticated as the owner, unless he says so.
     Public,
     /// In this process: other extensions, which [`Limits`] are not meant for. It is told what its
     /// relays say for people, and when they connect.
@@ -66,6 +67,7 @@ pub(super) struct Client {
     pub(super) filter_bytes: usize,
     /// Its numbers.
     pub(super) stats: Arc<ClientStats>,
+    pub(super) identity: Identity,
     rate: TokenBucket,
 }
 
@@ -88,7 +90,9 @@ impl Hub {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
         let subscriptions = Map::default();
-        let joined = Client { role, relays: None, subscriptions, filter_bytes: 0, stats, rate };
+        let identity = Identity::default();
+        let joined =
+            Client { role, relays: None, subscriptions, filter_bytes: 0, stats, identity, rate };
         self.clients.insert(client, joined);
     }
 
@@ -143,6 +147,7 @@ impl Hub {
     }
 
     pub(super) fn client_left(&mut self, client: ClientId, now: Now, fx: &mut Effects) {
+        self.hear_out(client, now, fx);
         let Some(gone) = self.clients.remove(&client) else { return };
         gone.stats.subscriptions.set(0);
         for key in gone.subscriptions.into_values() {
@@ -163,6 +168,12 @@ impl Hub {
         let allowed = sender.role == Role::Inside
             || sender.rate.take(now.mono)
             || matches!(message, ClientMessage::Close { .. });
+        let (message, ticket) = if allowed {
+            let Some(admitted) = self.admit(client, message, ticket, now, fx) else { return };
+            admitted
+        } else {
+            (message, ticket)
+        };
         let too_fast = || {
             let max = self.limits.max_messages_per_second;
             format!("rate-limited: more than {max} messages a second")
@@ -175,11 +186,15 @@ impl Hub {
                 return self.subscribe(client, &id, filters, resumed, now, fx);
             }
             ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
-            ClientMessage::Event { id: Some(id), .. } => {
+            ClientMessage::Auth { id, json } if allowed => {
+                return self.check_auth(client, id, json, ticket);
+            }
+            ClientMessage::NegClose => return,
+            ClientMessage::Event { id: Some(id), .. } | ClientMessage::Auth { id, .. } => {
                 let why = too_fast();
                 return self.refuse_unread(client, id, &why, fx);
             }
-            // Too long, or an AUTH: the same holds.
+            // Too long: the same holds.
             ClientMessage::Refused(Reply::Ok { id, why, .. }) => {
                 return self.refuse_unread(client, id, &why, fx);
             }

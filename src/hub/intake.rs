@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
-use crate::event::{Event, EventError, EventId};
+use crate::event::{Event, EventError, EventId, KIND_AUTH};
 use crate::fair::FairQueue;
 use crate::merge;
 use crate::message::{self, Reply};
@@ -38,6 +38,8 @@ enum Purpose {
     /// A client publishes it. The id is the one to answer for, the number its place among all that
     /// is published.
     Published(ClientId, Option<EventId>, u64, Ticket),
+    /// A client says who it is. The id is the one to answer for.
+    Auth(ClientId, EventId, Ticket),
 }
 
 impl Tag {
@@ -48,6 +50,10 @@ impl Tag {
         ticket: Ticket,
     ) -> Self {
         Self(Purpose::Published(client, id, position, ticket))
+    }
+
+    pub(super) const fn auth(client: ClientId, id: EventId, ticket: Ticket) -> Self {
+        Self(Purpose::Auth(client, id, ticket))
     }
 }
 
@@ -232,6 +238,9 @@ impl Hub {
             (Purpose::Published(client, id, position, _ticket), result) => {
                 self.published(client, id, position, result, now, fx);
             }
+            (Purpose::Auth(client, id, _ticket), result) => {
+                self.authenticate(client, id, &result, now, fx);
+            }
             (Purpose::Incoming(id, copy), Ok(event)) => {
                 self.intake.recent.insert(&event);
                 self.drop_voided_by(&event, fx);
@@ -311,7 +320,8 @@ impl Hub {
         if target.seen.contains(&event.id) {
             return Offered::Seen;
         }
-        if !target.admits(event, relay, came) {
+        // Proofs of who somebody is are passed on to nobody (NIP-42).
+        if event.kind == KIND_AUTH || !target.admits(event, relay, came) {
             return Offered::Dropped;
         }
         let before = target.seen.len();

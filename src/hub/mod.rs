@@ -6,6 +6,7 @@
 //! and keeps the time is [`crate::core`]; tests do it by hand. The rules by file:
 //!
 //! - `clients`: who is there, and what their limits are (SPEC 5.2)
+//! - `authenticate`: who they say they are (NIP-42), and what is only for some of them
 //! - `publish`: EVENT and OK (SPEC 1); `named`: the same for clients inside with relays of their own
 //! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
 //!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
@@ -20,6 +21,7 @@
 
 mod arrivals;
 mod auth;
+mod authenticate;
 mod backlog;
 mod budget;
 mod clients;
@@ -120,6 +122,10 @@ pub enum Input {
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected; these are its numbers.
     ClientJoined(ClientId, Role, Arc<ClientStats>),
+    /// The hosts by which a client may have reached us, for a client that is to authenticate.
+    ClientReached(ClientId, Box<[Box<str>]>),
+    /// The public keys that may use the public endpoint from now on; none: everybody may.
+    PublicAllowed(Vec<[u8; 32]>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message.
@@ -256,6 +262,7 @@ pub struct Hub {
     intake: intake::Intake,
     /// Public clients read through connections that are authenticated as the owner.
     public_reads: bool,
+    gate: authenticate::Gate,
     timers: BTreeSet<(Duration, Timer)>,
 }
 
@@ -281,6 +288,7 @@ impl Hub {
             outbox: outbox::Outbox::default(),
             intake: intake::Intake::new(verify_depth),
             public_reads: false,
+            gate: authenticate::Gate::default(),
             timers: BTreeSet::new(),
         }
     }
@@ -310,7 +318,12 @@ impl Hub {
                 self.link_down(relay, link, &unsent, heard, now, fx);
             }
             Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
-            Input::ClientJoined(client, role, stats) => self.client_joined(client, role, stats),
+            Input::ClientJoined(client, role, stats) => {
+                self.client_joined(client, role, stats);
+                self.greet(client, fx);
+            }
+            Input::ClientReached(client, hosts) => self.client_reached(client, &hosts),
+            Input::PublicAllowed(keys) => self.allow(keys, now, fx),
             Input::ClientRelays(client, relays) => self.client_relays(client, &relays, now, fx),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, now, fx);

@@ -140,8 +140,8 @@ impl Hub {
             "invalid: kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= now.unix) {
             "invalid: expired"
-        } else if event.is_protected() {
-            "restricted: a protected event (NIP-70) needs an authentication not offered here"
+        } else if let Some(why) = self.not_its_author(client, &event, fx) {
+            return self.refuse_unread(client, event.id, why, fx);
         } else if let Some(relays) = self.named_by(client) {
             return self.publish_named(client, &event, &relays, position, now, fx);
         } else {
@@ -203,7 +203,7 @@ impl Hub {
         true
     }
 
-    /// An EVENT that is not even looked at. The event of that id may be in good hands all the same.
+    /// An EVENT that is refused for who sent it, or not even looked at. The event of that id may be in good hands all the same.
     pub(super) fn refuse_unread(
         &mut self,
         client: ClientId,

@@ -32,6 +32,7 @@ fn refusal(message: ClientMessage) -> (&'static str, String, String) {
         ClientMessage::Refused(Reply::Ok { id, accepted: false, why }) => {
             ("OK false", hex::encode(&id), why.into())
         }
+        ClientMessage::Refused(Reply::NegErr { id, why }) => ("NEG-ERR", id.into(), why.into()),
         other => panic!("{other:?} is no refusal"),
     }
 }
@@ -160,6 +161,13 @@ fn what_is_no_message_gets_a_notice() {
         "[\"AUTH\"]",
         "[\"AUTH\",{}]",
         "[\"AUTH\",\"challenge\"]",
+        "[\"AUTH\",{\"id\":\"ab\"}]",
+        "[\"NEG-OPEN\"]",
+        "[\"NEG-OPEN\",5,{},\"\"]",
+        "[\"NEG-MSG\",null]",
+        "[\"NEG-CLOSE\"]",
+        "[\"NEG-CLOSE\",[]]",
+        "[\"NEG-ERR\",\"a\",\"closed: by you?\"]",
         "[\"EOSE\",\"a\"]",
         "[\"OK\"]",
         "[\"\\ud800\"]",
@@ -199,10 +207,25 @@ fn a_wrong_req_is_closed_by_its_id() {
 }
 
 #[test]
-fn auth_is_refused_by_the_events_id() {
-    let (kind, said, why) = refusal(parsed(&format!("[\"AUTH\",{{\"id\":\"{}\"}}]", id())));
-    assert_eq!((kind, said), ("OK false", id()));
-    assert!(why.starts_with("restricted: "), "{why}");
+fn auth_carries_an_event_whose_id_can_be_read() {
+    let event = format!("{{\"kind\" :1, \"id\":\"{}\"}}", id());
+    let expected = ClientMessage::Auth { id: ID, json: event.as_str().into() };
+    assert_eq!(parsed(&format!("[\"AUTH\", {event} ,5]")), expected);
+}
+
+/// NIP-77: what cannot be served gets NEG-ERR, and an end gets nothing.
+#[test]
+fn a_sync_is_refused_by_its_id() {
+    for (text, id, prefix) in [
+        ("[\"NEG-OPEN\",\"a\",{\"kinds\":[1]},\"6100\"]", "a", "blocked: "),
+        ("[\"NEG-OPEN\",\"a\\\"\"]", "a\"", "blocked: "),
+        ("[\"NEG-MSG\",\"a\",\"6100\"]", "a", "closed: "),
+    ] {
+        let (kind, said, why) = refusal(parsed(text));
+        assert_eq!((kind, said.as_str()), ("NEG-ERR", id), "{text}");
+        assert!(why.starts_with(prefix), "{text}: {why}");
+    }
+    assert_eq!(parsed("[\"NEG-CLOSE\",\"a\"]"), ClientMessage::NegClose);
 }
 
 #[test]
@@ -217,6 +240,11 @@ fn a_message_too_long_is_refused_by_what_its_beginning_shows() {
         ("[\"REQ\",\"a\\\"\",{\"ids\":[\"", "CLOSED", "a\""),
         (" [ \"REQ\" , \"a\" , {", "CLOSED", "a"),
         ("[\"COUNT\",\"a\",{", "CLOSED", "a"),
+        ("[\"NEG-OPEN\",\"a\",{", "NEG-ERR", "a"),
+        ("[\"NEG-MSG\",\"a\\\"\",\"61", "NEG-ERR", "a\""),
+        ("[\"NEG-MSG\",{", "NOTICE", ""),
+        (&format!("[\"AUTH\",{{\"id\":\"{id}\",\"tags\":[["), "OK false", &id),
+        ("[\"AUTH\",{\"tags\":[[", "NOTICE", ""),
         ("[\"REQ\",\"aaaa", "NOTICE", ""),
         ("[\"REQ\",5", "NOTICE", ""),
         ("[\"REQ\"", "NOTICE", ""),
@@ -261,6 +289,8 @@ proptest! {
             (Reply::Eose { id: shared, hint: Hint::Finish }, json!(["EOSE", id, ["finish"]])),
             (ok, json!(["OK", hex, accepted, why])),
             (closed, json!(["CLOSED", id, why])),
+            (Reply::NegErr { id: id.as_str().into(), why: why.as_str().into() }, json!(["NEG-ERR", id, why])),
+            (Reply::Auth { challenge: why.as_str().into() }, json!(["AUTH", why])),
             (Reply::Notice(why.clone()), json!(["NOTICE", why])),
         ] {
             let sent = reply.to_json();
@@ -278,6 +308,8 @@ proptest! {
             Reply::Ok { id: ID, accepted: false, why: text.as_str().into() },
             Reply::Closed { id: text.as_str().into(), why: text.clone() },
             Reply::Notice(text.clone()),
+            Reply::Auth { challenge: text.as_str().into() },
+            Reply::NegErr { id: text.as_str().into(), why: text.as_str().into() },
         ] {
             let (said, sent) = (reply.size(), reply.to_json().len());
             prop_assert!(said >= sent && said < sent + 24, "{} {}", said, reply.to_json());

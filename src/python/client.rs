@@ -93,6 +93,8 @@ fn told(reply: Reply, url: String) -> Told {
             (verb, id.to_string(), nothing(), url, nothing(), 0)
         }
         Reply::Notice(text) => ("NOTICE", nothing(), text, url, nothing(), 0),
+        Reply::Auth { challenge } => ("AUTH", nothing(), challenge.into(), url, nothing(), 0),
+        Reply::NegErr { why, .. } => ("NOTICE", nothing(), why.into(), url, nothing(), 0),
         Reply::Relay { news: RelayNews::Notice(text), .. } => {
             ("NOTICE", nothing(), text.into(), url, nothing(), 0)
         }

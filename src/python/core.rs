@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::core::{Core as Running, RelayView};
+use crate::hex;
 use crate::hub::{Limits, Role};
 use crate::relay::{RelayLimits, Switches, url};
 use crate::stats::RelayState;
@@ -48,10 +49,22 @@ impl Core {
         self.0.ready()
     }
 
-    #[pyo3(signature = (public=true))]
-    fn connect(&self, public: bool) -> PyResult<Client> {
-        let role = if public { Role::Public } else { Role::Outside };
-        Ok(self.0.connect(role)?.into())
+    #[pyo3(signature = (public=true, hosts=Vec::new()))]
+    fn connect(&self, public: bool, hosts: Vec<String>) -> PyResult<Client> {
+        let client = self.0.connect(if public { Role::Public } else { Role::Outside })?;
+        self.0.reached_by(&client, hosts);
+        Ok(client.into())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
+    fn set_public_allowed(&self, keys: Vec<String>) -> PyResult<()> {
+        let keys: Option<Vec<_>> = keys.iter().map(|key| hex::decode(key)).collect();
+        let keys = keys.ok_or_else(|| {
+            pyo3::exceptions::PyValueError::new_err(
+                "A public key is 64 lowercase hexadecimal characters.",
+            )
+        })?;
+        Ok(self.0.set_public_allowed(keys)?)
     }
 
     fn connect_inside(&self) -> PyResult<Client> {

@@ -10,9 +10,10 @@ window.app.component('nostrclient-endpoints', {
         public_ws: false,
         private_ws: false,
         public_reads_with_keys: false,
-        address: ''
+        address: '',
+        allowed: ''
       },
-      endpoints: {public: null, private: null, address: ''},
+      endpoints: {public: null, private: null, address: '', public_allowed: []},
       shownCode: null,
       saving: false,
       problem: '',
@@ -33,14 +34,27 @@ window.app.component('nostrclient-endpoints', {
           name: 'public',
           title: 'Public endpoint',
           icon: 'public',
-          text: 'For wallets and other clients outside. Anybody who reaches this server may use it to read and publish on your relays.'
+          text: this.saved?.allowed
+            ? 'For wallets and other clients outside. Only those who sign in with a key of the list may use it.'
+            : 'For wallets and other clients outside. Anybody who reaches this server may use it to read and publish on your relays.'
         }
       ]
     },
     // What is to be saved: another admin may have changed the rest.
     changes() {
       const differs = ([name, value]) => value !== this.saved[name]
-      return Object.fromEntries(Object.entries(this.wanted).filter(differs))
+      const {allowed, ...rest} = Object.fromEntries(
+        Object.entries(this.wanted).filter(differs)
+      )
+      if (allowed === undefined) return rest
+      return {...rest, public_allowed: this.keys(allowed)}
+    },
+    // A refusal, at the field it is about.
+    listProblem() {
+      return this.problem.startsWith('Public key') ? this.problem : ''
+    },
+    addressProblem() {
+      return this.listProblem ? '' : this.problem
     },
     changed() {
       return Object.keys(this.changes).length > 0
@@ -64,15 +78,26 @@ window.app.component('nostrclient-endpoints', {
   methods: {
     load() {
       return Nostrclient.act(async () => {
-        this.take(await Nostrclient.call('GET', '/config'))
-        this.endpoints = await Nostrclient.call('GET', '/endpoints')
+        await this.take(await Nostrclient.call('GET', '/config'))
         const {exists} = await Nostrclient.call('GET', '/metrics/token')
         this.hasToken = exists
       })
     },
-    take({public_ws, private_ws, public_reads_with_keys, address}) {
-      this.saved = {public_ws, private_ws, public_reads_with_keys, address}
+    async take({public_ws, private_ws, public_reads_with_keys, address}) {
+      this.endpoints = await Nostrclient.call('GET', '/endpoints')
+      const allowed = this.endpoints.public_allowed.join('\n')
+      this.saved = {
+        public_ws,
+        private_ws,
+        public_reads_with_keys,
+        address,
+        allowed
+      }
       this.wanted = {...this.saved}
+    },
+    // The public keys that a text names, one on each line.
+    keys(text) {
+      return text.split(/[\s,]+/).filter(Boolean)
     },
     url(kind) {
       const path = this.endpoints[kind]
@@ -86,8 +111,10 @@ window.app.component('nostrclient-endpoints', {
       return 'No new clients may connect once this is saved. Those that are connected stay.'
     },
     save() {
-      const opens = this.wanted.public_ws && !this.saved.public_ws
-      if (!opens) return this.reallySave()
+      const {public_ws, allowed} = this.wanted
+      const forAll = public_ws && !this.keys(allowed).length
+      const wasForAll = this.saved.public_ws && !this.saved.allowed
+      if (!forAll || wasForAll) return this.reallySave()
       LNbits.utils
         .confirmDialog(
           'Open the public endpoint? Anybody on the internet who reaches this server can then use it to read and publish on your relays, and uses its bandwidth.'
@@ -98,8 +125,7 @@ window.app.component('nostrclient-endpoints', {
       this.saving = true
       this.problem = ''
       try {
-        this.take(await Nostrclient.call('PUT', '/config', this.changes))
-        this.endpoints = await Nostrclient.call('GET', '/endpoints')
+        await this.take(await Nostrclient.call('PUT', '/config', this.changes))
         Quasar.Notify.create({message: 'Saved.', color: 'positive'})
       } catch (error) {
         this.problem = Nostrclient.reason(error)

@@ -1,6 +1,6 @@
 // What people's programs do with nostr-tools, against one endpoint.
 //
-//   node stranger.mjs SCENARIO URL
+//   node stranger.mjs SCENARIO URL [PRIVATE KEY]
 //
 // Prints what it saw as one JSON object; the Python test judges it. Exits by itself.
 
@@ -39,7 +39,10 @@ class BrowserSocket {
   }
 }
 
-const secret = generateSecretKey()
+const [name, url, privateKey] = process.argv.slice(2)
+const secret = privateKey
+  ? Uint8Array.from(Buffer.from(privateKey, 'hex'))
+  : generateSecretKey()
 const author = getPublicKey(secret)
 
 function note(content, fields = {}) {
@@ -158,17 +161,45 @@ async function ping(url, implementation) {
   return {alive, milliseconds}
 }
 
+/** Publish, also what is for its author only, and read, signing in where asked to. */
+async function signIn(pool, url) {
+  const onauth = async template => finalizeEvent(template, secret)
+  const reasons = []
+  const open = note('from somebody known')
+  for (const event of [open, note('from me only', {tags: [['-']]})]) {
+    await pool.publish([url], event, {onauth})[0].then(
+      () => reasons.push(null),
+      error => reasons.push(error.message ?? String(error))
+    )
+  }
+  const ended = []
+  const found = await new Promise(resolve => {
+    const seen = []
+    const sub = pool.subscribe(
+      [url],
+      {ids: [open.id]},
+      {
+        onauth,
+        onevent: event => seen.push(event.id),
+        oneose: () => resolve(seen),
+        onclose: given => ended.push(...given)
+      }
+    )
+  })
+  return {reasons, found: found.length, ended}
+}
+
 const scenarios = {
   'round-trip': roundTrip,
   'look-up': lookUp,
   refusal,
   closing,
+  'sign-in': signIn,
   'ping-socket': (_, url) => ping(url, WebSocket),
   'ping-browser': (_, url) => ping(url, BrowserSocket)
 }
 
 useWebSocketImplementation(WebSocket)
-const [name, url] = process.argv.slice(2)
 const pool = new SimplePool()
 console.log(JSON.stringify(await scenarios[name](pool, url)))
 pool.destroy()

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Dice, EVENTS, Made, Model, answer, filter_of};
+use super::model::{Dice, EVENTS, Made, Model, answer, filter_of, key};
 use super::*;
 use crate::event::is_ephemeral;
 use crate::filter::Filter;
@@ -70,7 +70,7 @@ impl Scene {
         match dice.roll(8) {
             0 => {}
             1..=3 => filter["#t"] = json!([dice.roll(5).to_string()]),
-            _ => filter["#p"] = json!([dice.roll(20).to_string()]),
+            _ => filter["#p"] = json!([key(dice.roll(20))]),
         }
         if !dice.one_of(5) || filter == json!({}) {
             filter["kinds"] = json!(kinds[dice.roll(kinds.len())]);
@@ -277,11 +277,11 @@ fn three_thousand_subscriptions_at_a_relay_that_allows_twenty() {
     }
     for client in 1..=1_000 {
         for (id, filter) in [
-            ("a", json!({"kinds": [23_194], "#p": [format!("service {client}")]})),
-            ("b", json!({"kinds": [1], "authors": [format!("{client:064x}")]})),
-            ("c", json!({"kinds": [1, 4], "#p": [(client % 20).to_string()], "limit": 2})),
+            ("a", json!({"kinds": [23_194], "#p": [key(1_000 + client)]})),
+            ("b", json!({"kinds": [1], "authors": [key(client)]})),
+            ("c", json!({"kinds": [1, 4], "#p": [key(client % 20)], "limit": 2})),
         ] {
-            scene.world.say(client, &json!(["REQ", id, filter]));
+            scene.world.say(client as u64, &json!(["REQ", id, filter]));
         }
         for (relay, model) in (0..).zip(&mut scene.models) {
             model.inbox.extend(scene.world.got(relay));
@@ -372,8 +372,8 @@ fn a_relay_that_allows_fewer_than_it_said_is_asked_for_fewer() {
     scene.models[0].most = 10;
     for client in 1..=3 {
         for number in 0..20 {
-            let filter = json!({"kinds": [1], "#p": [format!("{client} {number}")]});
-            scene.world.say(client, &json!(["REQ", number.to_string(), filter]));
+            let filter = json!({"kinds": [1], "#p": [key(100 * client + number)]});
+            scene.world.say(client as u64, &json!(["REQ", number.to_string(), filter]));
         }
     }
     let told = std::mem::take(&mut scene.world.told);

@@ -21,10 +21,7 @@ fn what_it_ended_for_want_of_an_authentication_is_asked_for_again() {
     let since = UNIX - 15 * 60;
     assert_eq!(
         world.got(0),
-        [
-            json!(["REQ", "3", {"kinds": [1]}]),
-            json!(["REQ", "4", {"kinds": [1], "since": since}]),
-        ],
+        [json!(["REQ", "3", {"kinds": [1]}]), json!(["REQ", "4", {"kinds": [1], "since": since}]),],
         "no number is used twice on one connection"
     );
     for number in ["3", "4"] {

@@ -1,10 +1,12 @@
 //! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
 
 mod auth;
+mod authenticate;
 mod backlog;
 mod budget;
 mod deferred;
 mod doubt;
+mod filters;
 mod handover;
 mod inside;
 mod intake;

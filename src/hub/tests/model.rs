@@ -59,7 +59,7 @@ pub(super) static EVENTS: LazyLock<Vec<Made>> = LazyLock::new(|| {
             let tag = |name: &str, value: usize| vec![name.to_owned(), value.to_string()];
             let tags = match kind {
                 30_000 => vec![tag("d", dice.roll(3))],
-                1 | 4 | 23_194 => vec![tag("t", dice.roll(5)), tag("p", dice.roll(20))],
+                1 | 4 | 23_194 => vec![tag("t", dice.roll(5)), vec!["p".to_owned(), key(dice.roll(20))]],
                 _ => Vec::new(),
             };
             let author = &keys[dice.roll(3)];
@@ -69,6 +69,11 @@ pub(super) static EVENTS: LazyLock<Vec<Made>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+/// A public key that is nobody's.
+pub(super) fn key(number: usize) -> String {
+    format!("{number:064x}")
+}
 
 pub(super) fn filter_of(value: &Value) -> Filter {
     Filter::parse(&RawValue::from_string(value.to_string()).unwrap()).unwrap()

@@ -151,9 +151,8 @@ fn refused_before_anything_is_sent() {
     let auth = event(22_242, UNIX, &json!([]), "");
     let expired = event(1, UNIX, &json!([["expiration", UNIX.to_string()]]), "");
     let living = event(1, UNIX, &json!([["expiration", (UNIX + 1).to_string()]]), "");
-    let protected = event(1, UNIX, &json!([["-"]]), "");
     let good = note("good");
-    for event in [&auth, &expired, &protected, &forged(&good)] {
+    for event in [&auth, &expired, &forged(&good)] {
         world.say(CLIENT, &json!(["EVENT", event]));
         let heard = world.heard();
         assert_eq!(heard.len(), 1);
