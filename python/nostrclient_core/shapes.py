@@ -22,6 +22,16 @@ class Limits(TypedDict):
     max_messages_per_second: int  # per client, on average over ten seconds
 
 
+class RelayLimits(TypedDict):
+    """What a relay's own document (NIP-11) says it takes. None: it does not say."""
+
+    max_subscriptions: int | None
+    max_filters: int | None  # per REQ
+    max_message_length: int | None  # bytes
+    max_limit: int | None
+    counts: bool | None  # it answers COUNT (NIP-45)
+
+
 class RelayStatus(TypedDict):
     """One relay as it is now. Counters start at zero when the core starts."""
 
@@ -29,6 +39,7 @@ class RelayStatus(TypedDict):
     read: bool
     write: bool
     listed: bool  # the owner has configured it; else clients inside have named it
+    limits: RelayLimits  # as `Core.set_relay_limits` was told them, where they make sense
     state: str  # "connecting" | "connected" | "waiting" (for the next attempt)
     authentication_required: bool
     auth_refused: bool  # on this connection it refused something with "auth-required:"
