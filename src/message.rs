@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::constants::MAX_SUBSCRIPTION_ID;
+use crate::count::Counted;
 use crate::event::{Event, EventId};
 use crate::filter::Filter;
 use crate::hex;
@@ -33,6 +34,13 @@ pub enum ClientMessage {
         filters: Vec<Filter>,
         /// Only from inside this process.
         resumed: Option<Resumed>,
+    },
+    /// `["COUNT", id, filter, …]`
+    Count {
+        /// 1 to 64 characters.
+        id: Box<str>,
+        /// One or more.
+        filters: Vec<Filter>,
     },
     /// `["CLOSE", id]`
     Close {
@@ -98,8 +106,10 @@ impl ClientMessage {
                 }
                 None => Err(notice("EVENT carries an event")),
             },
-            "REQ" => {
-                let id = id.ok_or_else(|| notice("REQ carries a subscription id, a string"))?;
+            "REQ" | "COUNT" => {
+                let id = id.ok_or_else(|| {
+                    notice(&format!("{verb} carries a subscription id, a string"))
+                })?;
                 let closed = |why: String| Reply::Closed { id: id.clone(), why };
                 let length = id.chars().count();
                 if length == 0 || length > MAX_SUBSCRIPTION_ID {
@@ -108,7 +118,7 @@ impl ClientMessage {
                     )));
                 }
                 if parts.len() < 3 {
-                    return Err(closed("invalid: REQ carries one filter or more".to_owned()));
+                    return Err(closed(format!("invalid: {verb} carries one filter or more")));
                 }
                 if parts.len() - 2 > max_filters {
                     return Err(closed(format!("restricted: at most {max_filters} filters")));
@@ -116,6 +126,7 @@ impl ClientMessage {
                 let filters: Result<_, String> =
                     parts[2..].iter().map(|filter| Filter::parse(filter)).collect();
                 match filters {
+                    Ok(filters) if verb == "COUNT" => Ok(Self::Count { id, filters }),
                     Ok(filters) => Ok(Self::Req { id, filters, resumed: None }),
                     Err(why) => Err(closed(format!("invalid: {why}"))),
                 }
@@ -124,12 +135,6 @@ impl ClientMessage {
                 Some(id) => Ok(Self::Close { id }),
                 None => Err(notice("CLOSE carries a subscription id, a string")),
             },
-            "COUNT" => Err(match id {
-                Some(id) => {
-                    Reply::Closed { id, why: "unsupported: this relay does not count".to_owned() }
-                }
-                None => notice("COUNT carries a subscription id, a string"),
-            }),
             "AUTH" => Err(match parts.get(1).and_then(|event| event_id(event.get())) {
                 Some(id) => Reply::Ok {
                     id,
@@ -159,6 +164,13 @@ pub enum Reply {
     Eose {
         /// The client's own id for the subscription.
         id: Arc<str>,
+    },
+    /// The answer to a COUNT.
+    Count {
+        /// The client's own id for it.
+        id: Box<str>,
+        /// The answer.
+        counted: Counted,
     },
     /// The answer to an EVENT.
     Ok {
@@ -210,6 +222,7 @@ impl Reply {
         24 + match self {
             Self::Event { id, event, .. } => id.len() + event.json.len(),
             Self::Eose { id } | Self::Whole { id, .. } => id.len(),
+            Self::Count { id, counted } => id.len() + 64 + counted.hll.as_ref().map_or(0, |_| 512),
             Self::Ok { why, .. } => 64 + why.len(),
             Self::Closed { id, why } => id.len() + why.len(),
             Self::Notice(text) => text.len(),
@@ -231,6 +244,12 @@ impl Reply {
             Self::Eose { id } => {
                 out.push_str("[\"EOSE\",");
                 push_string(id, &mut out);
+            }
+            Self::Count { id, counted } => {
+                out.push_str("[\"COUNT\",");
+                push_string(id, &mut out);
+                out.push(',');
+                out.push_str(&counted.to_json());
             }
             Self::Ok { id, accepted, why } => {
                 out.push_str("[\"OK\",\"");
@@ -281,6 +300,8 @@ pub enum RelayMessage<'a> {
     },
     /// The end of stored events.
     Eose(Option<u64>),
+    /// How many events match. `None`: it is no number.
+    Count(Option<u64>, Option<Counted>),
     /// The end of a subscription, by the relay's will.
     Closed(Option<u64>, String),
     /// The answer to an EVENT.
@@ -326,6 +347,10 @@ impl<'a> RelayMessage<'a> {
                 Ok(Self::Event { subscription: subscription(), id, json })
             }
             Some("EOSE") => Ok(Self::Eose(subscription())),
+            Some("COUNT") => {
+                let counted = parts.get(2).and_then(|counted| Counted::parse(counted.get()));
+                Ok(Self::Count(subscription(), counted))
+            }
             Some("CLOSED") => Ok(Self::Closed(subscription(), string(2).unwrap_or_default())),
             Some("OK") => {
                 let id = string(1).and_then(|id| hex::decode(&id)).ok_or(malformed)?;
@@ -346,7 +371,16 @@ impl<'a> RelayMessage<'a> {
 
 /// `["REQ", …]` for a relay, under our own number. `filters` are JSON objects.
 pub fn req<'a>(subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
-    let mut out = format!("[\"REQ\",\"{subscription}\"");
+    query("REQ", subscription, filters)
+}
+
+/// `["COUNT", …]` for a relay, the same.
+pub fn count<'a>(subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
+    query("COUNT", subscription, filters)
+}
+
+fn query<'a>(verb: &str, subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
+    let mut out = format!("[\"{verb}\",\"{subscription}\"");
     for filter in filters {
         out.push(',');
         out.push_str(filter);

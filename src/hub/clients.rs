@@ -59,6 +59,8 @@ pub(super) struct Client {
     pub(super) relays: Option<Box<[RelayId]>>,
     /// Its subscriptions: its own id to our number.
     pub(super) subscriptions: Map<Box<str>, u64>,
+    /// Its open COUNTs, the same.
+    pub(super) counts: Map<Box<str>, u64>,
     /// Bytes of their filters.
     pub(super) filter_bytes: usize,
     /// Its numbers.
@@ -70,6 +72,11 @@ impl Client {
     /// Its subscriptions have become more or fewer.
     pub(super) fn count(&self) {
         self.stats.subscriptions.set(self.subscriptions.len());
+    }
+
+    /// What counts against the limit of subscriptions.
+    pub(super) fn open(&self) -> usize {
+        self.subscriptions.len() + self.counts.len()
     }
 
     fn wants(&self, id: RelayId, relay: &Relay) -> bool {
@@ -84,8 +91,9 @@ impl Hub {
     pub(super) fn client_joined(&mut self, client: ClientId, role: Role, stats: Arc<ClientStats>) {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
-        let subscriptions = Map::default();
-        let joined = Client { role, relays: None, subscriptions, filter_bytes: 0, stats, rate };
+        let (subscriptions, counts) = (Map::default(), Map::default());
+        let joined =
+            Client { role, relays: None, subscriptions, counts, filter_bytes: 0, stats, rate };
         self.clients.insert(client, joined);
     }
 
@@ -145,6 +153,9 @@ impl Hub {
         for key in gone.subscriptions.into_values() {
             self.end_subscription(key, now, fx);
         }
+        for key in gone.counts.into_values() {
+            self.end_count(key, now, fx);
+        }
     }
 
     pub(super) fn client_said(
@@ -171,7 +182,13 @@ impl Hub {
             ClientMessage::Req { id, filters, resumed } if allowed => {
                 return self.subscribe(client, &id, filters, resumed, now, fx);
             }
-            ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
+            ClientMessage::Count { id, filters } if allowed => {
+                return self.count(client, &id, filters, now, fx);
+            }
+            ClientMessage::Close { id } => {
+                self.end_count_of(client, &id, now, fx);
+                return self.unsubscribe(client, &id, now, fx);
+            }
             ClientMessage::Event { id: Some(id), .. } => {
                 let why = too_fast();
                 return self.refuse_unread(client, id, &why, fx);
@@ -180,12 +197,15 @@ impl Hub {
             ClientMessage::Refused(Reply::Ok { id, why, .. }) => {
                 return self.refuse_unread(client, id, &why, fx);
             }
-            ClientMessage::Req { id, .. } => Reply::Closed { id, why: too_fast() },
+            ClientMessage::Req { id, .. } | ClientMessage::Count { id, .. } => {
+                Reply::Closed { id, why: too_fast() }
+            }
             ClientMessage::Refused(reply) => reply,
             ClientMessage::Event { id: None, .. } => Reply::Notice(too_fast()),
         };
         // To the client a CLOSED ends the subscription of that id, whatever it was meant for.
         if let Reply::Closed { id, .. } = &reply {
+            self.end_count_of(client, id, now, fx);
             self.unsubscribe(client, id, now, fx);
         }
         fx.to_client.push((client, reply));

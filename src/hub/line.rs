@@ -27,6 +27,8 @@ enum Work {
     Ask(u64),
     /// A REQ that is no client's.
     AskOnce(String),
+    /// A COUNT.
+    Count(u64),
     Close(u64),
     Publish {
         event: Arc<Event>,
@@ -59,7 +61,7 @@ impl Line {
         let line = std::mem::take(self);
         let events = line.work.into_iter().filter_map(|work| match work {
             Work::Publish { event, .. } => Some(event),
-            Work::Ask(_) | Work::AskOnce(_) | Work::Close(_) => None,
+            Work::Ask(_) | Work::AskOnce(_) | Work::Count(_) | Work::Close(_) => None,
         });
         events.collect()
     }
@@ -132,6 +134,11 @@ impl Hub {
         self.push_work(id, Work::AskOnce(text), now, fx);
     }
 
+    /// A COUNT of [`count`](super::count).
+    pub(super) fn ask_count(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
+        self.push_work(id, Work::Count(key), now, fx);
+    }
+
     pub(super) fn close_upstream(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
         self.push_work(id, Work::Close(key), now, fx);
     }
@@ -177,9 +184,10 @@ impl Hub {
         relay.line.dead += 1;
         if relay.line.dead > RELAY_DEAD_ASKS {
             relay.line.dead = 0;
-            let living = &self.subscriptions;
+            let (living, counts) = (&self.subscriptions, &self.counts);
             relay.line.work.retain(|work| match work {
                 Work::Ask(key) => living.contains_key(key),
+                Work::Count(key) => counts.contains(*key),
                 _ => true,
             });
         }
@@ -212,6 +220,11 @@ impl Hub {
                     )
                 }
                 Work::AskOnce(text) => Some(Outgoing { text, event: None }),
+                Work::Count(key) => {
+                    let text = self.counts.ask(id, key);
+                    line.dead = line.dead.saturating_sub(usize::from(text.is_none()));
+                    text.map(|text| Outgoing { text, event: None })
+                }
                 Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
                 Work::Publish { event, until } => {
                     line.forget(&event);

@@ -11,11 +11,13 @@
 //!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
 //! - `backlog`: what one relay should have and may not (SPEC 2.5)
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
+//! - `count`: COUNT (SPEC 3.8)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
 
 mod backlog;
 mod clients;
+mod count;
 mod flush;
 mod intake;
 mod ledger;
@@ -39,6 +41,7 @@ use hashbrown::HashMap;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::count::Counted;
 use crate::event::EventId;
 use crate::message::{ClientMessage, Reply};
 use crate::outbox::{Batch, Row, Stored};
@@ -142,6 +145,8 @@ pub enum Frame {
     },
     /// The end of stored events.
     Eose(Option<u64>),
+    /// How many events match; `None` for what is no number.
+    Count(Option<u64>, Option<Counted>),
     /// The relay has ended a subscription.
     Closed(Option<u64>, String),
     /// The answer to an event.
@@ -192,6 +197,8 @@ impl Effects {
 enum Timer {
     /// Look at a subscription's EOSE.
     Eose(u64),
+    /// Answer a COUNT.
+    Count(u64),
     /// Answer a publication.
     Answer(EventId),
     /// Answer one of a client inside with relays of its own.
@@ -211,6 +218,7 @@ pub struct Hub {
     relays: Map<RelayId, relays::Relay>,
     subscriptions: Map<u64, Subscription>,
     next_subscription: u64,
+    counts: count::Counts,
     /// Ids remembered by all subscriptions together.
     remembered: usize,
     publications: Map<EventId, Publication>,
@@ -231,6 +239,7 @@ impl Hub {
             relays: Map::default(),
             subscriptions: Map::default(),
             next_subscription: 1,
+            counts: count::Counts::default(),
             remembered: 0,
             publications: Map::default(),
             named: named::Named::new(),
@@ -291,6 +300,7 @@ impl Hub {
             self.timers.pop_first();
             match timer {
                 Timer::Eose(key) => self.look_at_eose(key, now, fx),
+                Timer::Count(key) => self.count_deadline(key, now, fx),
                 Timer::Answer(id) => self.answer_deadline(&id, now, fx),
                 Timer::AnswerNamed(id, client) => self.named_deadline(id, client, fx),
                 Timer::Waiting(id) => self.refuse_waiting(&id, fx),

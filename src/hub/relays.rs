@@ -138,6 +138,8 @@ impl Hub {
         self.lose_publications(id, None, now, fx);
         self.lose_waiting(id, &[], now);
         self.relays.remove(&id);
+        self.count_lost(id, now, fx);
+        self.counts.forget(id);
         self.leave(id, |_| true, now, fx);
         self.judge_all(fx);
     }
@@ -200,6 +202,7 @@ impl Hub {
         self.lose_waiting(id, &unsent, now);
         self.spread_all(missed, id, now, fx);
         self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
+        self.count_lost(id, now, fx);
     }
 
     fn spread_all(&mut self, events: Vec<Arc<Event>>, id: RelayId, now: Now, fx: &mut Effects) {
@@ -231,6 +234,10 @@ impl Hub {
                     } else {
                         self.relay_eose(id, key, now, fx);
                     }
+                }
+                Frame::Count(key, counted) => self.relay_count(id, key, counted, now, fx),
+                Frame::Closed(Some(key), why) if self.counts.contains(key) => {
+                    self.count_closed(id, key, &why, now, fx);
                 }
                 Frame::Closed(Some(key), why) => {
                     if !self.asked(id, key, now, fx) {

@@ -26,7 +26,7 @@ impl Hub {
         self.unsubscribe(client, id, now, fx);
         let Some(subscriber) = self.clients.get(&client) else { return };
         let (max, max_bytes) = self.subscription_limits(subscriber);
-        if subscriber.subscriptions.len() >= max {
+        if subscriber.open() >= max {
             let why = format!("restricted: at most {max} subscriptions");
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
@@ -71,7 +71,7 @@ impl Hub {
     }
 
     /// The relays a client reads from: those it has named, or those set for reading.
-    fn read_by(&self, only: Option<&[RelayId]>) -> Vec<RelayId> {
+    pub(super) fn read_by(&self, only: Option<&[RelayId]>) -> Vec<RelayId> {
         let mut readable: Vec<RelayId> = match only {
             Some(only) => only.iter().copied().filter(|id| self.relays.contains_key(id)).collect(),
             None => self.relays.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect(),

@@ -189,6 +189,7 @@ impl<D: Dial> Reader<'_, D> {
                 Frame::Event { subscription, id, text, json, ticket }
             }
             Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
+            Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
             Ok(RelayMessage::Closed(subscription, why)) => {
                 Frame::Closed(subscription, shortened(&why))
             }

@@ -1,6 +1,7 @@
 //! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
 
 mod backlog;
+mod count;
 mod doubt;
 mod inside;
 mod intake;
@@ -247,6 +248,7 @@ impl World {
                 Frame::Event { subscription, id, json, text: text.into(), ticket: None }
             }
             Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
+            Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
             Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
             Ok(RelayMessage::Notice(text)) => Frame::Notice(text),
@@ -326,6 +328,7 @@ impl World {
 
     fn nothing_is_left(&self) -> bool {
         self.hub.subscriptions.is_empty()
+            && self.hub.counts.is_empty()
             && self.hub.publications.is_empty()
             && self.hub.named.is_empty()
             && self.hub.timers.is_empty()
