@@ -9,7 +9,8 @@ EVENT: subscription id, the event's JSON, the relay it came from first, its id (
 and date (unix seconds). EOSE: subscription id. CLOSED: subscription id, reason. OK and
 REFUSED: event id, reason. NOTICE: the text, and the relay unless the core itself says it.
 CONNECTED: the relay. WHOLE and BEHIND: subscription id; it has from every relay what that
-stores, and is sent what comes, or does so no more. What is not named is empty or 0."""
+stores, and is sent what comes, or does so no more. COUNT: the id, the answer's JSON and
+its number in the date's place. What is not named is empty or 0."""
 
 
 class Limits(TypedDict):
