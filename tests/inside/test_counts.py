@@ -70,5 +70,6 @@ async def test_a_core_that_stops_leaves_nobody_waiting(
     asked = asyncio.ensure_future(manager.count(NOTES))
     await relay.until(relay.counts, "the question")
     await server.stop()
-    with pytest.raises(CountRefused, match="stopped"):
+    # It says goodbye to its relays first, and may still tell that nobody has counted.
+    with pytest.raises(CountRefused, match=r"the core was stopped|no relay has counted"):
         await asked
