@@ -84,6 +84,37 @@ pub const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
 /// never sends that EOSE must not silence them for ever.
 pub const REPLAY_WINDOW: Duration = Duration::from_secs(30);
 
+/// Bytes of stored events one subscription holds until it is their turn; past it they go out as
+/// they come. A quarter of what its client's mailbox takes.
+pub const HELD_BYTES: usize = 4 << 20;
+/// What each of those counts on top of its text.
+pub const HELD_EVENT_COST: usize = 256;
+/// The same for all subscriptions together.
+pub const HELD_BYTES_ALL: usize = 64 << 20;
+/// Replaceable events of which one subscription remembers the newest version it was given.
+pub const VERSIONS: usize = 1_024;
+
+// --- What relays are asked (SPEC 4.3) --------------------------------------------------------------
+
+/// Subscriptions open at a time at a relay whose document says nothing of it.
+pub const RELAY_SUBSCRIPTIONS: usize = 50;
+/// The least that is used of a relay, whatever it says: one to gather the others into, one for the
+/// outbox, two to ask.
+pub const RELAY_SUBSCRIPTIONS_LEAST: usize = 4;
+/// Filters in one REQ of several subscriptions, the same.
+pub const RELAY_FILTERS: usize = 10;
+/// Bytes of one REQ of several subscriptions, the same.
+pub const RELAY_MESSAGE: usize = 64 << 10;
+/// Members up to which a request's are tried one by one instead of by the index.
+pub const REQUEST_FEW_MEMBERS: usize = 16;
+/// A request that was closed because its members have another one passes on what comes for this
+/// long: what the relay had sent before it read of the end, and what is being verified.
+pub const REQUEST_LINGER: Duration = Duration::from_secs(10);
+/// Where places run short and nothing can be done now, the plan is looked at again after this …
+pub const PLAN_AGAIN: Duration = Duration::from_secs(1);
+/// … and where a relay has refused a combined request, another one is tried after this.
+pub const GATHER_RETRY: Duration = Duration::from_secs(30);
+
 // --- COUNT (SPEC 3.8) ------------------------------------------------------------------------------
 
 /// COUNTs a relay is sent at once before it has answered one …

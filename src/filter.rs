@@ -27,6 +27,8 @@ pub struct Filter {
     pub until: Option<u64>,
     /// How many stored events at most.
     pub limit: Option<u64>,
+    /// NIP-50, for the relay to judge.
+    pub search: Option<Box<str>>,
     /// The filter as the client wrote it.
     pub json: Box<str>,
 }
@@ -48,8 +50,10 @@ impl Filter {
                 "since" => filter.since = Some(number(name, value)?),
                 "until" => filter.until = Some(number(name, value)?),
                 "limit" => filter.limit = Some(number(name, value)?),
-                "search" if value.is_string() => {}
-                "search" => return Err("search must be a string".to_owned()),
+                "search" => {
+                    let text = value.as_str().ok_or("search must be a string")?;
+                    filter.search = Some(text.into());
+                }
                 _ => match name.strip_prefix('#') {
                     Some(tag) if matches!(tag.as_bytes(), [letter] if letter.is_ascii_alphabetic()) =>
                     {
@@ -85,6 +89,13 @@ impl Filter {
             || self.kinds.as_ref().is_some_and(Vec::is_empty)
             || self.tags.iter().any(|(_, values)| values.is_empty())
             || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
+    }
+
+    /// How many stored events it can have at most, where that is known: its limit, or one for each
+    /// of its ids.
+    pub fn most(&self) -> Option<u64> {
+        let ids = self.ids.as_ref().map(|ids| ids.len() as u64);
+        [self.limit, ids].into_iter().flatten().min()
     }
 
     /// Whether gift wraps (NIP-59), with their dates set back, can match.
@@ -159,4 +170,4 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,7 @@
 //! side, client tasks and their [`mailbox`]es on the other and [`verify`] threads at hand. The
 //! Python module is in `python`, behind the feature of that name.
 
+pub mod combine;
 pub mod constants;
 pub mod core;
 pub mod count;
@@ -17,10 +18,13 @@ pub mod hex;
 pub mod history;
 pub mod hll;
 pub mod hub;
+pub mod index;
 pub mod keys;
 pub mod mailbox;
+pub mod merge;
 pub mod message;
 pub mod outbox;
+pub mod part;
 pub mod publication;
 #[cfg(feature = "python")]
 mod python;

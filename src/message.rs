@@ -157,13 +157,15 @@ pub enum Reply {
         id: Arc<str>,
         /// A verified event.
         event: Arc<Event>,
-        /// Where it came from first.
+        /// Where it came from first; [`crate::hub::HERE`]: from a client here.
         relay: RelayId,
     },
     /// The end of stored events.
     Eose {
         /// The client's own id for the subscription.
         id: Arc<str>,
+        /// Whether that is all there is.
+        hint: Hint,
     },
     /// The answer to a COUNT.
     Count {
@@ -207,6 +209,38 @@ pub enum Reply {
     },
 }
 
+/// What an EOSE says of the stored events (NIP-67).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing.
+    None,
+    /// The relay has no more that match.
+    Finish,
+    /// It has more than it sent.
+    More,
+}
+
+impl Hint {
+    /// Of a list of hints those that are known. Who says both says nothing.
+    fn read(hints: &[String]) -> Self {
+        let says = |hint| hints.iter().any(|it| it == hint);
+        match (says("finish"), says("more")) {
+            (true, false) => Self::Finish,
+            (false, true) => Self::More,
+            _ => Self::None,
+        }
+    }
+
+    /// How it stands in an EOSE.
+    const fn written(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Finish => ",[\"finish\"]",
+            Self::More => ",[\"more\"]",
+        }
+    }
+}
+
 /// What clients inside this process are told about a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayNews {
@@ -221,7 +255,8 @@ impl Reply {
     pub fn size(&self) -> usize {
         24 + match self {
             Self::Event { id, event, .. } => id.len() + event.json.len(),
-            Self::Eose { id } | Self::Whole { id, .. } => id.len(),
+            Self::Eose { id, hint } => id.len() + hint.written().len(),
+            Self::Whole { id, .. } => id.len(),
             Self::Count { id, counted } => id.len() + 64 + counted.hll.as_ref().map_or(0, |_| 512),
             Self::Ok { why, .. } => 64 + why.len(),
             Self::Closed { id, why } => id.len() + why.len(),
@@ -241,9 +276,10 @@ impl Reply {
                 out.push(',');
                 out.push_str(&event.json);
             }
-            Self::Eose { id } => {
+            Self::Eose { id, hint } => {
                 out.push_str("[\"EOSE\",");
                 push_string(id, &mut out);
+                out.push_str(hint.written());
             }
             Self::Count { id, counted } => {
                 out.push_str("[\"COUNT\",");
@@ -299,7 +335,7 @@ pub enum RelayMessage<'a> {
         json: &'a str,
     },
     /// The end of stored events.
-    Eose(Option<u64>),
+    Eose(Option<u64>, Hint),
     /// How many events match. `None`: it is no number.
     Count(Option<u64>, Option<Counted>),
     /// The end of a subscription, by the relay's will.
@@ -346,7 +382,11 @@ impl<'a> RelayMessage<'a> {
                 let id = event_id(json).ok_or("sent an event without an id")?;
                 Ok(Self::Event { subscription: subscription(), id, json })
             }
-            Some("EOSE") => Ok(Self::Eose(subscription())),
+            Some("EOSE") => {
+                let hints: Option<Vec<String>> =
+                    parts.get(2).and_then(|hints| serde_json::from_str(hints.get()).ok());
+                Ok(Self::Eose(subscription(), Hint::read(&hints.unwrap_or_default())))
+            }
             Some("COUNT") => {
                 let counted = parts.get(2).and_then(|counted| Counted::parse(counted.get()));
                 Ok(Self::Count(subscription(), counted))
@@ -417,6 +457,16 @@ fn scan_id(json: &str) -> Option<EventId> {
     let is_outermost = memchr::memchr(b'{', before).is_none();
     let is_name = before.last() != Some(&b'\\');
     hex::decode(json.get(at + 6..at + 70)?).filter(|_| is_outermost && is_name)
+}
+
+/// The date an event given as JSON claims, in unix seconds: only good for its place among others. No
+/// string can hold what is looked for, since its quotes would be escaped.
+pub fn scan_date(json: &str) -> Option<u64> {
+    let name = "\"created_at\":";
+    let at = memchr::memmem::find(json.as_bytes(), name.as_bytes())?;
+    let digits = json.get(at + name.len()..)?.trim_start();
+    let end = digits.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
 }
 
 /// A JSON string at the start of `text`, and what follows it.

@@ -1,60 +1,25 @@
 //! One client's subscription: what every relay owes it, and when its stored events are complete.
 //!
 //! Owned by the router. Begins with a REQ, ends with a CLOSE, the client's going, or the last
-//! relay's refusal. The rule of [`Subscription::eose_due`] is SPEC 3.2.
+//! relay's refusal. The rule of [`Subscription::eose_due`] is SPEC 3.2; in which order the stored
+//! events go out, and how many, is [`crate::merge`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::constants::{
     EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
 };
+use crate::event::{Event, KIND_GIFT_WRAP, is_ephemeral};
 use crate::filter::Filter;
 use crate::hub::{ClientId, RelayId};
-use crate::message::{self, Resumed};
+use crate::merge::{Bar, FIRST, Merge, Place};
+use crate::message::{Hint, Resumed};
+use crate::part::{Came, Part, Stage, Stream, Turn};
 use crate::seen::Seen;
 use crate::time::Now;
-
-/// Where one relay stands with one subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
-    /// The relay has not been asked: it is not connected, or not at this yet.
-    Unasked,
-    /// The REQ has gone out and stored events may be coming.
-    Asked {
-        /// When it went out.
-        at: Now,
-        /// Whether anything has come for it.
-        heard: bool,
-        /// Whether it repeats an earlier REQ, or comes after the client's EOSE: ephemeral events
-        /// before the relay's EOSE are then replays to be dropped (SPEC 3.7).
-        replay: bool,
-    },
-    /// Stored events are complete; live ones come.
-    Live,
-    /// The relay has ended it.
-    Refused,
-}
-
-/// One relay's part in a subscription.
-#[derive(Debug)]
-pub struct Part {
-    /// The relay.
-    pub relay: RelayId,
-    /// Where it stands.
-    pub stage: Stage,
-    /// Whether the client's EOSE waits for this relay.
-    pub holds: bool,
-    /// Unix seconds since when events of this relay may have been missed, once it has been live.
-    pub gap: Option<u64>,
-}
-
-impl Part {
-    /// Whether the relay has sent nothing for the subscription.
-    const fn is_silent(&self) -> bool {
-        matches!(self.stage, Stage::Unasked | Stage::Asked { heard: false, .. })
-    }
-}
 
 /// How far the client's EOSE is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +32,14 @@ pub enum Phase {
     Live,
 }
 
+/// Whether a subscription has from every relay what it stores, and is sent what comes.
+#[derive(Debug, Default)]
+pub struct Progress {
+    whole: bool,
+    /// A relay has given its EOSE since it was last looked at.
+    ended: bool,
+}
+
 /// One subscription of one client.
 #[derive(Debug)]
 pub struct Subscription {
@@ -74,25 +47,29 @@ pub struct Subscription {
     pub client: ClientId,
     /// The client's own id for it.
     pub id: Arc<str>,
+    /// The same for all that ask for the same, whatever their limits.
+    pub name: [u8; 32],
     /// As the client gave them, less those nothing can match.
-    pub filters: Vec<Filter>,
+    pub filters: Arc<[Filter]>,
     /// The only relays its client wants; `None`: those set for reading.
     pub only: Option<Box<[RelayId]>>,
-    /// Whether its client is inside this process, and told by [`Self::news`].
-    pub inside: bool,
-    whole: bool,
-    /// A relay has given its EOSE since it was last looked at.
-    ended: bool,
-    /// What was given already.
+    /// For a client inside this process, which is told by [`Self::news`].
+    pub progress: Option<Progress>,
+    /// What was given already, or is held to be given.
     pub seen: Seen,
+    /// The stored events.
+    pub merge: Merge,
     /// Every readable relay.
     pub parts: Vec<Part>,
     /// How far the EOSE is.
     pub phase: Phase,
-    /// Events that came before EOSE was due and are being verified.
-    pub early: usize,
-    /// All events for it that are being verified.
-    pub unsettled: usize,
+    /// What came before EOSE was due and is being verified: requests, and how much of what they
+    /// brought has to be settled first.
+    pub early: Vec<(RelayId, u64, u64)>,
+    /// It had all it may have before every relay had answered.
+    pub complete: bool,
+    /// What the relays say of their stored events (NIP-67), of those that had part in the EOSE.
+    hints: Vec<Hint>,
     /// The most telling refusal of a relay.
     pub refusal: Option<String>,
     /// When `timer` is set, for taking it back.
@@ -107,25 +84,24 @@ impl Subscription {
     pub fn new(
         client: ClientId,
         id: Arc<str>,
-        filters: Vec<Filter>,
+        filters: Arc<[Filter]>,
         relays: impl Iterator<Item = RelayId>,
         now: Now,
     ) -> Self {
         Self {
             client,
             id,
+            name: name(&filters),
+            merge: Merge::new(&filters),
             filters,
             only: None,
-            inside: false,
-            whole: false,
-            ended: false,
+            progress: None,
             seen: Seen::default(),
-            parts: relays
-                .map(|relay| Part { relay, stage: Stage::Unasked, holds: true, gap: None })
-                .collect(),
+            parts: relays.map(|relay| Part::new(relay, true)).collect(),
             phase: Phase::Stored,
-            early: 0,
-            unsettled: 0,
+            early: Vec::new(),
+            complete: false,
+            hints: Vec::new(),
             refusal: None,
             timer: None,
             opened: now,
@@ -149,18 +125,23 @@ impl Subscription {
 
     /// For a client inside: whether it has become whole, or is so no more.
     pub fn news(&mut self) -> Option<bool> {
+        let progress = self.progress.as_mut()?;
         let behind = self.parts.iter().any(|part| part.stage != Stage::Live);
         // A relay that is removed may have owed something: only one that has given all it has makes
         // it whole.
-        let ended = std::mem::take(&mut self.ended);
-        let whole = !behind && (self.whole || ended);
-        let changed = self.inside && std::mem::replace(&mut self.whole, whole) != whole;
-        changed.then_some(whole)
+        let ended = std::mem::take(&mut progress.ended);
+        let whole = !behind && (progress.whole || ended);
+        (std::mem::replace(&mut progress.whole, whole) != whole).then_some(whole)
     }
 
     /// Whether its client wants this relay, which is set for reading or not.
     pub fn wants(&self, relay: RelayId, read: bool) -> bool {
         self.only.as_ref().map_or(read, |only| only.contains(&relay))
+    }
+
+    /// The relay's part, to be looked at.
+    pub fn part_of(&self, relay: RelayId) -> Option<&Part> {
+        self.parts.iter().find(|part| part.relay == relay)
     }
 
     /// The relay's part, if it has one.
@@ -171,13 +152,30 @@ impl Subscription {
     /// Gives a relay that was not there at the REQ its part. The EOSE does not wait for it.
     pub fn add_relay(&mut self, relay: RelayId) {
         if self.part(relay).is_none() {
-            self.parts.push(Part { relay, stage: Stage::Unasked, holds: false, gap: None });
+            self.parts.push(Part::new(relay, false));
         }
     }
 
-    /// The REQ for this relay, now going out under the number `key`. `None`: nothing to ask, now
-    /// or any more.
-    pub fn ask(&mut self, relay: RelayId, key: u64, now: Now) -> Option<String> {
+    /// Takes a relay's part away.
+    pub fn leave(&mut self, relay: RelayId) -> Option<Part> {
+        let at = self.parts.iter().position(|part| part.relay == relay)?;
+        Some(self.parts.remove(at))
+    }
+
+    /// Whether a relay that is asked now is asked again, or only after the client's EOSE.
+    pub fn is_late(&self, relay: RelayId) -> bool {
+        let part = self.parts.iter().find(|part| part.relay == relay);
+        self.phase != Phase::Stored || part.is_some_and(|part| part.gap.is_some())
+    }
+
+    /// What this relay is asked for now: filters as JSON objects, none with a `limit` over `most`, and
+    /// whether that repeats an earlier request or comes late. `None`: nothing, now or any more.
+    pub fn ask(
+        &mut self,
+        relay: RelayId,
+        most: Option<u64>,
+        now: Now,
+    ) -> Option<(Vec<String>, bool)> {
         let late = self.phase != Phase::Stored;
         let Self { parts, filters, opened, .. } = self;
         let part = parts.iter_mut().find(|part| part.relay == relay)?;
@@ -185,16 +183,23 @@ impl Subscription {
             return None;
         }
         let replay = late || part.gap.is_some();
-        part.stage = Stage::Asked { at: now, heard: false, replay };
+        part.stage = Stage::Asked { heard: false };
+        (part.stream, part.turn.used) = (Stream::default(), true);
+        if std::mem::take(&mut part.turn.waits) {
+            part.turn.came = now.mono;
+            self.last_stored = now.mono;
+        }
         let Some(gap) = part.gap else {
             // What came to a late relay since the REQ was live once, so no `limit` may hide it.
-            let missed: Vec<String> = filters
+            let missed = filters
                 .iter()
                 .filter(|filter| late && filter.limit.is_some())
-                .filter_map(|filter| reaching_back(filter, opened.unix))
-                .collect();
-            let all = filters.iter().map(|filter| &*filter.json);
-            return Some(message::req(key, all.chain(missed.iter().map(String::as_str))));
+                .filter_map(|filter| reaching_back(filter, opened.unix));
+            let all = filters.iter().map(|filter| match most {
+                Some(most) if filter.limit > Some(most) => filter.to_json(Some(most)),
+                _ => filter.json.to_string(),
+            });
+            return Some((all.chain(missed).collect(), replay));
         };
         let repeated: Vec<String> =
             filters.iter().filter_map(|filter| reaching_back(filter, gap)).collect();
@@ -204,51 +209,158 @@ impl Subscription {
             part.gap = None;
             return None;
         }
-        Some(message::req(key, repeated.iter().map(String::as_str)))
+        Some((repeated, replay))
     }
 
-    /// An event has come from this relay. `None`: it was never asked. Else the date (unix seconds)
-    /// before which an ephemeral event is no live one but an old order, to be dropped.
-    pub fn hear(&mut self, relay: RelayId, now: Now) -> Option<u64> {
-        let phase = self.phase;
-        let part = self.parts.iter_mut().find(|part| part.relay == relay)?;
-        match &mut part.stage {
-            Stage::Asked { at, heard, replay } => {
-                *heard = true;
-                Some(if *replay && now.mono < at.mono + REPLAY_WINDOW {
-                    u64::MAX
-                } else if *replay || phase != Phase::Stored {
-                    // Perhaps the first REQ, but the client no longer takes what comes for stored.
-                    at.unix
-                } else {
-                    0
-                })
-            }
-            Stage::Live => Some(0),
-            Stage::Unasked | Stage::Refused => None,
+    /// A relay that is asked for several subscriptions at once has been asked for this one, to go
+    /// on after a loss.
+    pub fn resumed(&mut self, relay: RelayId) {
+        if let Some(part) = self.part(relay) {
+            part.stage = Stage::Asked { heard: false };
+            (part.turn.waits, part.turn.used) = (false, true);
         }
     }
 
-    /// The event that was heard of this relay was a true one, or a copy of one: if the relay has
-    /// not given its EOSE, it is still streaming.
-    pub fn streams(&mut self, relay: RelayId, now: Now) {
-        let part = self.parts.iter().find(|part| part.relay == relay);
-        if part.is_some_and(|part| matches!(part.stage, Stage::Asked { .. })) {
+    /// An event has come from this relay, or a copy of one, and the relay has not given its EOSE:
+    /// none that stands before it is to come.
+    pub fn hear(&mut self, relay: RelayId, place: Place, now: Now) {
+        let part = self.parts.iter_mut().find(|part| part.relay == relay);
+        if let Some(part) = part
+            && let Stage::Asked { heard, .. } = &mut part.stage
+        {
+            *heard = true;
+            part.stream.disordered |= place > part.stream.place;
+            part.stream.place = part.stream.place.min(place);
             self.last_stored = now.mono;
         }
     }
 
-    /// The relay's EOSE. False: it had none to give.
-    pub fn relay_eose(&mut self, relay: RelayId, now: Now) -> bool {
+    /// The relay has sent something that is no true event.
+    pub fn hear_noise(&mut self, relay: RelayId) {
+        if let Some(Stage::Asked { heard, .. }) = self.part(relay).map(|part| &mut part.stage) {
+            *heard = true;
+        }
+    }
+
+    /// The date (unix seconds) before which an ephemeral event of this request is no live one but
+    /// an old order, to be dropped. `asked`: when it went out, and whether it is a repeated one;
+    /// `None`: its EOSE has come.
+    pub fn stale_before(&self, asked: Option<(Now, bool)>, now: Now) -> u64 {
+        match asked {
+            Some((at, true)) if now.mono < at.mono + REPLAY_WINDOW => u64::MAX,
+            Some((at, true)) => at.unix,
+            // Perhaps the first REQ, but the client no longer takes what comes for stored.
+            Some((at, false)) if self.phase == Phase::Live && !self.complete => at.unix,
+            None | Some((_, false)) => 0,
+        }
+    }
+
+    /// Whether a true event that matches may be given, or held.
+    pub fn admits(&self, event: &Event, relay: RelayId, came: Came) -> bool {
+        match came {
+            _ if is_ephemeral(event.kind) => true,
+            Came::Stored if self.phase == Phase::Live => {
+                let since = self.live_from(event);
+                let passed = self.part_of(relay).is_some_and(|part| part.stream.passed);
+                event.created_at >= since || (!passed && self.merge.had_place(&self.filters, event))
+            }
+            Came::Stored | Came::Live => true,
+            Came::Repeated => self.reaches(event, relay),
+        }
+    }
+
+    /// Takes an event that was admitted and not given before. Whether it is to be given now; what is
+    /// held goes its way by [`Self::release`].
+    pub fn take(&mut self, event: &Arc<Event>, relay: RelayId, came: Came) -> bool {
+        if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind) {
+            self.merge.hold(&self.filters, event, relay);
+            return false;
+        }
+        !self.merge.is_superseded(event)
+    }
+
+    /// From this date on an event that came to a relay before its EOSE counts as new: there is no
+    /// other sign. The dates of gift wraps say nothing.
+    fn live_from(&self, event: &Event) -> u64 {
+        if event.kind == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
+    }
+
+    /// Whether it lies in what is asked for again, and is not only sent because another subscription
+    /// reaches further back.
+    fn reaches(&self, event: &Event, relay: RelayId) -> bool {
+        let part = self.parts.iter().find(|part| part.relay == relay);
+        let Some(part) = part else { return true };
+        let since = part.gap.unwrap_or(self.opened.unix);
+        let late = part.gap.is_none();
+        self.filters.iter().any(|filter| {
+            filter.matches(event)
+                && (event.created_at >= since.saturating_sub(margin(filter))
+                    || (late && filter.limit.is_none()))
+        }) || (late && self.merge.had_place(&self.filters, event))
+    }
+
+    /// The next stored event that is to be given, and its relay.
+    /// `crowded`: too much is held in all.
+    pub fn release(&mut self, crowded: bool, now: Now) -> Option<(Arc<Event>, RelayId)> {
+        let waits = self.phase == Phase::Stored && !crowded;
+        let bar = if waits { self.bar(now) } else { Bar::Down };
+        self.merge.next(&self.filters, bar)
+    }
+
+    /// What the relays that are waited for may still send. Those that have been silent for too long
+    /// are not, though others stream.
+    fn bar(&self, now: Now) -> Bar {
+        if self.merge.has_all() {
+            return Bar::Down;
+        }
+        let limited = self.merge.is_limited();
+        let late = now.mono >= self.opened.mono + EOSE_SILENT;
+        let holding = self.parts.iter().filter(|part| part.holds && !(late && part.is_silent(now)));
+        let places =
+            holding.filter(|part| limited || !part.stream.disordered).map(|part| {
+                match part.stage {
+                    Stage::Asked { .. } if !part.stream.disordered => part.stream.place,
+                    _ => FIRST,
+                }
+            });
+        match places.max() {
+            None => Bar::Down,
+            // Relays need not sort what has one date, and a limit may end in it.
+            Some(place) if limited => Bar::Before(place.0),
+            Some(place) => Bar::At(place),
+        }
+    }
+
+    /// Whether nothing can match any more: every filter names ids, and all were given.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Live && self.merge.has_all()
+    }
+
+    /// The stored events are complete as far as the relays have answered. Where that is all there may
+    /// be, those that still stream can only send what has no place.
+    pub fn settle(&mut self) {
+        self.phase = Phase::Settling;
+        self.complete = self.merge.is_full();
+        for part in self.parts.iter_mut().filter(|part| part.holds) {
+            part.stream.passed = self.complete;
+        }
+    }
+
+    /// The relay's EOSE, with its hint (NIP-67). False: it had none to give.
+    pub fn relay_eose(&mut self, relay: RelayId, hint: Hint, now: Now) -> bool {
         let Some(part) = self.part(relay) else { return false };
         if !matches!(part.stage, Stage::Asked { .. }) {
             return false;
         }
         part.stage = Stage::Live;
-        part.holds = false;
         part.gap = None;
+        if std::mem::take(&mut part.holds) {
+            self.hints.push(hint);
+        }
         self.first_eose.get_or_insert(now.mono);
-        self.ended = true;
+        if let Some(progress) = &mut self.progress {
+            progress.ended = true;
+        }
         true
     }
 
@@ -261,8 +373,22 @@ impl Subscription {
             Stage::Asked { .. } => {}
         }
         part.stage = Stage::Refused;
-        part.holds = false;
+        (part.request, part.turn.waits) = (None, false);
+        if std::mem::take(&mut part.holds) {
+            self.hints.push(Hint::None);
+        }
         true
+    }
+
+    /// The relay has ended the request that brought its events, and is to be asked again.
+    pub fn ask_again(&mut self, relay: RelayId, now: Now) {
+        if let Some(part) = self.part(relay) {
+            if part.stage == Stage::Live {
+                part.gap = part.gap.or(Some(now.unix));
+            }
+            part.stage = Stage::Unasked;
+            (part.request, part.next) = (None, None);
+        }
     }
 
     /// The relay's connection is lost; its last sign of life was at `heard` (unix seconds).
@@ -272,10 +398,23 @@ impl Subscription {
             // A first REQ that was not answered in full is asked again in full, so has no gap.
             part.gap = part.gap.or(Some(heard));
         }
-        if part.stage != Stage::Unasked {
-            part.holds = false;
+        if part.stage != Stage::Unasked && std::mem::take(&mut part.holds) {
+            self.hints.push(Hint::None);
         }
+        let Some(part) = self.part(relay) else { return };
         part.stage = Stage::Unasked;
+        (part.request, part.next, part.turn) = (None, None, Turn::default());
+    }
+
+    /// What the client's EOSE says of its stored events (NIP-67): where every relay has said it, and
+    /// nothing was left out here.
+    pub fn hint(&self) -> Hint {
+        let all = self.hints.len() == self.parts.len() && !self.parts.is_empty();
+        if !all || self.hints.contains(&Hint::None) || self.parts.iter().any(|part| part.holds) {
+            return Hint::None;
+        }
+        let finished = self.hints.iter().all(|hint| *hint == Hint::Finish);
+        if finished && !self.merge.left_out { Hint::Finish } else { Hint::More }
     }
 
     /// Whether every relay has ended it.
@@ -287,32 +426,51 @@ impl Subscription {
     pub fn eose_due(&self, now: Now) -> bool {
         let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
         holding.peek().is_none()
+            || self.merge.is_full()
             || now.mono >= self.opened.mono + EOSE_STREAMING
             || self.quiet_end().is_some_and(|end| now.mono >= end)
-            || (now.mono >= self.opened.mono + EOSE_SILENT && holding.all(Part::is_silent))
+            || (now.mono >= self.opened.mono + EOSE_SILENT
+                && holding.all(|part| part.is_silent(now)))
     }
 
     /// When to look at [`Self::eose_due`] again, if nothing happens before.
     pub fn next_look(&self, now: Now) -> Duration {
-        let silent_end = self.opened.mono + EOSE_SILENT;
-        [Some(self.opened.mono + EOSE_STREAMING), self.quiet_end(), Some(silent_end)]
-            .into_iter()
-            .flatten()
+        let silent_ends =
+            self.parts.iter().filter(|part| part.holds).map(|part| part.turn.came + EOSE_SILENT);
+        let all = [self.opened.mono + EOSE_STREAMING, self.opened.mono + EOSE_SILENT];
+        all.into_iter()
+            .chain(self.quiet_end())
+            .chain(silent_ends)
             .filter(|at| *at > now.mono)
             .min()
             .unwrap_or(now.mono)
     }
 
+    /// When the quiet since the first relay's EOSE ends the wait. A relay at which it is not its
+    /// turn yet is not quiet.
     fn quiet_end(&self) -> Option<Duration> {
-        self.first_eose.map(|first| first.max(self.last_stored) + EOSE_QUIET)
+        let waits = self.parts.iter().any(|part| part.holds && part.turn.waits);
+        let first = self.first_eose.filter(|_| !waits)?;
+        Some(first.max(self.last_stored) + EOSE_QUIET)
     }
 }
 
+fn name(filters: &[Filter]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for filter in filters {
+        hash.update(filter.to_json(None));
+    }
+    hash.finalize().into()
+}
+
 /// The filter for what may have been missed since this date (unix seconds), with a margin.
-fn reaching_back(filter: &Filter, since: u64) -> Option<String> {
-    let gift_wraps = filter.takes_gift_wraps();
-    let margin = if gift_wraps { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN };
-    filter.repeated(since.saturating_sub(margin))
+pub fn reaching_back(filter: &Filter, since: u64) -> Option<String> {
+    filter.repeated(since.saturating_sub(margin(filter)))
+}
+
+/// Seconds by which a date may lie before its event's coming.
+pub fn margin(filter: &Filter) -> u64 {
+    if filter.takes_gift_wraps() { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN }
 }
 
 #[cfg(test)]

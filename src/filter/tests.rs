@@ -14,7 +14,7 @@ fn parse(text: &str) -> Result<Filter, String> {
     Filter::parse(&RawValue::from_string(text.to_owned()).unwrap())
 }
 
-fn filter(value: &Value) -> Filter {
+pub(crate) fn filter(value: &Value) -> Filter {
     parse(&value.to_string()).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn naive(filter: &Value, event: &Value) -> bool {
 }
 
 /// The event as the core holds it.
-fn event(json: &Value) -> Event {
+pub(crate) fn event(json: &Value) -> Event {
     let text = |value: &Value| -> Box<str> { value.as_str().unwrap().into() };
     let tags = json["tags"].as_array().unwrap().iter().filter_map(|tag| {
         let tag = tag.as_array().unwrap();
@@ -72,7 +72,7 @@ fn values() -> impl Strategy<Value = Value> {
     prop::sample::select(vec!["a", "b", "c", "é\"", "A"]).prop_map(|text| json!(text))
 }
 
-fn event_json() -> impl Strategy<Value = Value> {
+pub(crate) fn event_json() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(vec!["e", "p", "t", "E", "d", ""]);
     let tag = (name, prop::collection::vec(values(), 0..3))
         .prop_map(|(name, values)| Value::Array([json!(name)].into_iter().chain(values).collect()));
@@ -86,7 +86,7 @@ fn event_json() -> impl Strategy<Value = Value> {
 }
 
 /// Any good filter. Few values, so that it often matches.
-fn filter_json() -> impl Strategy<Value = Value> {
+pub(crate) fn filter_json() -> impl Strategy<Value = Value> {
     let list = |of: BoxedStrategy<Value>| {
         prop::option::weighted(0.3, prop::collection::vec(of, 0..4).prop_map(Value::Array))
     };

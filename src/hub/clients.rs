@@ -120,7 +120,7 @@ impl Hub {
             self.leave(*relay, left, now, fx);
         }
         for relay in relays.iter().filter(|relay| !before.contains(relay)) {
-            self.ask_all(*relay, now, fx);
+            self.want_all(*relay, now, fx);
         }
     }
 

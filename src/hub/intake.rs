@@ -2,19 +2,22 @@
 //!
 //! A copy of something the subscription already has is dropped at once, by the id it claims. Of the
 //! others the first copy is verified; further copies wait for that verdict. If it was forged, the
-//! next copy is verified, so a forged copy that comes first cannot suppress the true event.
+//! next copy is verified, so a forged copy that comes first cannot suppress the true event. What is
+//! true goes its way by the request it came over (`upstream`) to the subscriptions it matches.
 
 use std::sync::Arc;
 
 use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
-use crate::event::{Event, EventError, EventId, is_ephemeral};
+use crate::event::{Event, EventError, EventId};
 use crate::fair::FairQueue;
-use crate::message::Reply;
+use crate::merge;
+use crate::message::{self, Reply};
+use crate::part::Came;
 use crate::recent::Recent;
-use crate::subscription::Phase;
 use crate::time::Now;
 use crate::verify::{Job, Verdict};
 
+use super::arrivals::Arrival;
 use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
 /// Who sent an event that is to be verified. Sources take turns.
@@ -48,17 +51,26 @@ impl Tag {
     }
 }
 
-/// One relay's copy of an event, for one subscription.
+/// One relay's copy of an event, over one request.
 #[derive(Debug)]
 struct Copy {
     relay: RelayId,
-    subscription: u64,
-    /// If the event is ephemeral and dated before this, it is a replay (SPEC 3.7).
-    stale_before: u64,
-    /// It came before the subscription's EOSE was due.
-    early: bool,
+    request: u64,
+    /// Its place in what has come over the request, where that counts.
+    place: Option<u64>,
     /// Released when the copy is settled.
     _ticket: Ticket,
+}
+
+/// What became of an event that was offered to a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Offered {
+    /// It has no place there.
+    Dropped,
+    /// It was given before.
+    Seen,
+    /// It is given, or held to be.
+    Given,
 }
 
 /// Events on their way through verification.
@@ -116,6 +128,11 @@ impl Intake {
         self.recent.get(id).filter(|event| *event.json == *text).cloned()
     }
 
+    /// A true event whose copies may come.
+    pub(super) fn note(&mut self, event: &Arc<Event>) {
+        self.recent.insert(event);
+    }
+
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.lines.iter().all(FairQueue::is_empty) && self.out == 0
@@ -155,31 +172,39 @@ impl Hub {
         let Some(stats) = self.relays.get(&relay).map(|relay| &relay.stats) else { return };
         stats.received.add();
         self.stats.received.add();
-        // A number given out before may be of a subscription just closed, with events under way.
-        let Some(key) = subscription.filter(|key| *key < self.next_subscription) else {
+        // A number given out before may be of a request just closed, with events under way.
+        let Some(number) = subscription.filter(|number| *number < self.next_subscription) else {
             stats.unasked.add();
             return self.relay_junk(relay, now, fx);
         };
-        let Some(target) = self.subscriptions.get_mut(&key) else {
-            return self.found(relay, key, &id, now, fx);
+        let Some(request) = self.requests.get(&(relay, number)) else {
+            return self.found(relay, number, &id, now, fx);
         };
-        let Some(stale_before) = target.hear(relay, now) else {
+        if !request.is_out() {
             stats.unasked.add();
             return;
-        };
-        if target.seen.contains(&id) {
-            target.streams(relay, now);
+        }
+        let mut members = request.members.iter();
+        let only = members.next().filter(|_| members.next().is_none());
+        let given = only.and_then(|key| self.subscriptions.get(key));
+        if given.is_some_and(|member| member.seen.contains(&id)) {
             stats.duplicates.add();
+            if !request.is_live() {
+                self.hear_noise(relay, number);
+                let date = message::scan_date(json).unwrap_or_default();
+                let copy = Arrival::Copy(merge::place(date, id));
+                self.arrived(relay, number, copy, now, fx);
+            }
             return;
         }
-        target.unsettled += 1;
-        let early = target.phase == Phase::Stored;
-        target.early += usize::from(early);
-        let copy = Copy { relay, subscription: key, stale_before, early, _ticket: ticket };
+        self.hear_noise(relay, number);
+        let Some(request) = self.requests.get_mut(&(relay, number)) else { return };
+        let place = request.expect();
+        let copy = Copy { relay, request: number, place, _ticket: ticket };
         if let Some(waiting) = self.intake.pending.get_mut(&id) {
             waiting.push((copy, json.into()));
         } else if let Some(event) = self.intake.known(&id, json) {
-            self.settle_copy(&copy, Some(&event), now, fx);
+            self.settled(relay, number, place, Some(&event), now, fx);
         } else {
             self.intake.pending.insert(id, Vec::new());
             self.intake.check_copy(id, copy, json.into());
@@ -211,7 +236,7 @@ impl Hub {
                 self.intake.recent.insert(&event);
                 self.drop_voided_by(&event, fx);
                 let waiting = self.intake.pending.remove(&id).unwrap_or_default();
-                self.settle_copy(&copy, Some(&event), now, fx);
+                self.settled(copy.relay, copy.request, copy.place, Some(&event), now, fx);
                 for (copy, text) in waiting {
                     self.copy_of_true_event(copy, text, &event, now, fx);
                 }
@@ -232,9 +257,12 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
-        let target = self.subscriptions.get(&copy.subscription);
-        if text == event.json || target.is_none_or(|target| target.seen.contains(&event.id)) {
-            self.settle_copy(&copy, Some(event), now, fx);
+        let has = |key: &u64| {
+            self.subscriptions.get(key).is_none_or(|member| member.seen.contains(&event.id))
+        };
+        let request = self.requests.get(&(copy.relay, copy.request));
+        if text == event.json || request.is_none_or(|request| request.members.iter().all(has)) {
+            self.settled(copy.relay, copy.request, copy.place, Some(event), now, fx);
         } else if let Some(waiting) = self.intake.pending.get_mut(&event.id) {
             waiting.push((copy, text));
         } else {
@@ -247,7 +275,7 @@ impl Hub {
     /// The first copy was forged: on to the next one that somebody still waits for.
     fn check_next_copy(&mut self, id: EventId) {
         let Some(waiting) = self.intake.pending.get_mut(&id) else { return };
-        waiting.retain(|(copy, _)| self.subscriptions.contains_key(&copy.subscription));
+        waiting.retain(|(copy, _)| self.requests.contains_key(&(copy.relay, copy.request)));
         if waiting.is_empty() {
             self.intake.pending.remove(&id);
         } else {
@@ -261,52 +289,44 @@ impl Hub {
             relay.stats.forged.add();
             relay.stats.error(&format!("sent a forged event: {error}"));
         }
-        self.settle_copy(copy, None, now, fx);
+        self.settled(copy.relay, copy.request, copy.place, None, now, fx);
         self.relay_junk(copy.relay, now, fx);
     }
 
-    /// A copy's fate is known: deliver the true event, unless something speaks against it.
-    fn settle_copy(&mut self, copy: &Copy, event: Option<&Arc<Event>>, now: Now, fx: &mut Effects) {
-        if let Some(event) = event {
-            self.deliver(copy, event, now, fx);
-        }
-        let Some(target) = self.subscriptions.get_mut(&copy.subscription) else { return };
-        target.unsettled -= 1;
-        target.early -= usize::from(copy.early);
-        if (target.phase == Phase::Settling && target.early == 0) || target.is_refused() {
-            self.look_at_eose(copy.subscription, now, fx);
-        }
-    }
-
-    fn deliver(&mut self, copy: &Copy, event: &Arc<Event>, now: Now, fx: &mut Effects) {
+    /// Gives a true event that matches to a subscription, or holds it for its turn, unless something
+    /// speaks against it.
+    pub(super) fn offer(
+        &mut self,
+        key: u64,
+        event: &Arc<Event>,
+        relay: RelayId,
+        came: Came,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Offered {
         let shared = self.remembered < SEEN_ALL;
         let even = SEEN_ALL / (SEEN_FOLDS * 2 + 1) / self.subscriptions.len().max(1);
         let exact_max = if shared { SEEN_EXACT } else { even.max(SEEN_EXACT_LEAST) };
-        let Some(target) = self.subscriptions.get_mut(&copy.subscription) else { return };
-        let relay = self.relays.get(&copy.relay).map(|relay| &relay.stats);
-        if !target.filters.iter().any(|filter| filter.matches(event)) {
-            if let Some(stats) = relay {
-                stats.unasked.add();
-            }
-            return self.relay_junk(copy.relay, now, fx);
+        let Some(target) = self.subscriptions.get_mut(&key) else { return Offered::Dropped };
+        if target.seen.contains(&event.id) {
+            return Offered::Seen;
         }
-        target.streams(copy.relay, now);
-        if event.expiration().is_some_and(|at| at <= now.unix) {
-            return;
-        }
-        if is_ephemeral(event.kind) && event.created_at < copy.stale_before {
-            return;
+        if !target.admits(event, relay, came) {
+            return Offered::Dropped;
         }
         let before = target.seen.len();
         let new = target.seen.insert(&event.id, event.created_at, now.unix, exact_max);
         self.remembered = self.remembered + target.seen.len() - before;
-        if new {
-            let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
-            let reply = Reply::Event { id, event, relay: copy.relay };
-            fx.to_client.push((target.client, reply));
-            self.stats.delivered.add();
-        } else if let Some(stats) = relay {
-            stats.duplicates.add();
+        if !new {
+            return Offered::Seen;
         }
+        let held = target.merge.bytes();
+        if target.take(event, relay, came) {
+            let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
+            fx.to_client.push((target.client, Reply::Event { id, event, relay }));
+            self.stats.delivered.add();
+        }
+        self.held += target.merge.bytes() - held;
+        Offered::Given
     }
 }

@@ -19,6 +19,7 @@ use crate::event::{Event, EventId, is_ephemeral};
 use crate::message;
 use crate::time::Now;
 
+use super::arrivals::Arrival;
 use super::{Effects, Hub, Outgoing, RelayId, named};
 
 /// Something to be sent to a relay. The text is made when its turn comes.
@@ -44,7 +45,7 @@ pub(super) struct Line {
     /// Events in `work`, and their bytes.
     events: usize,
     event_bytes: usize,
-    /// REQs in `work` whose subscription has ended.
+    /// REQs in `work` whose request has ended.
     dead: usize,
     /// The outbox has more for it than was let in line.
     pub(super) more: bool,
@@ -81,11 +82,6 @@ impl Line {
         });
         *more = false;
         dropped
-    }
-
-    /// REQs of these subscriptions.
-    pub(super) fn ask_all(&mut self, keys: impl Iterator<Item = u64>) {
-        self.work.extend(keys.map(Work::Ask));
     }
 
     /// Takes one event out of the line.
@@ -125,8 +121,9 @@ impl Line {
 }
 
 impl Hub {
-    pub(super) fn ask(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
-        self.push_work(id, Work::Ask(key), now, fx);
+    /// A request of this number.
+    pub(super) fn ask(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+        self.push_work(id, Work::Ask(number), now, fx);
     }
 
     /// A REQ that is no client's, given as it is to be sent.
@@ -175,7 +172,7 @@ impl Hub {
         }
     }
 
-    /// A subscription has ended before its REQ went out: that one is skipped when its turn comes,
+    /// A request has ended before its REQ went out: that one is skipped when its turn comes,
     /// or swept out when there are many.
     pub(super) fn forget_ask(&mut self, id: RelayId) {
         let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
@@ -184,9 +181,9 @@ impl Hub {
         relay.line.dead += 1;
         if relay.line.dead > RELAY_DEAD_ASKS {
             relay.line.dead = 0;
-            let (living, counts) = (&self.subscriptions, &self.counts);
+            let (living, counts) = (&self.requests, &self.counts);
             relay.line.work.retain(|work| match work {
-                Work::Ask(key) => living.contains_key(key),
+                Work::Ask(number) => living.contains_key(&(id, *number)),
                 Work::Count(key) => counts.contains(*key),
                 _ => true,
             });
@@ -203,31 +200,33 @@ impl Hub {
 
     /// Gives the connection what it takes.
     pub(super) fn pump(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
-        let Some(relay) = self.relays.get_mut(&id) else { return };
-        let line = &mut relay.line;
-        let mut too_late = Vec::new();
-        while let Some(link) = relay.link.as_mut().filter(|link| link.window > 0) {
-            let Some(work) = line.work.pop_front() else { break };
+        let (mut too_late, mut too_long, mut unasked) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(relay) = self.relays.get_mut(&id)
+            && relay.link.as_ref().is_some_and(|link| link.window > 0)
+            && let Some(work) = relay.line.work.pop_front()
+        {
             let outgoing = match work {
-                Work::Ask(key) => {
-                    let subscription = self.subscriptions.get_mut(&key);
-                    line.dead = line.dead.saturating_sub(usize::from(subscription.is_none()));
-                    subscription.and_then(|subscription| subscription.ask(id, key, now)).map(
-                        |text| {
-                            link.asked = true;
-                            Outgoing { text, event: None }
-                        },
-                    )
+                Work::Ask(number) => {
+                    if !self.requests.contains_key(&(id, number)) {
+                        relay.line.dead = relay.line.dead.saturating_sub(1);
+                    }
+                    if let Ok(text) = self.request_text(id, number, now) {
+                        text.map(|text| Outgoing { text, event: None })
+                    } else {
+                        unasked.push(number);
+                        None
+                    }
                 }
                 Work::AskOnce(text) => Some(Outgoing { text, event: None }),
                 Work::Count(key) => {
                     let text = self.counts.ask(id, key);
-                    line.dead = line.dead.saturating_sub(usize::from(text.is_none()));
+                    relay.line.dead = relay.line.dead.saturating_sub(usize::from(text.is_none()));
                     text.map(|text| Outgoing { text, event: None })
                 }
                 Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
                 Work::Publish { event, until } => {
-                    line.forget(&event);
+                    relay.line.forget(&event);
+                    let most = relay.limits.max_message_length;
                     if is_ephemeral(event.kind) && now.mono > until {
                         too_late.push(event.id);
                         None
@@ -237,6 +236,10 @@ impl Hub {
                         }
                         named::sent(&mut self.named, id, &event.id);
                         let text = message::publish(&event);
+                        if most.is_some_and(|most| text.len() > most) {
+                            too_long.push(event.id);
+                            continue;
+                        }
                         let sent = Some(event.id);
                         if !is_ephemeral(event.kind) {
                             relay.in_flight.append(event);
@@ -245,15 +248,28 @@ impl Hub {
                     }
                 }
             };
-            if let Some(outgoing) = outgoing {
+            let link = self.relays.get_mut(&id).and_then(|relay| relay.link.as_mut());
+            if let Some((outgoing, link)) = outgoing.zip(link) {
+                link.asked |= outgoing.event.is_none();
                 link.window -= 1;
                 fx.to_relay.push((id, link.id, outgoing));
             }
         }
-        let more = line.more && line.events < OUTBOX_AHEAD / 2;
         for event in too_late {
             self.not_sent(id, &event, now, fx);
         }
+        // What it would only refuse is not sent: its own document says so.
+        for event in too_long {
+            self.relay_ok(id, &event, false, "restricted: longer than the relay takes", now, fx);
+        }
+        for number in unasked {
+            let why = "restricted: longer than the relay takes".to_owned();
+            self.arrived(id, number, Arrival::Closed(why), now, fx);
+        }
+        let more = self
+            .relays
+            .get(&id)
+            .is_some_and(|relay| relay.line.more && relay.line.events < OUTBOX_AHEAD / 2);
         if more {
             self.flush(id, now, fx);
         }

@@ -11,14 +11,20 @@
 //!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
 //! - `backlog`: what one relay should have and may not (SPEC 2.5)
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
+//! - `upstream`: what relays are asked for that (SPEC 4.3); `budget`: within what each of them allows;
+//!   `arrivals`: the way back
 //! - `count`: COUNT (SPEC 3.8)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
+//! - `handover`: from client to client, without any relay (SPEC 1.6)
 //! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
 
+mod arrivals;
 mod backlog;
+mod budget;
 mod clients;
 mod count;
 mod flush;
+mod handover;
 mod intake;
 mod ledger;
 mod line;
@@ -31,6 +37,7 @@ mod store;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +50,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::count::Counted;
 use crate::event::EventId;
-use crate::message::{ClientMessage, Reply};
+use crate::index::Index;
+use crate::message::{ClientMessage, Hint, Reply};
 use crate::outbox::{Batch, Row, Stored};
 use crate::publication::Publication;
 use crate::relay::{RelayLimits, Switches};
@@ -57,6 +65,8 @@ pub use intake::Tag;
 
 /// Names a configured relay. Never used again.
 pub type RelayId = u64;
+/// In place of a relay: a client here has published it.
+pub const HERE: RelayId = 0;
 /// Names a connected client. Never used again.
 pub type ClientId = u64;
 /// Names a connection to a relay: a relay has many, one after the other.
@@ -144,7 +154,7 @@ pub enum Frame {
         ticket: Ticket,
     },
     /// The end of stored events.
-    Eose(Option<u64>),
+    Eose(Option<u64>, Hint),
     /// How many events match; `None` for what is no number.
     Count(Option<u64>, Option<Counted>),
     /// The relay has ended a subscription.
@@ -207,6 +217,10 @@ enum Timer {
     Waiting(EventId),
     /// Answer for an event whose row is not written yet.
     Store(EventId),
+    /// Look at what a relay is asked for.
+    Plan(RelayId),
+    /// Forget a request that is closed.
+    Retired(RelayId, u64),
 }
 
 /// The state. See the module's own page.
@@ -217,6 +231,16 @@ pub struct Hub {
     clients: Map<ClientId, clients::Client>,
     relays: Map<RelayId, relays::Relay>,
     subscriptions: Map<u64, Subscription>,
+    /// Which of them an event matches.
+    index: Index,
+    /// For its memory, what it said last.
+    matching: Vec<u64>,
+    requests: Map<(RelayId, u64), upstream::Request>,
+    /// Relays at which something has changed for the plan of what they are asked.
+    replan: BTreeSet<RelayId>,
+    /// Bytes of stored events held by all subscriptions together.
+    held: usize,
+    /// Of subscriptions and requests.
     next_subscription: u64,
     counts: count::Counts,
     /// Ids remembered by all subscriptions together.
@@ -238,6 +262,11 @@ impl Hub {
             clients: Map::default(),
             relays: Map::default(),
             subscriptions: Map::default(),
+            index: Index::default(),
+            matching: Vec::new(),
+            requests: Map::default(),
+            replan: BTreeSet::new(),
+            held: 0,
             next_subscription: 1,
             counts: count::Counts::default(),
             remembered: 0,
@@ -305,6 +334,8 @@ impl Hub {
                 Timer::AnswerNamed(id, client) => self.named_deadline(id, client, fx),
                 Timer::Waiting(id) => self.refuse_waiting(&id, fx),
                 Timer::Store(id) => self.store_deadline(&id, now, fx),
+                Timer::Plan(relay) => self.plan_due(relay, now, fx),
+                Timer::Retired(relay, number) => self.drop_retired(relay, number),
             }
         }
         if self.outbox.due.is_some_and(|due| due <= now.mono) {
@@ -314,6 +345,7 @@ impl Hub {
     }
 
     fn follow_up(&mut self, now: Now, fx: &mut Effects) {
+        self.plan_all(now, fx);
         self.admit_waiting(now, fx);
         self.hand_out_jobs(fx);
         self.hand_out_batch(now, fx);

@@ -28,10 +28,19 @@ pub(super) struct Outbound {
     turns: [FairQueue<ClientId, EventId>; 2],
     waiting: Map<EventId, Published>,
     waiting_bytes: usize,
-    /// Answered `true` lately: whether a relay has it for certain.
-    earlier: Map<EventId, bool>,
+    /// What became of those of late.
+    earlier: Map<EventId, Earlier>,
     earlier_order: VecDeque<EventId>,
     last_position: u64,
+}
+
+/// What became of an event that must not be answered `false` any more.
+#[derive(Debug, Default, Clone, Copy)]
+struct Earlier {
+    /// Answered `true` because it was sent: whether a relay has it for certain.
+    sent: Option<bool>,
+    /// A client here has it.
+    here: bool,
 }
 
 impl Outbound {
@@ -47,17 +56,24 @@ impl Outbound {
     }
 
     pub(super) fn remember(&mut self, id: EventId, certain: bool) {
-        if let Some(known) = self.earlier.get_mut(&id) {
-            *known |= certain;
-            return;
+        let earlier = self.earlier(id);
+        earlier.sent = earlier.sent.max(Some(certain));
+    }
+
+    fn remember_here(&mut self, id: EventId) {
+        self.earlier(id).here = true;
+    }
+
+    fn earlier(&mut self, id: EventId) -> &mut Earlier {
+        if !self.earlier.contains_key(&id) {
+            self.earlier_order.push_back(id);
+            if self.earlier_order.len() > MAX_EARLIER_EVENTS
+                && let Some(oldest) = self.earlier_order.pop_front()
+            {
+                self.earlier.remove(&oldest);
+            }
         }
-        self.earlier.insert(id, certain);
-        self.earlier_order.push_back(id);
-        if self.earlier_order.len() > MAX_EARLIER_EVENTS
-            && let Some(oldest) = self.earlier_order.pop_front()
-        {
-            self.earlier.remove(&oldest);
-        }
+        self.earlier.entry(id).or_default()
     }
 
     /// The place of one more event among all that is published: by the clock, so that the events of
@@ -74,7 +90,9 @@ impl Outbound {
 
     /// Every relay has refused it since.
     pub(super) fn forget(&mut self, id: &EventId) {
-        self.earlier.remove(id);
+        if let Some(earlier) = self.earlier.get_mut(id) {
+            earlier.sent = None;
+        }
     }
 }
 
@@ -118,7 +136,6 @@ impl Hub {
         if let Some(publisher) = self.clients.get(&client) {
             publisher.stats.published.add();
         }
-        let (waiters, deadline) = (vec![client], now.mono + OK_DEADLINE);
         let refusal = if event.kind == KIND_AUTH {
             "invalid: kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= now.unix) {
@@ -127,7 +144,26 @@ impl Hub {
             "restricted: a protected event (NIP-70) needs an authentication not offered here"
         } else if let Some(relays) = self.named_by(client) {
             return self.publish_named(client, &event, &relays, position, now, fx);
-        } else if self.join(client, &event.id, fx) {
+        } else {
+            if self.hand_over(client, &event, now, fx) {
+                self.outbound.remember_here(event.id);
+            }
+            return self.take_in(client, event, position, now, fx);
+        };
+        self.refuse(&[client], event.id, refusal, fx);
+    }
+
+    /// An event that is to be published at the owner's relays.
+    fn take_in(
+        &mut self,
+        client: ClientId,
+        event: Arc<Event>,
+        position: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let (waiters, deadline) = (vec![client], now.mono + OK_DEADLINE);
+        let refusal = if self.join(client, &event.id, fx) {
             return;
         } else if !self.relays.values().any(|relay| relay.write) {
             "error: no relay configured"
@@ -307,7 +343,7 @@ impl Hub {
         if is_ephemeral(event.kind) {
             // Never kept: an order to pay that comes minutes late pays what was paid otherwise.
             self.refuse(waiters, event.id, "mute: no relay connected", fx);
-        } else if self.outbound.earlier.get(&event.id) == Some(&true) {
+        } else if self.outbound.earlier.get(&event.id).and_then(|it| it.sent) == Some(true) {
             accept(waiters, event.id, HAD_BEFORE, fx);
         } else {
             self.forget_rejected(&event.id);
@@ -376,13 +412,22 @@ impl Hub {
     /// waits in the outbox.
     pub(super) fn refuse(&self, waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
         let waits = self.outbox.get(&id).is_some_and(|entry| entry.stage == Stage::Waiting);
-        let before = match self.outbound.earlier.get(&id) {
+        let earlier = self.outbound.earlier.get(&id).copied().unwrap_or_default();
+        let before = match earlier.sent {
             Some(true) => Some(HAD_BEFORE),
             Some(false) => Some("duplicate: sent before, unanswered"),
             None => waits.then_some("duplicate: it waits for a relay already"),
         };
         if let Some(why) = before {
             return accept(waiters, id, why, fx);
+        }
+        if earlier.here {
+            return accept(
+                waiters,
+                id,
+                &format!("local: a client of this server has it; {why}"),
+                fx,
+            );
         }
         for client in waiters {
             fx.to_client.push((*client, Reply::Ok { id, accepted: false, why: why.into() }));

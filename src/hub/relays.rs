@@ -10,11 +10,13 @@ use crate::event::{Event, EventId};
 use crate::message::RelayNews;
 use crate::relay::{RelayLimits, Switches};
 use crate::stats::RelayStats;
-use crate::subscription::{Stage, Subscription};
+use crate::subscription::Subscription;
 use crate::time::{Now, TokenBucket};
 
+use super::arrivals::Arrival;
 use super::backlog::Backlog;
 use super::line::Line;
+use super::upstream::Upstream;
 use super::{Effects, Frame, Hub, LinkId, RelayId};
 
 /// A configured relay.
@@ -30,6 +32,8 @@ pub(super) struct Relay {
     pub(super) stats: Arc<RelayStats>,
     /// What its document says it takes. Known before it has a connection, or never said.
     pub(super) limits: RelayLimits,
+    /// What it is asked for.
+    pub(super) upstream: Upstream,
     /// Its connection, while there is one.
     pub(super) link: Option<Link>,
     /// What is to be sent. Empty while there is no connection.
@@ -79,6 +83,7 @@ impl Hub {
             url: Arc::clone(url),
             stats,
             limits: RelayLimits::default(),
+            upstream: Upstream::default(),
             link: None,
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
@@ -104,11 +109,11 @@ impl Hub {
             self.cut(id, "connects anew, because reading was switched on", now, fx);
         }
         self.each_subscription(now, fx, |subscription| {
-            if subscription.wants(id, read) {
+            if subscription.wants(id, read) && !subscription.is_over() {
                 subscription.add_relay(id);
             }
         });
-        self.ask_all(id, now, fx);
+        self.want_all(id, now, fx);
         self.leave(id, |subscription| !subscription.wants(id, read), now, fx);
     }
 
@@ -137,6 +142,7 @@ impl Hub {
     pub(super) fn remove_relay(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         self.lose_publications(id, None, now, fx);
         self.lose_waiting(id, &[], now);
+        self.lose_requests(id, now);
         self.relays.remove(&id);
         self.count_lost(id, now, fx);
         self.counts.forget(id);
@@ -151,7 +157,7 @@ impl Hub {
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
         relay.stats.auth_refused.store(false, Relaxed);
         let missed = relay.backlog.take();
-        self.ask_all(id, now, fx);
+        self.want_all(id, now, fx);
         for event in missed {
             if event.expiration().is_none_or(|at| at > now.unix) {
                 self.send_event(id, &event, now, fx);
@@ -201,6 +207,7 @@ impl Hub {
         self.lose_publications(id, Some(&unsent), now, fx);
         self.lose_waiting(id, &unsent, now);
         self.spread_all(missed, id, now, fx);
+        self.lose_requests(id, now);
         self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
         self.count_lost(id, now, fx);
     }
@@ -228,11 +235,11 @@ impl Hub {
                     let Some(json) = text.as_str().get(json) else { continue };
                     self.relay_event(id, subscription, event, json, ticket, now, fx);
                 }
-                Frame::Eose(Some(key)) => {
+                Frame::Eose(Some(key), hint) => {
                     if self.asked(id, key, now, fx) {
                         self.close_upstream(id, key, now, fx);
                     } else {
-                        self.relay_eose(id, key, now, fx);
+                        self.arrived(id, key, Arrival::Eose(hint), now, fx);
                     }
                 }
                 Frame::Count(key, counted) => self.relay_count(id, key, counted, now, fx),
@@ -241,17 +248,18 @@ impl Hub {
                 }
                 Frame::Closed(Some(key), why) => {
                     if !self.asked(id, key, now, fx) {
-                        self.relay_closed(id, key, &why, now, fx);
+                        self.arrived(id, key, Arrival::Closed(why), now, fx);
                     }
                 }
                 Frame::Ok(event, accepted, why) => {
                     self.relay_ok(id, &event, accepted, &why, now, fx);
                 }
                 Frame::Notice(text) => {
+                    self.notice_of_crowd(id, &text, now, fx);
                     self.tell_inside(id, &RelayNews::Notice(text.into()), fx);
                     self.relay_junk(id, now, fx);
                 }
-                Frame::Eose(None) | Frame::Closed(None, _) | Frame::Junk => {
+                Frame::Eose(None, _) | Frame::Closed(None, _) | Frame::Junk => {
                     self.relay_junk(id, now, fx);
                 }
             }
@@ -272,19 +280,18 @@ impl Hub {
             .map_or_else(|| "a removed relay".into(), |relay| Arc::clone(&relay.url))
     }
 
-    pub(super) fn ask_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
-        let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
-            return;
-        };
-        let has_part = |subscription: &mut Subscription| subscription.part(id).is_some();
-        let mut keys: Vec<u64> = self
-            .subscriptions
-            .iter_mut()
+    /// Every subscription that has a part in this relay is to be asked for.
+    pub(super) fn want_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
+        let has_part = |subscription: &Subscription| subscription.part_of(id).is_some();
+        let subscriptions = self.subscriptions.iter();
+        let mut keys: Vec<u64> = subscriptions
             .filter_map(|(key, subscription)| has_part(subscription).then_some(*key))
             .collect();
         keys.sort_unstable();
-        relay.line.ask_all(keys.into_iter());
-        self.pump(id, now, fx);
+        for key in keys {
+            self.want(id, key);
+        }
+        self.plan(id, now, fx);
     }
 
     /// The relay serves these subscriptions no more, by the owner's will.
@@ -295,23 +302,14 @@ impl Hub {
         now: Now,
         fx: &mut Effects,
     ) {
-        let mut asked = Vec::new();
-        for (key, subscription) in &mut self.subscriptions {
-            if !which(subscription) {
-                continue;
-            }
-            let part = subscription.part(id).map(|part| &part.stage);
-            if matches!(part, Some(Stage::Asked { .. } | Stage::Live)) {
-                asked.push(*key);
-            }
-        }
-        self.each_subscription(now, fx, |subscription| {
+        let mut left = Vec::new();
+        self.each_subscription_by_key(now, fx, |key, subscription| {
             if which(subscription) {
-                subscription.parts.retain(|part| part.relay != id);
+                left.extend(subscription.leave(id).map(|part| (key, part)));
             }
         });
-        for key in asked {
-            self.close_upstream(id, key, now, fx);
+        for (key, part) in left {
+            self.leave_part(key, &part, now, fx);
         }
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::constants::HELD_BYTES_ALL;
 use crate::filter::Filter;
-use crate::message::{Reply, Resumed};
-use crate::publication::more_telling;
-use crate::subscription::Stage;
-use crate::subscription::{Phase, Subscription};
+use crate::message::{Hint, Reply, Resumed};
+use crate::part::Part;
+use crate::subscription::{Phase, Progress, Subscription};
 use crate::time::Now;
 
+use super::upstream::Request;
 use super::{ClientId, Effects, Hub, RelayId, Role, Timer};
 
 impl Hub {
@@ -38,18 +39,17 @@ impl Hub {
             return;
         }
         let shared: Arc<str> = id.into();
-        let filters: Vec<Filter> =
+        let filters: Arc<[Filter]> =
             filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
         if filters.iter().all(Filter::is_ping) {
             if resumed.is_none() {
-                fx.to_client.push((client, Reply::Eose { id: shared }));
+                fx.to_client.push((client, Reply::Eose { id: shared, hint: Hint::None }));
             }
             return;
         }
         let readable = self.read_by(subscriber.relays.as_deref());
         let (only, inside) = (subscriber.relays.clone(), subscriber.role == Role::Inside);
-        let key = self.next_subscription;
-        self.next_subscription += 1;
+        let key = self.next_number();
         if let Some(subscriber) = self.clients.get_mut(&client) {
             subscriber.filter_bytes +=
                 filters.iter().map(|filter| filter.json.len()).sum::<usize>();
@@ -59,13 +59,15 @@ impl Hub {
         let mut subscription =
             Subscription::new(client, shared, filters, readable.iter().copied(), now);
         subscription.only = only;
-        subscription.inside = inside;
+        subscription.progress = inside.then(Progress::default);
         if let Some(resumed) = resumed {
             subscription.resume(resumed);
         }
+        self.index.insert(key, Arc::clone(&subscription.filters));
         self.subscriptions.insert(key, subscription);
         for relay in readable {
-            self.ask(relay, key, now, fx);
+            self.want(relay, key);
+            self.plan(relay, now, fx);
         }
         self.look_at_eose(key, now, fx);
     }
@@ -95,16 +97,24 @@ impl Hub {
             self.timers.remove(&(at, Timer::Eose(key)));
         }
         for part in &subscription.parts {
-            match part.stage {
-                Stage::Asked { .. } | Stage::Live => self.close_upstream(part.relay, key, now, fx),
-                Stage::Unasked => self.forget_ask(part.relay),
-                Stage::Refused => {}
-            }
+            self.leave_part(key, part, now, fx);
+        }
+    }
+
+    /// A subscription has no part in this relay any more.
+    pub(super) fn leave_part(&mut self, key: u64, part: &Part, now: Now, fx: &mut Effects) {
+        if part.turn.waits && part.request.is_none() {
+            self.want_no_more(part.relay);
+        }
+        for number in [part.request, part.next].into_iter().flatten() {
+            self.leave_request(part.relay, number, key, now, fx);
         }
     }
 
     fn take_subscription(&mut self, key: u64) -> Option<Subscription> {
         let subscription = self.subscriptions.remove(&key)?;
+        self.index.remove(key);
+        self.held -= subscription.merge.bytes();
         self.remembered = self.remembered.saturating_sub(subscription.seen.len());
         if let Some(client) = self.clients.get_mut(&subscription.client) {
             let bytes: usize = subscription.filters.iter().map(|filter| filter.json.len()).sum();
@@ -113,34 +123,14 @@ impl Hub {
         Some(subscription)
     }
 
-    pub(super) fn relay_eose(&mut self, relay: RelayId, key: u64, now: Now, fx: &mut Effects) {
-        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
-        if subscription.relay_eose(relay, now) {
-            self.look_at_eose(key, now, fx);
+    /// What a relay's refusal of a subscription says to its owner.
+    pub(super) fn relay_refuses(&self, id: RelayId, why: &str) {
+        let Some(relay) = self.relays.get(&id) else { return };
+        relay.stats.error(&format!("ended a subscription: {why}"));
+        if why.starts_with("auth-required:") {
+            relay.stats.authentication_required.store(true, Relaxed);
+            relay.stats.auth_refused.store(true, Relaxed);
         }
-    }
-
-    pub(super) fn relay_closed(
-        &mut self,
-        relay: RelayId,
-        key: u64,
-        why: &str,
-        now: Now,
-        fx: &mut Effects,
-    ) {
-        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
-        if !subscription.relay_closed(relay, now) {
-            return;
-        }
-        subscription.refusal = Some(more_telling(subscription.refusal.take(), why));
-        if let Some(relay) = self.relays.get(&relay) {
-            relay.stats.error(&format!("ended a subscription: {why}"));
-            if why.starts_with("auth-required:") {
-                relay.stats.authentication_required.store(true, Relaxed);
-                relay.stats.auth_refused.store(true, Relaxed);
-            }
-        }
-        self.look_at_eose(key, now, fx);
     }
 
     /// Changes every subscription and looks what follows for its EOSE.
@@ -150,9 +140,19 @@ impl Hub {
         fx: &mut Effects,
         mut change: impl FnMut(&mut Subscription),
     ) {
+        self.each_subscription_by_key(now, fx, |_, subscription| change(subscription));
+    }
+
+    /// The same, with the subscriptions' numbers.
+    pub(super) fn each_subscription_by_key(
+        &mut self,
+        now: Now,
+        fx: &mut Effects,
+        mut change: impl FnMut(u64, &mut Subscription),
+    ) {
         let mut keys = Vec::with_capacity(self.subscriptions.len());
         for (key, subscription) in &mut self.subscriptions {
-            change(subscription);
+            change(*key, subscription);
             keys.push(*key);
         }
         for key in keys {
@@ -170,26 +170,74 @@ impl Hub {
             let id = Arc::clone(&subscription.id);
             fx.to_client.push((subscription.client, Reply::Whole { id, whole }));
         }
+        let settled = |(relay, number, until): &(RelayId, u64, u64)| {
+            self.requests.get(&(*relay, *number)).is_none_or(|request| request.has_settled(*until))
+        };
+        subscription.early.retain(|early| !settled(early));
         if subscription.is_refused() {
             // What came before the refusal is delivered first.
-            if subscription.unsettled == 0 {
+            if subscription.early.is_empty() {
+                self.release(key, now, fx);
                 self.close_downstream(key, fx);
             }
             return;
         }
         if subscription.phase == Phase::Stored {
             if subscription.eose_due(now) {
-                subscription.phase = Phase::Settling;
+                subscription.settle();
+                for part in &subscription.parts {
+                    let request = part.request.map(|number| (part.relay, number));
+                    let early = request.and_then(|key| self.requests.get(&key)).map(Request::early);
+                    if let (Some(early), Some(number)) = (early, part.request) {
+                        subscription.early.push((part.relay, number, early));
+                    }
+                }
+                subscription.early.retain(|(_, _, until)| *until > 0);
+                if subscription.complete {
+                    subscription.early.clear(); // there is no place for them
+                }
             } else {
                 let at = subscription.next_look(now);
                 subscription.timer = Some(at);
                 self.timers.insert((at, Timer::Eose(key)));
+                return self.release(key, now, fx);
             }
         }
-        if subscription.phase == Phase::Settling && subscription.early == 0 {
-            subscription.phase = Phase::Live;
+        if subscription.phase == Phase::Settling && subscription.early.is_empty() {
+            self.release(key, now, fx);
+            self.end_stored(key, now, fx);
+        }
+    }
+
+    /// The stored events are complete.
+    fn end_stored(&mut self, key: u64, now: Now, fx: &mut Effects) {
+        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+        subscription.phase = Phase::Live;
+        let (id, hint) = (Arc::clone(&subscription.id), subscription.hint());
+        fx.to_client.push((subscription.client, Reply::Eose { id, hint }));
+        if subscription.is_over() {
+            for part in std::mem::take(&mut subscription.parts) {
+                self.leave_part(key, &part, now, fx);
+            }
+        }
+    }
+
+    /// Gives what is held and has become due.
+    pub(super) fn release(&mut self, key: u64, now: Now, fx: &mut Effects) {
+        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+        let before = subscription.merge.bytes();
+        if before == 0 {
+            return;
+        }
+        let crowded = self.held > HELD_BYTES_ALL;
+        while let Some((event, relay)) = subscription.release(crowded, now) {
             let id = Arc::clone(&subscription.id);
-            fx.to_client.push((subscription.client, Reply::Eose { id }));
+            fx.to_client.push((subscription.client, Reply::Event { id, event, relay }));
+            self.stats.delivered.add();
+        }
+        self.held -= before - subscription.merge.bytes();
+        if subscription.phase == Phase::Stored && subscription.merge.is_full() {
+            self.look_at_eose(key, now, fx);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ClientMessage, Reply, close, publish, req};
+use super::{ClientMessage, Hint, Reply, close, publish, req};
 use crate::event::Event;
 use crate::hex;
 use crate::keys::Keys;
@@ -258,7 +258,9 @@ proptest! {
         let closed = Reply::Closed { id: id.as_str().into(), why: why.clone() };
         for (reply, expected) in [
             (Reply::Event { id: shared.clone(), event, relay: 1 }, json!(["EVENT", id, event_json])),
-            (Reply::Eose { id: shared }, json!(["EOSE", id])),
+            (Reply::Eose { id: Arc::clone(&shared), hint: Hint::None }, json!(["EOSE", id])),
+            (Reply::Eose { id: Arc::clone(&shared), hint: Hint::More }, json!(["EOSE", id, ["more"]])),
+            (Reply::Eose { id: shared, hint: Hint::Finish }, json!(["EOSE", id, ["finish"]])),
             (ok, json!(["OK", hex, accepted, why])),
             (closed, json!(["CLOSED", id, why])),
             (Reply::Notice(why.clone()), json!(["NOTICE", why])),
@@ -274,7 +276,7 @@ proptest! {
         let event = Arc::new(signed(&text));
         for reply in [
             Reply::Event { id: text.as_str().into(), event, relay: 1 },
-            Reply::Eose { id: text.as_str().into() },
+            Reply::Eose { id: text.as_str().into(), hint: Hint::None },
             Reply::Ok { id: ID, accepted: false, why: text.as_str().into() },
             Reply::Closed { id: text.as_str().into(), why: text.clone() },
             Reply::Notice(text.clone()),
@@ -290,7 +292,7 @@ proptest! {
         let id: String = std::iter::once(first).chain(rest.chars()).take(64).collect();
         let sent = json!(["REQ", id, {}]).to_string();
         let ClientMessage::Req { id: read, .. } = parsed(&sent) else { panic!("{sent}") };
-        let eose: Value = serde_json::from_str(&Reply::Eose { id: (*read).into() }.to_json()).unwrap();
+        let eose: Value = serde_json::from_str(&Reply::Eose { id: (*read).into(), hint: Hint::None }.to_json()).unwrap();
         prop_assert_eq!(eose, json!(["EOSE", id]));
     }
 }

@@ -82,7 +82,7 @@ fn told(reply: Reply, url: String) -> Told {
             let (json, date) = (event.json.to_string(), event.created_at);
             ("EVENT", id.to_string(), json, url, hex::encode(&event.id), date)
         }
-        Reply::Eose { id } => ("EOSE", id.to_string(), nothing(), url, nothing(), 0),
+        Reply::Eose { id, .. } => ("EOSE", id.to_string(), nothing(), url, nothing(), 0),
         Reply::Ok { id, accepted, why } => {
             let verb = if accepted { "OK" } else { "REFUSED" };
             (verb, hex::encode(&id), why.into(), url, nothing(), 0)

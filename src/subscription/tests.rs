@@ -12,6 +12,7 @@ use super::{Phase, Stage, Subscription};
 use crate::constants::REPLAY_WINDOW;
 use crate::filter::Filter;
 use crate::hub::RelayId;
+use crate::message::Hint;
 use crate::time::Now;
 
 /// The wall clock when the REQ comes.
@@ -20,7 +21,7 @@ const HOUR: u64 = 60 * 60;
 const MARGIN: u64 = HOUR / 4;
 const GIFT_WRAP_MARGIN: u64 = 3 * 24 * HOUR;
 
-/// What `hear` says of an event that is delivered whatever its kind …
+/// What `stale_before` says of an event that is delivered whatever its kind …
 const LIVE: u64 = 0;
 /// … and of one that is dropped if it is ephemeral.
 const REPLAY: u64 = u64::MAX;
@@ -44,17 +45,15 @@ fn subscription(filters: &[Value], relays: std::ops::Range<RelayId>) -> Subscrip
 
 /// The filters of the REQ for relay 0, after a look at its envelope.
 fn asked(subscription: &mut Subscription, now: Now) -> Option<Vec<Value>> {
-    let req: Value = serde_json::from_str(&subscription.ask(0, 9, now)?).unwrap();
-    let (envelope, filters) = req.as_array().unwrap().split_at(2);
-    assert_eq!(envelope, [json!("REQ"), json!("9")]);
-    Some(filters.to_vec())
+    let (filters, _) = subscription.ask(0, None, now)?;
+    Some(filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect())
 }
 
 /// A subscription that is live at relay 0, its only one.
 fn live(filters: &[Value]) -> Subscription {
     let mut subscription = subscription(filters, 0..1);
     asked(&mut subscription, seconds(0)).unwrap();
-    assert!(subscription.relay_eose(0, seconds(1)));
+    assert!(subscription.relay_eose(0, Hint::None, seconds(1)));
     subscription.phase = Phase::Live;
     subscription
 }
@@ -69,11 +68,11 @@ fn the_first_req_is_the_clients_own() {
 #[test]
 fn a_relay_is_asked_once_per_connection_and_only_if_it_has_a_part() {
     let mut subscription = live(&[json!({})]);
-    assert_eq!(subscription.ask(0, 9, seconds(2)), None);
-    assert_eq!(subscription.ask(7, 9, seconds(2)), None);
+    assert_eq!(subscription.ask(0, None, seconds(2)), None);
+    assert_eq!(subscription.ask(7, None, seconds(2)), None);
     subscription.relay_lost(0, UNIX + 3);
-    assert!(subscription.ask(0, 9, seconds(4)).is_some());
-    assert_eq!(subscription.ask(0, 9, seconds(4)), None);
+    assert!(subscription.ask(0, None, seconds(4)).is_some());
+    assert_eq!(subscription.ask(0, None, seconds(4)), None);
 }
 
 #[test]
@@ -125,7 +124,7 @@ fn a_filter_whose_time_is_over_is_not_asked_again() {
 
     let mut subscription = live(&[over]);
     subscription.relay_lost(0, UNIX + 10);
-    assert_eq!(subscription.ask(0, 9, seconds(11)), None);
+    assert_eq!(subscription.ask(0, None, seconds(11)), None);
     assert_eq!(subscription.parts[0].stage, Stage::Live, "it has no more to add");
 }
 
@@ -136,7 +135,6 @@ fn a_first_req_that_was_lost_before_its_eose_is_sent_again_in_full() {
     for minute in 0..3 {
         let now = seconds(minute * 60);
         assert_eq!(asked(&mut subscription, now).unwrap(), filters);
-        assert_eq!(subscription.hear(0, now), Some(LIVE));
         subscription.relay_lost(0, now.unix);
     }
 }
@@ -149,7 +147,7 @@ fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_
         let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
         assert_eq!(asked(&mut subscription, seconds(hour * HOUR + 1)).unwrap(), expected);
     }
-    assert!(subscription.relay_eose(0, seconds(5 * HOUR)));
+    assert!(subscription.relay_eose(0, Hint::None, seconds(5 * HOUR)));
     subscription.relay_lost(0, UNIX + 6 * HOUR);
     let expected = [json!({"kinds": [1], "since": UNIX + 6 * HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(7 * HOUR)).unwrap(), expected);
@@ -159,7 +157,7 @@ fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_
 fn a_relay_that_ended_it_is_asked_again_after_a_loss_from_the_end_on() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
     assert!(subscription.relay_closed(0, seconds(HOUR)));
-    assert_eq!(subscription.ask(0, 9, seconds(HOUR)), None, "not on the same connection");
+    assert_eq!(subscription.ask(0, None, seconds(HOUR)), None, "not on the same connection");
     subscription.relay_lost(0, UNIX + 9 * HOUR);
     let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(9 * HOUR)).unwrap(), expected);
@@ -194,26 +192,28 @@ fn dates_near_the_epoch_do_not_underflow() {
     assert_eq!(asked(&mut subscription, seconds(150)).unwrap(), expected);
 }
 
+/// Asks relay 0: when, and whether as a repeated request.
+fn sent(subscription: &mut Subscription, now: Now) -> Option<(Now, bool)> {
+    let (_, again) = subscription.ask(0, None, now)?;
+    Some((now, again))
+}
+
 #[test]
 fn events_of_a_first_req_are_no_replays() {
     let mut subscription = subscription(&[json!({})], 0..1);
-    assert_eq!(subscription.hear(0, seconds(0)), None, "not asked yet");
-    asked(&mut subscription, seconds(0)).unwrap();
-    assert_eq!(subscription.hear(0, seconds(1)), Some(LIVE));
-    assert_eq!(subscription.hear(7, seconds(1)), None, "no part in it");
-    assert!(subscription.relay_eose(0, seconds(2)));
-    assert_eq!(subscription.hear(0, seconds(3)), Some(LIVE));
+    let sent = sent(&mut subscription, seconds(0));
+    assert_eq!(sent, Some((seconds(0), false)));
+    assert_eq!(subscription.stale_before(sent, seconds(1)), LIVE);
+    assert_eq!(subscription.stale_before(None, seconds(3)), LIVE, "after its EOSE");
 }
 
 #[test]
 fn events_of_a_repeated_req_are_replays_until_its_eose() {
     let mut subscription = live(&[json!({})]);
     subscription.relay_lost(0, UNIX + 10);
-    assert_eq!(subscription.hear(0, seconds(11)), None, "lost, and not asked again");
-    asked(&mut subscription, seconds(20)).unwrap();
-    assert_eq!(subscription.hear(0, seconds(21)), Some(REPLAY));
-    assert!(subscription.relay_eose(0, seconds(22)));
-    assert_eq!(subscription.hear(0, seconds(22)), Some(LIVE));
+    let sent = sent(&mut subscription, seconds(20));
+    assert_eq!(subscription.stale_before(sent, seconds(21)), REPLAY);
+    assert_eq!(subscription.stale_before(None, seconds(22)), LIVE);
 }
 
 #[test]
@@ -221,34 +221,35 @@ fn a_relay_that_never_ends_its_replay_is_believed_after_the_window_in_what_is_ne
     let mut subscription = live(&[json!({})]);
     subscription.relay_lost(0, UNIX + 10);
     let asked_at = Duration::from_secs(20);
-    asked(&mut subscription, after(asked_at)).unwrap();
+    let sent = sent(&mut subscription, after(asked_at));
     let last = after(asked_at + REPLAY_WINDOW.saturating_sub(Duration::from_nanos(1)));
-    assert_eq!(subscription.hear(0, last), Some(REPLAY));
-    assert_eq!(subscription.hear(0, after(asked_at + REPLAY_WINDOW)), Some(UNIX + 20));
+    assert_eq!(subscription.stale_before(sent, last), REPLAY);
+    assert_eq!(subscription.stale_before(sent, after(asked_at + REPLAY_WINDOW)), UNIX + 20);
 }
 
 #[test]
 fn what_a_first_req_brings_after_the_clients_eose_is_a_replay() {
     // A client connected directly would have missed these ephemeral events too.
-    for phase in [Phase::Settling, Phase::Live] {
-        let mut subscription = subscription(&[json!({})], 0..1);
-        subscription.phase = phase;
-        asked(&mut subscription, seconds(5)).unwrap();
-        assert_eq!(subscription.hear(0, seconds(6)), Some(REPLAY));
-    }
+    let mut subscription = subscription(&[json!({})], 0..1);
+    subscription.phase = Phase::Live;
+    let sent = sent(&mut subscription, seconds(5));
+    assert_eq!(subscription.stale_before(sent, seconds(6)), REPLAY);
 }
 
 #[test]
 fn a_first_req_that_outlasts_the_clients_eose_brings_only_what_is_newer_than_the_req() {
     let mut subscription = subscription(&[json!({})], 0..1);
-    asked(&mut subscription, seconds(5)).unwrap();
-    assert_eq!(subscription.hear(0, seconds(6)), Some(LIVE));
-    for phase in [Phase::Settling, Phase::Live] {
-        subscription.phase = phase;
-        assert_eq!(subscription.hear(0, seconds(7)), Some(UNIX + 5));
-    }
-    assert!(subscription.relay_eose(0, seconds(60)));
-    assert_eq!(subscription.hear(0, seconds(60)), Some(LIVE));
+    let sent = sent(&mut subscription, seconds(5));
+    assert_eq!(subscription.stale_before(sent, seconds(6)), LIVE);
+    // What came before the EOSE was due.
+    subscription.phase = Phase::Settling;
+    assert_eq!(subscription.stale_before(sent, seconds(7)), LIVE);
+    subscription.phase = Phase::Live;
+    assert_eq!(subscription.stale_before(sent, seconds(7)), UNIX + 5);
+    // It had all it may have: the relay's stored events are no matter any more.
+    subscription.complete = true;
+    assert_eq!(subscription.stale_before(sent, seconds(7)), LIVE);
+    assert_eq!(subscription.stale_before(None, seconds(60)), LIVE);
 }
 
 #[test]
@@ -275,9 +276,8 @@ fn a_relay_asked_late_is_asked_for_what_a_limit_would_hide_too() {
 fn a_relay_that_ended_it_is_heard_no_more() {
     let mut subscription = live(&[json!({})]);
     assert!(subscription.relay_closed(0, seconds(2)));
-    assert_eq!(subscription.hear(0, seconds(3)), None);
     assert!(!subscription.relay_closed(0, seconds(3)), "it has no more to end");
-    assert!(!subscription.relay_eose(0, seconds(3)));
+    assert!(!subscription.relay_eose(0, Hint::None, seconds(3)));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn it_is_refused_when_every_relay_has_ended_it() {
     let mut subscription = subscription(&[json!({})], 0..2);
     assert!(!subscription.relay_closed(0, seconds(0)), "not asked yet");
     for relay in 0..2 {
-        assert!(subscription.ask(relay, 9, seconds(0)).is_some());
+        assert!(subscription.ask(relay, None, seconds(0)).is_some());
         assert!(!subscription.is_refused());
         assert!(subscription.relay_closed(relay, seconds(1)));
     }

@@ -1,7 +1,9 @@
 //! COUNT (NIP-45, SPEC 3.8).
 
 use super::*;
-use crate::constants::{COUNT_PROBES, COUNT_UNANSWERED, MAX_SUBSCRIPTIONS, RELAY_WINDOW};
+use crate::constants::{
+    COUNT_PROBES, COUNT_UNANSWERED, MAX_SUBSCRIPTIONS, RELAY_WINDOW, REQUEST_LINGER,
+};
 use crate::hll::Hll;
 use crate::hll::tests::author;
 use crate::relay::RelayLimits;
@@ -275,6 +277,7 @@ fn they_count_against_the_limit_of_subscriptions() {
     world.subscribe("more", json!({"kinds": [1]}));
     assert_eq!(world.heard(), NONE, "there is room again");
     world.input(Input::ClientLeft(CLIENT));
+    world.pass(REQUEST_LINGER);
     assert!(world.nothing_is_left());
 }
 

@@ -41,6 +41,9 @@ fn a_forged_copy_that_comes_first_does_not_suppress_the_true_one() {
     world.relay_says(1, &json!(["EVENT", number, forged(&note)]));
     world.relay_says(2, &json!(["EVENT", number, note]));
     world.release();
+    for relay in 0..2 {
+        world.relay_says(relay, &json!(["EOSE", number]));
+    }
     assert_eq!(world.heard(), [json!(["EVENT", "a", note])]);
     let counts: Vec<u64> = (0..3).map(|relay| world.stats_of(relay).forged.get()).collect();
     assert_eq!(counts, [1, 1, 0]);

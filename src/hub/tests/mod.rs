@@ -1,10 +1,14 @@
 //! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
 
 mod backlog;
+mod budget;
 mod count;
 mod doubt;
+mod handover;
 mod inside;
 mod intake;
+mod merge;
+mod model;
 mod named;
 mod outbox;
 mod publish;
@@ -247,7 +251,7 @@ impl World {
                 let json = start..start + json.len();
                 Frame::Event { subscription, id, json, text: text.into(), ticket: None }
             }
-            Ok(RelayMessage::Eose(subscription)) => Frame::Eose(subscription),
+            Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
             Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
             Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
@@ -328,6 +332,9 @@ impl World {
 
     fn nothing_is_left(&self) -> bool {
         self.hub.subscriptions.is_empty()
+            && self.hub.index.is_empty()
+            && self.hub.requests.is_empty()
+            && self.hub.held == 0
             && self.hub.counts.is_empty()
             && self.hub.publications.is_empty()
             && self.hub.named.is_empty()

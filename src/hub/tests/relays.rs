@@ -197,6 +197,8 @@ fn a_new_relay_gets_the_living_subscriptions_and_a_removed_one_loses_them() {
 fn what_is_closed_before_its_turn_is_never_sent() {
     let mut world = World::new(1);
     world.stalled = true;
+    let limits = RelayLimits { max_subscriptions: Some(1_000), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(0, limits));
     for number in 0..200 {
         world.subscribe(&number.to_string(), json!({}));
     }

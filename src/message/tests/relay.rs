@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{ID, id, signed};
 use crate::hex;
-use crate::message::RelayMessage;
+use crate::message::{Hint, RelayMessage};
 use crate::verify::Job;
 
 fn text() -> impl Strategy<Value = String> {
@@ -161,9 +161,9 @@ fn a_subscription_id_that_is_no_number_is_none_of_ours() {
             assert!(none, "{text}: {message:?}");
         }
         let eose = format!("[\"EOSE\",\"{foreign}\"]");
-        assert_eq!(RelayMessage::scan(&eose), Ok(RelayMessage::Eose(None)));
+        assert_eq!(RelayMessage::scan(&eose), Ok(RelayMessage::Eose(None, Hint::None)));
     }
-    assert_eq!(RelayMessage::scan("[\"EOSE\",5]"), Ok(RelayMessage::Eose(None)));
+    assert_eq!(RelayMessage::scan("[\"EOSE\",5]"), Ok(RelayMessage::Eose(None, Hint::None)));
 }
 
 #[test]
@@ -171,9 +171,14 @@ fn everything_else_a_relay_says() {
     let id = id();
     let text = str::to_owned;
     for (message, expected) in [
-        (text("[\"EOSE\",\"7\"]"), RelayMessage::Eose(Some(7))),
-        (text(" [ \"EOSE\" , \"7\" , 1 ] "), RelayMessage::Eose(Some(7))),
-        (text("[\"EOSE\"]"), RelayMessage::Eose(None)),
+        (text("[\"EOSE\",\"7\"]"), RelayMessage::Eose(Some(7), Hint::None)),
+        (text(" [ \"EOSE\" , \"7\" , 1 ] "), RelayMessage::Eose(Some(7), Hint::None)),
+        (text("[\"EOSE\",\"7\",[\"new\",\"finish\"]]"), RelayMessage::Eose(Some(7), Hint::Finish)),
+        (text("[\"EOSE\",\"7\",[\"more\"]]"), RelayMessage::Eose(Some(7), Hint::More)),
+        (text("[\"EOSE\",\"7\",[\"more\",\"finish\"]]"), RelayMessage::Eose(Some(7), Hint::None)),
+        (text("[\"EOSE\",\"7\",[]]"), RelayMessage::Eose(Some(7), Hint::None)),
+        (text("[\"EOSE\",\"7\",\"finish\"]"), RelayMessage::Eose(Some(7), Hint::None)),
+        (text("[\"EOSE\"]"), RelayMessage::Eose(None, Hint::None)),
         (
             text("[\"CLOSED\",\"7\",\"error: \\u00e9\\n\"]"),
             RelayMessage::Closed(Some(7), text("error: é\n")),

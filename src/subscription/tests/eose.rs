@@ -6,8 +6,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Subscription, after, subscription};
+use super::{Subscription, UNIX, after, subscription};
 use crate::hub::RelayId;
+use crate::merge::place;
+use crate::message::Hint;
 
 const QUIET: Duration = Duration::from_millis(1_500);
 const SILENT: Duration = Duration::from_secs(4);
@@ -84,13 +86,11 @@ impl History {
 fn apply(subscription: &mut Subscription, at: Duration, relay: RelayId, did: Did) {
     let now = after(at);
     match did {
-        Did::Asked => drop(subscription.ask(relay, 9, now)),
+        Did::Asked => drop(subscription.ask(relay, None, now)),
         Did::Event => {
-            if subscription.hear(relay, now).is_some() {
-                subscription.streams(relay, now);
-            }
+            subscription.hear(relay, place(UNIX, [0; 32]), now);
         }
-        Did::Eose => drop(subscription.relay_eose(relay, now)),
+        Did::Eose => drop(subscription.relay_eose(relay, Hint::None, now)),
         Did::Closed => drop(subscription.relay_closed(relay, now)),
         Did::Lost => subscription.relay_lost(relay, now.unix),
         Did::Added => subscription.add_relay(relay),

@@ -1,0 +1,352 @@
+//! What comes over relays' requests: events, EOSE and CLOSED, looked at in the order they came before
+//! the EOSE, and handed to the members of the request.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::constants::REQUEST_FEW_MEMBERS;
+use crate::event::{Event, is_ephemeral};
+use crate::merge::{self, Place};
+use crate::message::Hint;
+use crate::part::Came;
+use crate::publication::more_telling;
+use crate::time::Now;
+
+use super::intake::Offered;
+use super::upstream::{Request, Sent};
+use super::{Effects, Hub, RelayId};
+
+/// What has come over a request and is looked at in this order.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// How many were looked at.
+    settled: u64,
+    /// `None`: being verified.
+    waiting: VecDeque<Option<Arrival>>,
+}
+
+/// Something that has come over a request.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A true event.
+    Event(Arc<Event>),
+    /// A copy, by its own word, of an event that its only member was given.
+    Copy(Place),
+    /// Nothing that counts.
+    Forged,
+    Eose(Hint),
+    Closed(String),
+}
+
+impl Arrivals {
+    pub(super) fn push(&mut self, arrival: Option<Arrival>) -> u64 {
+        self.waiting.push_back(arrival);
+        self.end() - 1
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.settled + self.waiting.len() as u64
+    }
+
+    fn settle(&mut self, number: u64, arrival: Arrival) {
+        let at = number.checked_sub(self.settled).and_then(|at| usize::try_from(at).ok());
+        if let Some(place) = at.and_then(|at| self.waiting.get_mut(at)) {
+            *place = Some(arrival);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Arrival> {
+        let arrival = self.waiting.front_mut()?.take()?;
+        self.waiting.pop_front();
+        self.settled += 1;
+        Some(arrival)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) const fn settled(&self) -> u64 {
+        self.settled
+    }
+}
+
+impl Hub {
+    /// Something has come over a request, behind what came before it.
+    pub(super) fn arrived(
+        &mut self,
+        id: RelayId,
+        number: u64,
+        arrival: Arrival,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(request) = self.requests.get_mut(&(id, number)) else { return };
+        request.arrivals.push(Some(arrival));
+        self.look_at_arrivals(id, number, now, fx);
+    }
+
+    /// The verdict on a copy: the true event, or that there is none.
+    pub(super) fn settled(
+        &mut self,
+        id: RelayId,
+        number: u64,
+        place: Option<u64>,
+        event: Option<&Arc<Event>>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(request) = self.requests.get_mut(&(id, number)) else { return };
+        request.outstanding -= 1;
+        match (place, event) {
+            (Some(place), event) => {
+                let arrival =
+                    event.map_or(Arrival::Forged, |event| Arrival::Event(Arc::clone(event)));
+                request.arrivals.settle(place, arrival);
+                self.look_at_arrivals(id, number, now, fx);
+            }
+            (None, Some(event)) => drop(self.route(id, number, event, now, fx)),
+            (None, None) => {}
+        }
+    }
+
+    fn look_at_arrivals(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+        let mut any = false;
+        while let Some(request) = self.requests.get_mut(&(id, number))
+            && let Some(arrival) = request.arrivals.pop()
+        {
+            any = true;
+            match arrival {
+                Arrival::Event(event) => {
+                    // What was not asked for is no sign of anything.
+                    if self.route(id, number, &event, now, fx) {
+                        self.hear(id, number, merge::place(event.created_at, event.id), now);
+                        self.release_members(id, number, now, fx);
+                    }
+                }
+                Arrival::Copy(place) => {
+                    self.hear(id, number, place, now);
+                    self.release_members(id, number, now, fx);
+                }
+                Arrival::Forged => {}
+                Arrival::Eose(hint) => self.request_eose(id, number, hint, now, fx),
+                Arrival::Closed(why) => self.request_closed(id, number, &why, now, fx),
+            }
+        }
+        if any {
+            for key in self.members(id, number) {
+                let waits = |member: &crate::subscription::Subscription| !member.early.is_empty();
+                if self.subscriptions.get(&key).is_some_and(waits) {
+                    self.look_at_eose(key, now, fx);
+                }
+            }
+        }
+    }
+
+    fn members(&self, id: RelayId, number: u64) -> Vec<u64> {
+        let request = self.requests.get(&(id, number));
+        request.map(|request| request.members.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Something has come: the relay is not silent.
+    pub(super) fn hear_noise(&mut self, id: RelayId, number: u64) {
+        let Some(request) = self.requests.get_mut(&(id, number)) else { return };
+        if std::mem::replace(&mut request.heard, true) || request.gathers {
+            return;
+        }
+        for key in &request.members {
+            if let Some(member) = self.subscriptions.get_mut(key) {
+                member.hear_noise(id);
+            }
+        }
+    }
+
+    /// The relay has come to this place of what it stores.
+    fn hear(&mut self, id: RelayId, number: u64, place: Place, now: Now) {
+        let Some(request) = self.requests.get(&(id, number)) else { return };
+        if request.gathers || request.over {
+            return;
+        }
+        for key in &request.members {
+            if let Some(member) = self.subscriptions.get_mut(key) {
+                member.hear(id, place, now);
+            }
+        }
+    }
+
+    /// Gives the members what has become due to them.
+    fn release_members(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+        // A request that repeats others has no stored events to sort.
+        let again =
+            |request: &Request| request.gathers || matches!(request.asked(), Some((_, true)));
+        if self.requests.get(&(id, number)).is_none_or(again) {
+            return;
+        }
+        for key in self.members(id, number) {
+            self.release(key, now, fx);
+        }
+    }
+
+    /// Hands a true event to the members it matches. Whether it was asked for.
+    fn route(
+        &mut self,
+        id: RelayId,
+        number: u64,
+        event: &Arc<Event>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> bool {
+        let Some(request) = self.requests.get(&(id, number)) else { return false };
+        let asked_for = || request.asks.iter().flat_map(|asks| &**asks);
+        let (asked, gathers) = (request.asked(), request.gathers);
+        let came = match asked {
+            None => Came::Live,
+            Some((_, true)) => Came::Repeated,
+            Some((_, false)) => Came::Stored,
+        };
+        let mut keys = std::mem::take(&mut self.matching);
+        if request.members.len() <= REQUEST_FEW_MEMBERS {
+            keys.clear();
+            keys.extend(request.members.iter().copied().filter(|key| {
+                let member = self.subscriptions.get(key);
+                member.is_some_and(|it| it.filters.iter().any(|filter| filter.matches(event)))
+            }));
+        } else {
+            self.index.matching(event, &mut keys);
+            keys.retain(|key| request.members.contains(key));
+        }
+        let unasked = keys.is_empty() && !asked_for().any(|filter| filter.matches(event));
+        let expired = event.expiration().is_some_and(|at| at <= now.unix);
+        let mut offered = Offered::Dropped;
+        for key in keys.iter().filter(|_| !gathers && !expired) {
+            let Some(member) = self.subscriptions.get(key) else { continue };
+            let stale_before = member.stale_before(asked, now);
+            if is_ephemeral(event.kind) && event.created_at < stale_before {
+                continue;
+            }
+            offered = offered.max(self.offer(*key, event, id, came, now, fx));
+        }
+        self.matching = keys;
+        if let Some(relay) = self.relays.get(&id) {
+            if unasked {
+                relay.stats.unasked.add();
+            } else if offered == Offered::Seen {
+                relay.stats.duplicates.add();
+            }
+        }
+        if unasked {
+            self.relay_junk(id, now, fx);
+        }
+        !unasked
+    }
+
+    /// The relay has sent all it stores.
+    fn request_eose(&mut self, id: RelayId, number: u64, hint: Hint, now: Now, fx: &mut Effects) {
+        let Some(request) = self.requests.get_mut(&(id, number)) else { return };
+        if request.unanswered().is_none() {
+            return;
+        }
+        request.sent = Sent::Live;
+        // What is said of several requests together says of each that it is complete, or nothing.
+        let alone = request.asks.len() == 1;
+        let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
+        if std::mem::take(&mut request.gathers) {
+            self.gathered(id, number, now, fx);
+        } else {
+            for key in self.members(id, number) {
+                let Some(member) = self.subscriptions.get_mut(&key) else { continue };
+                if member.relay_eose(id, hint, now) {
+                    self.look_at_eose(key, now, fx);
+                }
+            }
+            self.share(id, number, now, fx);
+        }
+        self.replan.insert(id);
+    }
+
+    /// A request that brings what several others do is live: they are closed.
+    fn gathered(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+        if let Some(relay) = self.relays.get_mut(&id) {
+            relay.upstream.gathering = None;
+        }
+        let mut left = BTreeSet::new();
+        for key in self.members(id, number) {
+            left.extend(self.move_member(id, key, number));
+        }
+        for other in left {
+            self.close_left(id, other, now, fx);
+        }
+    }
+
+    /// A live request whose only member asks for what another one brings already is closed, and its
+    /// member moves there.
+    fn share(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+        let [key] = self.members(id, number)[..] else { return };
+        let Some(name) = self.subscriptions.get(&key).map(|member| member.name) else { return };
+        let Some(relay) = self.relays.get_mut(&id) else { return };
+        match relay.upstream.by_name.get(&name).copied() {
+            Some(other) if other != number && self.requests.contains_key(&(id, other)) => {
+                if let Some(request) = self.requests.get_mut(&(id, other)) {
+                    request.members.insert(key);
+                }
+                if let Some(left) = self.move_member(id, key, other) {
+                    self.close_left(id, left, now, fx);
+                }
+            }
+            _ => {
+                relay.upstream.by_name.insert(name, number);
+            }
+        }
+    }
+
+    /// The relay has ended a request.
+    fn request_closed(&mut self, id: RelayId, number: u64, why: &str, now: Now, fx: &mut Effects) {
+        let Some(request) = self.requests.get(&(id, number)) else { return };
+        if !request.is_out() || request.over {
+            return;
+        }
+        let (gathers, heard, live) = (request.gathers, request.heard, request.is_live());
+        let members = self.members(id, number);
+        self.relay_refuses(id, why);
+        self.forget_request(id, number);
+        self.replan.insert(id);
+        if gathers {
+            return self.not_gathered(id, now);
+        }
+        let crowded = !heard && !live && self.is_crowded(id, why);
+        if crowded || members.len() > 1 {
+            // Too many, or one among them that the relay does not want: each once more.
+            for key in members {
+                let Some(member) = self.subscriptions.get_mut(&key) else { continue };
+                member.ask_again(id, now);
+                if let Some(part) = member.part(id) {
+                    part.turn.alone |= !crowded;
+                }
+                self.want(id, key);
+            }
+            if live {
+                self.not_gathered(id, now);
+            }
+            return;
+        }
+        for key in members {
+            self.refused_at(id, key, why, now, fx);
+        }
+    }
+
+    /// A relay does not serve a subscription.
+    pub(super) fn refused_at(
+        &mut self,
+        id: RelayId,
+        key: u64,
+        why: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(member) = self.subscriptions.get_mut(&key) else { return };
+        if member.relay_closed(id, now) {
+            member.refusal = Some(more_telling(member.refusal.take(), why));
+            self.look_at_eose(key, now, fx);
+        }
+    }
+}
