@@ -115,6 +115,17 @@ pub const PLAN_AGAIN: Duration = Duration::from_secs(1);
 /// … and where a relay has refused a combined request, another one is tried after this.
 pub const GATHER_RETRY: Duration = Duration::from_secs(30);
 
+// --- COUNT (SPEC 3.8) ------------------------------------------------------------------------------
+
+/// COUNTs a relay is sent at once before it has answered one …
+pub const COUNT_PROBES: u32 = 64;
+/// … and per second: if it complains about each, that stays far below `JUNK_PER_SECOND`.
+pub const COUNT_PROBES_PER_SECOND: u32 = 4;
+/// So many left unanswered in a row, and a relay is not asked …
+pub const COUNT_UNANSWERED: u32 = 3;
+/// … for this long; nor after it said that it does not count.
+pub const COUNT_REST: Duration = Duration::from_mins(5);
+
 // --- What was delivered (SPEC 3.3, 6) ------------------------------------------------------------
 
 /// Full ids remembered by one subscription; older ones are folded into keyed fingerprints.

@@ -10,11 +10,13 @@
 pub mod combine;
 pub mod constants;
 pub mod core;
+pub mod count;
 pub mod event;
 pub mod fair;
 pub mod filter;
 pub mod hex;
 pub mod history;
+pub mod hll;
 pub mod hub;
 pub mod index;
 pub mod keys;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::constants::MAX_SUBSCRIPTION_ID;
+use crate::count::Counted;
 use crate::event::{Event, EventId};
 use crate::filter::Filter;
 use crate::hex;
@@ -33,6 +34,13 @@ pub enum ClientMessage {
         filters: Vec<Filter>,
         /// Only from inside this process.
         resumed: Option<Resumed>,
+    },
+    /// `["COUNT", id, filter, …]`
+    Count {
+        /// 1 to 64 characters.
+        id: Box<str>,
+        /// One or more.
+        filters: Vec<Filter>,
     },
     /// `["CLOSE", id]`
     Close {
@@ -111,8 +119,10 @@ impl ClientMessage {
                 }
                 None => Err(notice("EVENT carries an event")),
             },
-            "REQ" => {
-                let id = id.ok_or_else(|| notice("REQ carries a subscription id, a string"))?;
+            "REQ" | "COUNT" => {
+                let id = id.ok_or_else(|| {
+                    notice(&format!("{verb} carries a subscription id, a string"))
+                })?;
                 let closed = |why: String| Reply::Closed { id: id.clone(), why };
                 let length = id.chars().count();
                 if length == 0 || length > MAX_SUBSCRIPTION_ID {
@@ -121,7 +131,7 @@ impl ClientMessage {
                     )));
                 }
                 if parts.len() < 3 {
-                    return Err(closed("invalid: REQ carries one filter or more".to_owned()));
+                    return Err(closed(format!("invalid: {verb} carries one filter or more")));
                 }
                 if parts.len() - 2 > max_filters {
                     return Err(closed(format!("restricted: at most {max_filters} filters")));
@@ -129,6 +139,7 @@ impl ClientMessage {
                 let filters: Result<_, String> =
                     parts[2..].iter().map(|filter| Filter::of_client(filter)).collect();
                 match filters {
+                    Ok(filters) if verb == "COUNT" => Ok(Self::Count { id, filters }),
                     Ok(filters) => Ok(Self::Req { id, filters, resumed: None }),
                     Err(why) => Err(closed(format!("invalid: {why}"))),
                 }
@@ -137,12 +148,6 @@ impl ClientMessage {
                 Some(id) => Ok(Self::Close { id }),
                 None => Err(notice("CLOSE carries a subscription id, a string")),
             },
-            "COUNT" => Err(match id {
-                Some(id) => {
-                    Reply::Closed { id, why: "unsupported: this relay does not count".to_owned() }
-                }
-                None => notice("COUNT carries a subscription id, a string"),
-            }),
             "AUTH" => {
                 let event = parts.get(1).ok_or_else(|| notice("AUTH carries an event"))?;
                 let id = event_id(event.get())
@@ -181,6 +186,13 @@ pub enum Reply {
         id: Arc<str>,
         /// Whether that is all there is.
         hint: Hint,
+    },
+    /// The answer to a COUNT.
+    Count {
+        /// The client's own id for it.
+        id: Box<str>,
+        /// The answer.
+        counted: Counted,
     },
     /// The answer to an EVENT.
     Ok {
@@ -277,6 +289,7 @@ impl Reply {
             Self::Event { id, event, .. } => id.len() + event.json.len(),
             Self::Eose { id, hint } => id.len() + hint.written().len(),
             Self::Whole { id, .. } => id.len(),
+            Self::Count { id, counted } => id.len() + 64 + counted.hll.as_ref().map_or(0, |_| 512),
             Self::Ok { why, .. } => 64 + why.len(),
             Self::Closed { id, why } => id.len() + why.len(),
             Self::Notice(text) => text.len(),
@@ -301,6 +314,12 @@ impl Reply {
                 out.push_str("[\"EOSE\",");
                 push_string(id, &mut out);
                 out.push_str(hint.written());
+            }
+            Self::Count { id, counted } => {
+                out.push_str("[\"COUNT\",");
+                push_string(id, &mut out);
+                out.push(',');
+                out.push_str(&counted.to_json());
             }
             Self::Ok { id, accepted, why } => {
                 out.push_str("[\"OK\",\"");
@@ -361,6 +380,8 @@ pub enum RelayMessage<'a> {
     },
     /// The end of stored events.
     Eose(Option<u64>, Hint),
+    /// How many events match. `None`: it is no number.
+    Count(Option<u64>, Option<Counted>),
     /// The end of a subscription, by the relay's will.
     Closed(Option<u64>, String),
     /// The answer to an EVENT.
@@ -410,6 +431,10 @@ impl<'a> RelayMessage<'a> {
                     parts.get(2).and_then(|hints| serde_json::from_str(hints.get()).ok());
                 Ok(Self::Eose(subscription(), Hint::read(&hints.unwrap_or_default())))
             }
+            Some("COUNT") => {
+                let counted = parts.get(2).and_then(|counted| Counted::parse(counted.get()));
+                Ok(Self::Count(subscription(), counted))
+            }
             Some("CLOSED") => Ok(Self::Closed(subscription(), string(2).unwrap_or_default())),
             Some("OK") => {
                 let id = string(1).and_then(|id| hex::decode(&id)).ok_or(malformed)?;
@@ -430,7 +455,16 @@ impl<'a> RelayMessage<'a> {
 
 /// `["REQ", …]` for a relay, under our own number. `filters` are JSON objects.
 pub fn req<'a>(subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
-    let mut out = format!("[\"REQ\",\"{subscription}\"");
+    query("REQ", subscription, filters)
+}
+
+/// `["COUNT", …]` for a relay, the same.
+pub fn count<'a>(subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
+    query("COUNT", subscription, filters)
+}
+
+fn query<'a>(verb: &str, subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
+    let mut out = format!("[\"{verb}\",\"{subscription}\"");
     for filter in filters {
         out.push(',');
         out.push_str(filter);

@@ -1,9 +1,9 @@
 """A relay that does what it is told: what honest relays do not do.
 
-Each test hands over small callbacks: what to do on connect and on REQ, EVENT, CLOSE and
-AUTH. Without any, it is an honest and empty relay. Everything it receives is kept with
-its time. It lives in the test's own event loop; a callback that fails makes `stop()`
-fail, so that no mistake in a script goes unseen.
+Each test hands over small callbacks: what to do on connect and on REQ, EVENT, COUNT,
+CLOSE and AUTH. Without any, it is an honest and empty relay that does not count.
+Everything it receives is kept with its time. It lives in the test's own event loop; a
+callback that fails makes `stop()` fail, so that no mistake in a script goes unseen.
 """
 
 import asyncio
@@ -126,6 +126,7 @@ class Upstream:
 OnConnect = Callable[[Line], Awaitable[None]]
 OnReq = Callable[[Line, str, list[Filter]], Awaitable[None]]
 OnEvent = Callable[[Line, Event], Awaitable[None]]
+OnCount = Callable[[Line, str, list[Filter]], Awaitable[None]]
 OnClose = Callable[[Line, str], Awaitable[None]]
 
 
@@ -158,6 +159,15 @@ def refused(message: str) -> OnReq:
     return on_req
 
 
+def counted(count: Any, **more: Any) -> OnCount:
+    """So many, whatever is asked."""
+
+    async def on_count(line: Line, sub: str, _: list[Filter]) -> None:
+        await line.send("COUNT", sub, {"count": count, **more})
+
+    return on_count
+
+
 def answer(accepted: bool, message: str = "") -> OnEvent:
     async def on_event(line: Line, event: Event) -> None:
         await line.ok(event["id"], accepted, message)
@@ -180,12 +190,14 @@ class ScriptedRelay:
         on_connect: OnConnect = silent,
         on_req: OnReq = eose_at_once,
         on_event: OnEvent = accept,
+        on_count: OnCount = silent,
         on_close: OnClose = silent,
         on_auth: OnEvent = silent,
     ) -> None:
         self.on_connect = on_connect
         self.on_req = on_req
         self.on_event = on_event
+        self.on_count = on_count
         self.on_close = on_close
         self.on_auth = on_auth
         self.refuse_with: int | None = None
@@ -279,6 +291,14 @@ class ScriptedRelay:
             received.parts[1] for received in self.inbox.items if received.verb == "CLOSE"
         ]
 
+    def counts(self) -> list[list[Filter]]:
+        """The filters of every COUNT received, oldest first."""
+        return [
+            received.parts[2:]
+            for received in self.inbox.items
+            if received.verb == "COUNT"
+        ]
+
     def open_subs(self) -> dict[str, list[Filter]]:
         """The subscriptions open now, on whatever line."""
         return {sub: filters for line in self.lines for sub, filters in line.subs.items()}
@@ -364,6 +384,8 @@ class ScriptedRelay:
             self._run(self.on_req, line, parts[1], parts[2:])
         elif received.verb == "EVENT":
             self._run(self.on_event, line, parts[1])
+        elif received.verb == "COUNT":
+            self._run(self.on_count, line, parts[1], parts[2:])
         elif received.verb == "CLOSE":
             self._run(self.on_close, line, parts[1])
         elif received.verb == "AUTH":

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from endpoint import Endpoint
 from events import Author, Event, forged_author, forged_content, forged_signature
-from scripted_relay import ScriptedRelay
+from scripted_relay import ScriptedRelay, refused
 from wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
@@ -299,7 +299,7 @@ async def test_a_subscription_needs_a_filter(endpoint: Endpoint) -> None:
 
 
 async def test_what_is_not_offered_says_so(endpoint: Endpoint) -> None:
-    relay = ScriptedRelay()
+    relay = ScriptedRelay(on_count=refused("unsupported: it does not count"))
     await endpoint.use(relay)
     client = await endpoint.client()
     await client.send("COUNT", "c", {"kinds": [1]})

@@ -1,6 +1,8 @@
 """SPEC 5.3: what the endpoints say to who comes without a WebSocket (NIP-11)."""
 
+import asyncio
 import json
+import time
 
 import httpx
 import pytest
@@ -50,6 +52,31 @@ async def test_its_limits_are_true(endpoint: Endpoint) -> None:
     fits = limits["max_message_length"] - len(json.dumps(["EVENT", Author().sign()]))
     note = Author().sign(content="x" * (fits - 100))
     assert (await client.publish(note)).parts[2] is True
+
+
+async def test_it_says_what_its_relays_do(endpoint: Endpoint) -> None:
+    """Counting takes one of them, deleting and searching all."""
+
+    async def nips() -> set[int]:
+        return set((await get(endpoint.public_url, **NOSTR)).json()["supported_nips"])
+
+    async def until(expected: set[int]) -> None:
+        deadline = time.monotonic() + 10
+        while (found := await nips() & {9, 45, 50, 77}) != expected:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.05)
+
+    counting, other = ScriptedRelay(), ScriptedRelay()
+    counting.document = b'{"supported_nips": [1, 9, 45, 50, 77]}'
+    other.document = b'{"supported_nips": [1, 9]}'
+    assert not await nips() & {9, 45, 50, 77}
+    await endpoint.use(counting)
+    await until({9, 45, 50})
+    await endpoint.use(other)
+    await until({9, 45})
+    await counting.stop()
+    await endpoint.until_relay(counting.url, connected=False)
+    assert 45 not in await nips()
 
 
 async def test_people_get_a_sentence(endpoint: Endpoint) -> None:

@@ -253,6 +253,7 @@ async def test_errors_and_notices(visit: Visit, site: Site) -> None:
         await line.notice(LONG)
 
     relay = ScriptedRelay(on_connect=greet, on_event=answer(False, f"blocked: {LONG}"))
+    relay.document = b'{"limitation": {"max_subscriptions": 20, "max_filters": "x"}}'
     await site.use(relay)
     client = await site.client()
     await client.publish(Author().sign())
@@ -260,6 +261,7 @@ async def test_errors_and_notices(visit: Visit, site: Site) -> None:
     await page.menu(relay.url, "Errors and notices")
     dialog = page.page.locator(".q-dialog")
     await expect(dialog).to_contain_text(f"refused an event: blocked: {LONG}")
+    await expect(dialog.locator("[data-facts]")).to_have_text("Subscriptions20")
     await expect(dialog).to_contain_text(HTML)
     assert await dialog.locator("img, b").count() == 0
     await page.fits()

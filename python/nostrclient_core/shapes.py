@@ -9,8 +9,9 @@ EVENT: subscription id, the event's JSON, the relay it came from first, its id (
 and date (unix seconds). EOSE: subscription id. CLOSED: subscription id, reason. OK and
 REFUSED: event id, reason. NOTICE: the text, and the relay unless the core itself says it.
 CONNECTED: the relay. WHOLE and BEHIND: subscription id; it has from every relay what that
-stores, and is sent what comes, or does so no more. AUTH, a challenge, is sent to nobody
-here. What is not named is empty or 0."""
+stores, and is sent what comes, or does so no more. COUNT: the id, the answer's JSON and
+its number in the date's place. AUTH, a challenge, is sent to nobody here. What is not
+named is empty or 0."""
 
 
 class Limits(TypedDict):
@@ -23,6 +24,16 @@ class Limits(TypedDict):
     max_messages_per_second: int  # per client, on average over ten seconds
 
 
+class RelayLimits(TypedDict):
+    """What a relay's own document (NIP-11) says it takes. None: it does not say."""
+
+    max_subscriptions: int | None
+    max_filters: int | None  # per REQ
+    max_message_length: int | None  # bytes
+    max_limit: int | None
+    counts: bool | None  # it answers COUNT (NIP-45)
+
+
 class RelayStatus(TypedDict):
     """One relay as it is now. Counters start at zero when the core starts."""
 
@@ -30,6 +41,7 @@ class RelayStatus(TypedDict):
     read: bool
     write: bool
     listed: bool  # the owner has configured it; else clients inside have named it
+    limits: RelayLimits  # as `Core.set_relay_limits` was told them, where they make sense
     state: str  # "connecting" | "connected" | "waiting" (for the next attempt)
     authentication_required: bool
     auth_refused: bool  # on this connection it refused something with "auth-required:"

@@ -78,6 +78,8 @@ class Running:
         self.relays_known = asyncio.Event()
         """Set once the core has the database's relays. Before that no client is served:
         its EOSE would not wait for relays that are still to come."""
+        self.relays_changed = asyncio.Event()
+        """Set when the owner's relays were changed. Who keeps their limits clears it."""
         self.warning: str | None = None
         """What the owner has to know although it runs."""
         self._tasks: set[asyncio.Task[None]] = set()

@@ -12,12 +12,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from .core import UNWANTED_RELAYS, Running, come_again, join, leave
+from .inside_counts import Counts
 from .library import CoreUnavailable, load
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ class InsideClient:
         # What the core is still to be told: subscriptions by number, events by id.
         self._untold: OrderedDict[str, None] = OrderedDict()
         self._unsent: OrderedDict[str, None] = OrderedDict()
+        self._counts = Counts()
         self._memories: OrderedDict[str, Memory] = OrderedDict()
         self._problem = ""
         self._lost = 0
@@ -202,6 +205,18 @@ class InsideClient:
             self._unsent[event_id] = None
             self._pump()
 
+    def count(self, filters: list[Any]) -> "Future[dict[str, Any]]":
+        """How many events match (NIP-45 COUNT): `count`, and `approximate` and `hll`
+        where relays say so. Fails with `CountRefused`. Raises `TypeError` or `ValueError`
+        for filters that are no JSON."""
+        join(self)
+        with self._lock:
+            answer = self._counts.ask(filters)
+            if self._client is None:
+                self._counts.end("error: nostrclient is not running")
+            self._pump()
+            return answer
+
     def use(
         self, add: list[str], remove: list[str] | None = None, only: bool = False
     ) -> None:
@@ -246,6 +261,7 @@ class InsideClient:
             self._bytes = 0
             self._untold.clear()
             self._unsent.clear()
+            self._counts.end("error: the client was closed")
         if running is not None and client is not None:
             running.bridge.disconnect_inside(client)
 
@@ -258,6 +274,7 @@ class InsideClient:
                 if self._running is running or not self._is_over():
                     return
                 self._running = self._client = None
+                self._counts.end("error: the core was stopped")
             if not self._connect(running):
                 return
             self._untold = OrderedDict.fromkeys(self._names)
@@ -329,6 +346,8 @@ class InsideClient:
                     return  # it has ended
                 if not self._memory(name, running.library).insert(event_id, date):
                     return
+            elif self._counts.settle(verb, number, text):
+                return
             elif number:
                 if name is None:
                     return
@@ -354,6 +373,7 @@ class InsideClient:
             if self._client is not client:
                 return
             self._running = self._client = None
+            self._counts.end("error: the core was stopped")
             for subscription in self._subscriptions.values():
                 subscription.lose()
         if not running.bridge.stopped:
@@ -423,6 +443,7 @@ class InsideClient:
                 client.resume(subscription.req, since, whole)
             else:
                 client.feed(subscription.req)
+        self._counts.tell(client)
         while self._unsent and client.writable:
             event_id, _ = self._unsent.popitem(last=False)
             publication = self._publications[event_id]

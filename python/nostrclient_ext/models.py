@@ -32,6 +32,17 @@ class RelayStatus(BaseModel):
     unasked: int = 0
 
 
+class KeptLimits(BaseModel):
+    """What the core keeps to at a relay: what that one's document (NIP-11) says, as far
+    as it makes sense. None: it does not say."""
+
+    max_subscriptions: int | None = None
+    max_filters: int | None = None
+    max_message_length: int | None = None  # bytes
+    max_limit: int | None = None
+    counts: bool | None = None  # it answers COUNT (NIP-45)
+
+
 class Relay(BaseModel):
     """A relay as the database has it (id, url and switches), with its state now."""
 
@@ -55,6 +66,7 @@ class Relay(BaseModel):
     paused_until: float | None = None  # unix seconds
     status: RelayStatus | None = None
     ping: int | None = None  # milliseconds
+    limits: KeptLimits | None = None
 
 
 class RelayRow(BaseModel):

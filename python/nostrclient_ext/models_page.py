@@ -8,6 +8,7 @@ class RelayLimits(BaseModel):
 
     max_message_length: int | None = None  # bytes
     max_subscriptions: int | None = None
+    max_filters: int | None = None
     max_limit: int | None = None
     auth_required: bool | None = None
     payment_required: bool | None = None

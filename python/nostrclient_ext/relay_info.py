@@ -2,7 +2,8 @@
 
 All of it is a stranger's word: read within bounds, cut to length, and shown as text. The
 page asks for one relay at a time (`fetch`), or takes what is known already (`known`) and
-has the rest fetched in the background (`look_up`), a few at a time.
+has the rest fetched in the background (`look_up`), a few at a time. `relay_limits` has
+them fetched again (`refresh`).
 """
 
 import asyncio
@@ -46,15 +47,21 @@ def known(url: str) -> RelayInfo | None:
     return None if found is None else found[1]
 
 
-async def fetch(running: Running, text: str) -> RelayInfo:
-    """What a relay says about itself now, or why nothing is known. Raises `ValueError`
-    with a sentence for what is no relay's url."""
+async def fetch(running: Running, text: str, newer: float = FRESH_SECONDS) -> RelayInfo:
+    """What a relay says about itself now, or said so many seconds ago, or why nothing is
+    known. Raises `ValueError` with a sentence for what is no relay's url."""
     url: str = running.library.normalize_relay_url(text)
-    info = _fresh(url)
+    info = _fresh(url, newer)
     if info is None:
         info = await _ask(url)
         _remember(url, info)
     return info
+
+
+async def refresh(running: Running, url: str, newer: float) -> RelayInfo:
+    """As `fetch`, in the background's turn."""
+    async with _turns:
+        return await fetch(running, url, newer)
 
 
 def look_up(running: Running, urls: Iterable[str]) -> None:
@@ -75,9 +82,10 @@ async def _look_up(running: Running, url: str) -> None:
         _looking.discard(url)
 
 
-def _fresh(url: str) -> RelayInfo | None:
+def _fresh(url: str, newer: float = FRESH_SECONDS) -> RelayInfo | None:
     since, info = _known.get(url, (0.0, None))
     lasts = FRESH_SECONDS if info and info.problem is None else RETRY_SECONDS
+    lasts = min(lasts, newer)
     return info if info and time.monotonic() - since < lasts else None
 
 
@@ -103,8 +111,9 @@ async def _ask(url: str) -> RelayInfo:
 async def _get(url: str) -> Any:
     # Redirects are not followed: they could lead anywhere, this server's own network too.
     # And the way is the relay's connection's own, without a proxy.
+    certificates = await asyncio.to_thread(_certificates)
     client = httpx.AsyncClient(
-        timeout=SECONDS, headers=_ACCEPT, trust_env=False, verify=_certificates()
+        timeout=SECONDS, headers=_ACCEPT, trust_env=False, verify=certificates
     )
     async with client:
         async with client.stream("GET", url) as response:
@@ -124,7 +133,7 @@ async def _get(url: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _certificates() -> ssl.SSLContext:
-    """Whom to trust. Made once: it takes the event loop's time as nothing else here."""
+    """Whom to trust. Made once, and not on the event loop: it takes its time."""
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -154,6 +163,7 @@ def _read(url: str, document: Any) -> RelayInfo:
         limits=RelayLimits(
             max_message_length=_number(limits.get("max_message_length")),
             max_subscriptions=_number(limits.get("max_subscriptions")),
+            max_filters=_number(limits.get("max_filters")),
             max_limit=_number(limits.get("max_limit")),
             auth_required=_switch(limits.get("auth_required")),
             payment_required=_switch(limits.get("payment_required")),

@@ -23,7 +23,7 @@ from .crud import (
     set_relay_key,
     switch_relay,
 )
-from .models import Relay, RelayRow, RelayStatus, RelaySwitches
+from .models import KeptLimits, Relay, RelayRow, RelayStatus, RelaySwitches
 from .models_page import LogEntry, RelayLog
 from .process import shared
 from .words import duration
@@ -281,6 +281,7 @@ def _apply(running: Running, url: str, relay: Relay) -> None:
     try:
         if wanted:
             running.core.add_relay(url, relay.read, relay.write)
+            running.relays_changed.set()
         else:
             running.core.remove_relay(url)
     except ValueError as exc:
@@ -304,6 +305,7 @@ def _with_state(
             "refused": state["refused"],
             "next_attempt": state["next_attempt"],
             "connected_since": state["connected_since"],
+            "limits": KeptLimits(**state["limits"]),
             "disconnected_since": state["disconnected_since"],
             "ping": state["ping"],
             "status": RelayStatus(

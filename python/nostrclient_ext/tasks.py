@@ -4,7 +4,7 @@ import asyncio
 
 from loguru import logger
 
-from . import core
+from . import core, relay_limits
 from .crud import db, get_config
 from .relays import connect_all
 
@@ -19,6 +19,7 @@ def nostrclient_start() -> None:
     if started is not None:
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
+        started.spawn(relay_limits.keep(started))
         started.spawn(_let_go_of_the_database(started))
 
 

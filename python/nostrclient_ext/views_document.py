@@ -8,7 +8,8 @@ from lnbits.settings import settings
 from starlette.routing import Match
 from starlette.types import Scope
 
-from .core import running
+from . import relay_info
+from .core import Running, running
 from .endpoints import asked_id, is_public, may_be_endpoint, settings_if_open
 from .models import RelayDocument, RelayLimitation
 from .routes import API, Route
@@ -37,6 +38,14 @@ MAX_SUBSCRIPTION_ID = 64  # characters (NIP-01)
 # What holds whatever the relays behind do: messages, this document, nothing expired, who
 # is there, and what is for its author only.
 SUPPORTED_NIPS = [1, 11, 40, 42, 70]
+# What is left to the relays, as their own documents say. COUNT is answered as soon as
+# one of those connected counts. Deleting (9) and searching (50) hold where every relay
+# that is read from does it: one that does not gives what was deleted, or what was not
+# searched for. So does the word that nothing is missing (67): it is given when all have.
+# NIP-62 names relays by address, so a request for this one concerns none of them; NIP-77
+# is not passed on.
+IF_ONE_DOES = {45}
+IF_ALL_DO = {9, 50, 67}
 
 # A page of any other site may ask.
 CORS = {
@@ -66,6 +75,23 @@ async def api_describe(request: Request, endpoint_id: str) -> Response:
     return JSONResponse(document.dict(), headers=CORS, media_type=MEDIA_TYPE)
 
 
+def _by_relays(found: Running) -> set[int]:
+    """What holds because of the relays there are now."""
+    reading = [
+        relay for relay in found.core.relays() if relay["listed"] and relay["read"]
+    ]
+    does = {relay["url"]: _nips_of(relay["url"]) for relay in reading}
+    connected = [relay["url"] for relay in reading if relay["state"] == "connected"]
+    one = {nip for url in connected for nip in does[url]}
+    every = set.intersection(*does.values()) if does else set()
+    return (one & IF_ONE_DOES) | (every & IF_ALL_DO)
+
+
+def _nips_of(url: str) -> set[int]:
+    info = relay_info.known(url)
+    return set() if info is None else set(info.supported_nips)
+
+
 def _document(listed_only: bool) -> RelayDocument:
     """`listed_only`: the owner has a list of those who may use it."""
     found = running()
@@ -75,7 +101,7 @@ def _document(listed_only: bool) -> RelayDocument:
         description="One connection to many relays: what one loses, another delivers.",
         software=SOFTWARE,
         version=found.library.__version__,
-        supported_nips=SUPPORTED_NIPS,
+        supported_nips=sorted({*SUPPORTED_NIPS, *_by_relays(found)}),
         limitation=RelayLimitation(
             max_message_length=limits["max_message_length"],
             max_subscriptions=limits["max_subscriptions"],

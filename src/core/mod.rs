@@ -82,6 +82,8 @@ pub struct RelayView {
     pub switches: Switches,
     /// Whether the owner has configured it; else it is there for clients that named it.
     pub listed: bool,
+    /// What its document says it takes.
+    pub limits: RelayLimits,
     /// Its numbers.
     pub stats: Arc<RelayStats>,
 }
@@ -473,6 +475,7 @@ impl Entry {
             url: url.to_owned(),
             switches: self.wish.borrow().switches,
             listed: self.listed,
+            limits: *self.limits.borrow(),
             stats: Arc::clone(&self.stats),
         }
     }

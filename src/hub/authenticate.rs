@@ -203,7 +203,8 @@ impl Hub {
             ClientMessage::Event { id: None, .. } => {
                 fx.to_client.push((client, Reply::Notice(why.to_owned())));
             }
-            ClientMessage::Req { id, .. } => {
+            ClientMessage::Req { id, .. } | ClientMessage::Count { id, .. } => {
+                self.end_count_of(client, &id, now, fx);
                 self.unsubscribe(client, &id, now, fx);
                 fx.to_client.push((client, Reply::Closed { id, why: why.to_owned() }));
             }
@@ -233,12 +234,15 @@ impl Hub {
         let (message, ticket) = said?;
         let size = match &message {
             ClientMessage::Event { json, .. } => json.len(),
-            ClientMessage::Req { filters, .. } => {
+            ClientMessage::Req { filters, .. } | ClientMessage::Count { filters, .. } => {
                 filters.iter().map(|filter| filter.json.len()).sum()
             }
             ClientMessage::Close { id } => {
-                let is_closed = |held: &ClientMessage| matches!(held, ClientMessage::Req { id: asked, .. } if asked == id);
-                identity.held.retain(|(held, _)| !is_closed(held));
+                identity.held.retain(|(held, _)| match held {
+                    ClientMessage::Req { id: asked, .. }
+                    | ClientMessage::Count { id: asked, .. } => asked != id,
+                    _ => true,
+                });
                 return Some((message, ticket));
             }
             _ => return Some((message, ticket)),

@@ -63,6 +63,8 @@ pub(super) struct Client {
     pub(super) relays: Option<Box<[RelayId]>>,
     /// Its subscriptions: its own id to our number.
     pub(super) subscriptions: Map<Box<str>, u64>,
+    /// Its open COUNTs, the same.
+    pub(super) counts: Map<Box<str>, u64>,
     /// Bytes of their filters.
     pub(super) filter_bytes: usize,
     /// Its numbers.
@@ -77,6 +79,11 @@ impl Client {
         self.stats.subscriptions.set(self.subscriptions.len());
     }
 
+    /// What counts against the limit of subscriptions.
+    pub(super) fn open(&self) -> usize {
+        self.subscriptions.len() + self.counts.len()
+    }
+
     fn wants(&self, id: RelayId, relay: &Relay) -> bool {
         match &self.relays {
             Some(relays) => relays.contains(&id),
@@ -89,10 +96,18 @@ impl Hub {
     pub(super) fn client_joined(&mut self, client: ClientId, role: Role, stats: Arc<ClientStats>) {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
-        let subscriptions = Map::default();
+        let (subscriptions, counts) = (Map::default(), Map::default());
         let identity = Identity::default();
-        let joined =
-            Client { role, relays: None, subscriptions, filter_bytes: 0, stats, identity, rate };
+        let joined = Client {
+            role,
+            relays: None,
+            subscriptions,
+            counts,
+            filter_bytes: 0,
+            stats,
+            identity,
+            rate,
+        };
         self.clients.insert(client, joined);
     }
 
@@ -153,6 +168,9 @@ impl Hub {
         for key in gone.subscriptions.into_values() {
             self.end_subscription(key, now, fx);
         }
+        for key in gone.counts.into_values() {
+            self.end_count(key, now, fx);
+        }
     }
 
     pub(super) fn client_said(
@@ -185,7 +203,13 @@ impl Hub {
             ClientMessage::Req { id, filters, resumed } if allowed => {
                 return self.subscribe(client, &id, filters, resumed, now, fx);
             }
-            ClientMessage::Close { id } => return self.unsubscribe(client, &id, now, fx),
+            ClientMessage::Count { id, filters } if allowed => {
+                return self.count(client, &id, filters, now, fx);
+            }
+            ClientMessage::Close { id } => {
+                self.end_count_of(client, &id, now, fx);
+                return self.unsubscribe(client, &id, now, fx);
+            }
             ClientMessage::Auth { id, json } if allowed => {
                 return self.check_auth(client, id, json, ticket);
             }
@@ -198,12 +222,15 @@ impl Hub {
             ClientMessage::Refused(Reply::Ok { id, why, .. }) => {
                 return self.refuse_unread(client, id, &why, fx);
             }
-            ClientMessage::Req { id, .. } => Reply::Closed { id, why: too_fast() },
+            ClientMessage::Req { id, .. } | ClientMessage::Count { id, .. } => {
+                Reply::Closed { id, why: too_fast() }
+            }
             ClientMessage::Refused(reply) => reply,
             ClientMessage::Event { id: None, .. } => Reply::Notice(too_fast()),
         };
         // To the client a CLOSED ends the subscription of that id, whatever it was meant for.
         if let Reply::Closed { id, .. } = &reply {
+            self.end_count_of(client, id, now, fx);
             self.unsubscribe(client, id, now, fx);
         }
         fx.to_client.push((client, reply));

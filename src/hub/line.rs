@@ -28,6 +28,8 @@ enum Work {
     Ask(u64),
     /// A REQ that is no client's, or an AUTH.
     AskOnce(String),
+    /// A COUNT.
+    Count(u64),
     Close(u64),
     Publish {
         event: Arc<Event>,
@@ -60,7 +62,7 @@ impl Line {
         let line = std::mem::take(self);
         let events = line.work.into_iter().filter_map(|work| match work {
             Work::Publish { event, .. } => Some(event),
-            Work::Ask(_) | Work::AskOnce(_) | Work::Close(_) => None,
+            Work::Ask(_) | Work::AskOnce(_) | Work::Count(_) | Work::Close(_) => None,
         });
         events.collect()
     }
@@ -134,6 +136,11 @@ impl Hub {
         self.push_work(id, Work::AskOnce(text), now, fx);
     }
 
+    /// A COUNT of [`count`](super::count).
+    pub(super) fn ask_count(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
+        self.push_work(id, Work::Count(key), now, fx);
+    }
+
     pub(super) fn close_upstream(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
         self.push_work(id, Work::Close(key), now, fx);
     }
@@ -179,9 +186,10 @@ impl Hub {
         relay.line.dead += 1;
         if relay.line.dead > RELAY_DEAD_ASKS {
             relay.line.dead = 0;
-            let living = &self.requests;
+            let (living, counts) = (&self.requests, &self.counts);
             relay.line.work.retain(|work| match work {
                 Work::Ask(number) => living.contains_key(&(id, *number)),
+                Work::Count(key) => counts.contains(*key),
                 _ => true,
             });
         }
@@ -215,6 +223,11 @@ impl Hub {
                     }
                 }
                 Work::AskOnce(text) => Some(Outgoing { text, event: None }),
+                Work::Count(key) => {
+                    let text = self.counts.ask(id, key);
+                    relay.line.dead = relay.line.dead.saturating_sub(usize::from(text.is_none()));
+                    text.map(|text| Outgoing { text, event: None })
+                }
                 Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
                 Work::Publish { event, until } => {
                     relay.line.forget(&event);

@@ -14,6 +14,7 @@
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
 //! - `upstream`: what relays are asked for that (SPEC 4.3); `budget`: within what each of them allows;
 //!   `arrivals`: the way back
+//! - `count`: COUNT (SPEC 3.8)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `handover`: from client to client, without any relay (SPEC 1.6)
 //! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
@@ -25,6 +26,7 @@ mod authenticate;
 mod backlog;
 mod budget;
 mod clients;
+mod count;
 mod deferred;
 mod flush;
 mod handover;
@@ -51,6 +53,7 @@ use hashbrown::HashMap;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::count::Counted;
 use crate::event::EventId;
 use crate::index::Index;
 use crate::keys::Keys;
@@ -166,6 +169,8 @@ pub enum Frame {
     },
     /// The end of stored events.
     Eose(Option<u64>, Hint),
+    /// How many events match; `None` for what is no number.
+    Count(Option<u64>, Option<Counted>),
     /// The relay has ended a subscription.
     Closed(Option<u64>, String),
     /// The answer to an event.
@@ -218,6 +223,8 @@ impl Effects {
 enum Timer {
     /// Look at a subscription's EOSE.
     Eose(u64),
+    /// Answer a COUNT.
+    Count(u64),
     /// Answer a publication.
     Answer(EventId),
     /// Answer one of a client inside with relays of its own.
@@ -253,6 +260,7 @@ pub struct Hub {
     held: usize,
     /// Of subscriptions and requests.
     next_subscription: u64,
+    counts: count::Counts,
     /// Ids remembered by all subscriptions together.
     remembered: usize,
     publications: Map<EventId, Publication>,
@@ -281,6 +289,7 @@ impl Hub {
             replan: BTreeSet::new(),
             held: 0,
             next_subscription: 1,
+            counts: count::Counts::default(),
             remembered: 0,
             publications: Map::default(),
             named: named::Named::new(),
@@ -355,6 +364,7 @@ impl Hub {
             self.timers.pop_first();
             match timer {
                 Timer::Eose(key) => self.look_at_eose(key, now, fx),
+                Timer::Count(key) => self.count_deadline(key, now, fx),
                 Timer::Answer(id) => self.answer_deadline(&id, now, fx),
                 Timer::AnswerNamed(id, client) => self.named_deadline(id, client, fx),
                 Timer::Waiting(id) => self.refuse_waiting(&id, fx),

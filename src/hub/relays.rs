@@ -151,6 +151,8 @@ impl Hub {
         self.lose_requests(id, now);
         self.end_auth(id, now, fx);
         self.relays.remove(&id);
+        self.count_lost(id, now, fx);
+        self.counts.forget(id);
         self.leave(id, |_| true, now, fx);
         self.judge_all(fx);
     }
@@ -215,6 +217,7 @@ impl Hub {
         self.lose_requests(id, now);
         self.each_subscription(now, fx, |subscription| subscription.relay_lost(id, heard));
         self.end_auth(id, now, fx);
+        self.count_lost(id, now, fx);
     }
 
     fn spread_all(&mut self, events: Vec<Arc<Event>>, id: RelayId, now: Now, fx: &mut Effects) {
@@ -246,6 +249,10 @@ impl Hub {
                     } else {
                         self.arrived(id, key, Arrival::Eose(hint), now, fx);
                     }
+                }
+                Frame::Count(key, counted) => self.relay_count(id, key, counted, now, fx),
+                Frame::Closed(Some(key), why) if self.counts.contains(key) => {
+                    self.count_closed(id, key, &why, now, fx);
                 }
                 Frame::Closed(Some(key), why) => {
                     if !self.asked(id, key, now, fx) {

@@ -10,6 +10,7 @@ use crate::part::Part;
 use crate::subscription::{Phase, Progress, Subscription};
 use crate::time::Now;
 
+use super::clients::Client;
 use super::upstream::Request;
 use super::{ClientId, Effects, Hub, RelayId, Role, Timer};
 
@@ -27,7 +28,7 @@ impl Hub {
         self.unsubscribe(client, id, now, fx);
         let Some(subscriber) = self.clients.get(&client) else { return };
         let (max, max_bytes) = self.subscription_limits(subscriber);
-        if subscriber.subscriptions.len() >= max {
+        if subscriber.open() >= max {
             let why = format!("restricted: at most {max} subscriptions");
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
@@ -48,8 +49,7 @@ impl Hub {
             return;
         }
         let (only, role) = (subscriber.relays.clone(), subscriber.role);
-        let mut readable = self.read_by(only.as_deref());
-        readable.retain(|relay| role != Role::Public || !self.bars_public(*relay));
+        let readable = self.read_by(subscriber);
         let key = self.next_number();
         if let Some(subscriber) = self.clients.get_mut(&client) {
             subscriber.filter_bytes +=
@@ -74,12 +74,13 @@ impl Hub {
         self.look_at_eose(key, now, fx);
     }
 
-    /// The relays a client reads from: those it has named, or those set for reading.
-    fn read_by(&self, only: Option<&[RelayId]>) -> Vec<RelayId> {
-        let mut readable: Vec<RelayId> = match only {
+    /// The relays a client reads from: those it has named, or those set for reading that it may see.
+    pub(super) fn read_by(&self, client: &Client) -> Vec<RelayId> {
+        let mut readable: Vec<RelayId> = match &client.relays {
             Some(only) => only.iter().copied().filter(|id| self.relays.contains_key(id)).collect(),
             None => self.relays.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect(),
         };
+        readable.retain(|relay| client.role != Role::Public || !self.bars_public(*relay));
         readable.sort_unstable();
         readable
     }

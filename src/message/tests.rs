@@ -197,8 +197,10 @@ fn a_wrong_req_is_closed_by_its_id() {
         ("[\"REQ\",\"a\",{},{\"ids\":[\"AB\"]}]", "a", "invalid: ids "),
         ("[\"REQ\",\"a\\\"\",{\"kinds\":[70000]}]", "a\"", "invalid: kinds "),
         ("[\"REQ\",\"a\",{},{},{},{}]", "a", "restricted: "),
-        ("[\"COUNT\",\"a\",{}]", "a", "unsupported: "),
-        ("[\"COUNT\",\"a\"]", "a", "unsupported: "),
+        ("[\"COUNT\",\"a\"]", "a", "invalid: "),
+        ("[\"COUNT\",\"\",{}]", "", "invalid: "),
+        ("[\"COUNT\",\"a\",{},{\"ids\":[\"AB\"]}]", "a", "invalid: ids "),
+        ("[\"COUNT\",\"a\",{},{},{},{}]", "a", "restricted: "),
     ] {
         let (kind, said, why) = refusal(parsed(text));
         assert_eq!((kind, said.as_str()), ("CLOSED", id), "{text}");

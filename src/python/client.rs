@@ -87,6 +87,9 @@ fn told(reply: Reply, url: String) -> Told {
             let verb = if accepted { "OK" } else { "REFUSED" };
             (verb, hex::encode(&id), why.into(), url, nothing(), 0)
         }
+        Reply::Count { id, counted } => {
+            ("COUNT", id.into(), counted.to_json(), url, nothing(), counted.count)
+        }
         Reply::Closed { id, why } => ("CLOSED", id.into(), why, url, nothing(), 0),
         Reply::Whole { id, whole } => {
             let verb = if whole { "WHOLE" } else { "BEHIND" };

@@ -252,6 +252,16 @@ fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
     })
 }
 
+fn relay_limits(py: Python<'_>, limits: RelayLimits) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("max_subscriptions", limits.max_subscriptions)?;
+    dict.set_item("max_filters", limits.max_filters)?;
+    dict.set_item("max_message_length", limits.max_message_length)?;
+    dict.set_item("max_limit", limits.max_limit)?;
+    dict.set_item("counts", limits.counts)?;
+    Ok(dict)
+}
+
 fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, PyDict>> {
     let stats = &relay.stats;
     let (state, disconnected_since) = stats.state();
@@ -267,6 +277,7 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("read", relay.switches.read)?;
     dict.set_item("write", relay.switches.write)?;
     dict.set_item("listed", relay.listed)?;
+    dict.set_item("limits", relay_limits(py, relay.limits)?)?;
     dict.set_item("state", state)?;
     dict.set_item("authentication_required", stats.authentication_required.load(Relaxed))?;
     dict.set_item("auth_refused", stats.auth_refused.load(Relaxed))?;

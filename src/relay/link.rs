@@ -187,6 +187,7 @@ impl<D: Dial> Reader<'_, D> {
                 Frame::Event { subscription, id, text, json, ticket }
             }
             Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
+            Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
             Ok(RelayMessage::Closed(subscription, why)) => {
                 Frame::Closed(subscription, shortened(&why))
             }

@@ -153,8 +153,8 @@ impl<D: Dial> Relay<D> {
         let unwanted = anew.notified();
         self.stats.refused.store(false, Relaxed);
         self.stats.authentication_required.store(false, Relaxed);
-        self.stats.set_state(RelayState::Connected(unix_now()));
         self.tell_limits().await?;
+        self.stats.set_state(RelayState::Connected(unix_now()));
         self.send(Arrival::LinkUp(self.id, link, line)).await?;
         // A bug in what follows may cost this connection, not the relay.
         let heard = AtomicU64::new(unix_seconds());

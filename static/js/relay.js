@@ -63,6 +63,7 @@ window.app.component('nostrclient-relay-log', {
       words: Nostrclient.words,
       store: Nostrclient.store,
       log: {errors: [], notices: []},
+      facts: [],
       loading: false
     }
   },
@@ -85,7 +86,9 @@ window.app.component('nostrclient-relay-log', {
   watch: {
     url() {
       this.log = {errors: [], notices: []}
+      this.facts = []
       this.load()
+      this.ask()
     },
     count() {
       this.load()
@@ -103,6 +106,14 @@ window.app.component('nostrclient-relay-log', {
         if (this.url === url) this.log = log
       })
       this.loading = false
+    },
+    // What it is known to take. Where it does not describe itself, nothing is shown.
+    async ask() {
+      const url = this.url
+      if (!url || !this.relay) return
+      const path = `/relay/info?url=${encodeURIComponent(url)}`
+      const info = await Nostrclient.call('GET', path).catch(() => null)
+      if (info && this.url === url) this.facts = Nostrclient.relays.facts(info)
     },
     when({time}) {
       return `${this.words.duration(this.store.now - time)} ago`

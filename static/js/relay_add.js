@@ -39,13 +39,7 @@ window.app.component('nostrclient-relay-add', {
       ].filter(Boolean)
     },
     facts() {
-      const {limits, software, version} = this.info
-      return [
-        ['Subscriptions', limits.max_subscriptions],
-        ['Events per request', limits.max_limit],
-        ['Bytes per message', limits.max_message_length],
-        ['Software', [software, version].filter(Boolean).join(' ')]
-      ].filter(([, value]) => value)
+      return Nostrclient.relays.facts(this.info)
     }
   },
   watch: {

@@ -38,6 +38,17 @@ Nostrclient.relays = {
     }
   },
 
+  // What it says of itself in numbers, and what it is.
+  facts({limits, software, version}) {
+    return [
+      ['Subscriptions', limits.max_subscriptions],
+      ['Filters per request', limits.max_filters],
+      ['Events per request', limits.max_limit],
+      ['Bytes per message', limits.max_message_length],
+      ['Software', [software, version].filter(Boolean).join(' ')]
+    ].filter(([, value]) => value)
+  },
+
   async put(url, name, on) {
     await Nostrclient.act(async () => {
       const all = await Nostrclient.call('PUT', '/relay', {url, [name]: on})

@@ -5,6 +5,7 @@ extensions know. Every method may be called from any thread, and before the exte
 started; none waits for a relay.
 """
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from loguru import logger
 
 from ..core import CoreUnavailable, running
 from ..inside import InsideClient
+from ..inside_counts import CountRefused as CountRefused
 from .message_pool import (
     EndOfStoredEventsMessage,
     EventMessage,
@@ -114,6 +116,14 @@ class RelayManager:
     def close_all_subscriptions(self) -> None:
         """End all of this client's."""
         self.close_subscriptions(self._inside.subscriptions)
+
+    async def count(self, filters: Any) -> dict[str, Any]:
+        """How many stored events match (NIP-45 COUNT) a filter or one of a list: `count`,
+        with `approximate` and `hll` where relays say so. Within a few seconds, on any
+        event loop. Raises `CountRefused` with the reason if no relay counts."""
+        if isinstance(filters, dict):
+            filters = [filters]
+        return await asyncio.wrap_future(self._inside.count(list(filters)))
 
     def publish_message(self, message: str) -> None:
         """Hand over a message for relays, as JSON text. `["EVENT", {…}]` is published:

@@ -4,6 +4,7 @@ mod auth;
 mod authenticate;
 mod backlog;
 mod budget;
+mod count;
 mod deferred;
 mod doubt;
 mod filters;
@@ -255,6 +256,7 @@ impl World {
                 Frame::Event { subscription, id, json, text: text.into(), ticket: None }
             }
             Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
+            Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
             Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
             Ok(RelayMessage::Notice(text)) => Frame::Notice(text),
@@ -338,6 +340,7 @@ impl World {
             && self.hub.index.is_empty()
             && self.hub.requests.is_empty()
             && self.hub.held == 0
+            && self.hub.counts.is_empty()
             && self.hub.publications.is_empty()
             && self.hub.named.is_empty()
             && self.hub.timers.is_empty()

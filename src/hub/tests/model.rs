@@ -59,7 +59,9 @@ pub(super) static EVENTS: LazyLock<Vec<Made>> = LazyLock::new(|| {
             let tag = |name: &str, value: usize| vec![name.to_owned(), value.to_string()];
             let tags = match kind {
                 30_000 => vec![tag("d", dice.roll(3))],
-                1 | 4 | 23_194 => vec![tag("t", dice.roll(5)), vec!["p".to_owned(), key(dice.roll(20))]],
+                1 | 4 | 23_194 => {
+                    vec![tag("t", dice.roll(5)), vec!["p".to_owned(), key(dice.roll(20))]]
+                }
                 _ => Vec::new(),
             };
             let author = &keys[dice.roll(3)];

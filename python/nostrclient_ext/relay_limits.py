@@ -1,0 +1,140 @@
+"""What the core is told of its relays' limits: their documents (NIP-11), read when a
+relay is new, when it connects again and about every hour.
+
+One task (`keep`) looks which relays the core has; the documents are fetched by
+`relay_info`, a few at a time, and nothing waits for them. A document that is none, or
+says nothing of use, leaves the core's defaults; one that fails later leaves what an
+earlier one said. Ends with the core.
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from . import relay_info
+from .core import Running
+from .models_page import RelayInfo
+
+if TYPE_CHECKING:
+    from nostrclient_core import RelayStatus
+
+LOOK_SECONDS = 1.0  # between two looks at the core's relays
+REFRESH_SECONDS = 3600.0  # a document is read again after about so long …
+SPREAD = 0.1  # … more or less, a part of it: not all relays at once
+RETRY_SECONDS = 600.0  # after a failure
+AGAIN_SECONDS = 300.0  # a relay that connects again is asked, if this long ago …
+AGAIN_RETRY_SECONDS = 3.0  # … or this long ago where that failed
+
+COUNT = 45  # the NIP
+
+
+@dataclass
+class _Plan:
+    """One relay's document: when to read it, and what it said."""
+
+    at: float = 0.0  # when it is to be read, on the monotonic clock
+    read: float | None = None  # when that was last begun
+    well: bool = False  # it was a document then
+    reading: bool = False
+    connected: float | None = None  # since when, as last seen
+    limits: dict[str, Any] = field(default_factory=dict)  # what the core was told
+    kept: Any = None  # what the core has made of it
+
+
+async def keep(running: Running) -> None:
+    """Have the core know its relays' limits, until it stops."""
+    keeper = _Keeper(running)
+    while not running.bridge.stopped:
+        running.relays_changed.clear()
+        try:
+            keeper.look()
+        except running.library.CoreStopped:
+            return
+        try:
+            await asyncio.wait_for(running.relays_changed.wait(), LOOK_SECONDS)
+        except asyncio.TimeoutError:
+            pass
+
+
+def limits_of(info: RelayInfo) -> dict[str, Any]:
+    """What a document says, as `core.set_relay_limits` takes it."""
+    said = info.limits
+    return {
+        "max_subscriptions": said.max_subscriptions,
+        "max_filters": said.max_filters,
+        "max_message_length": said.max_message_length,
+        "max_limit": said.max_limit,
+        # One that lists none does not say.
+        "counts": COUNT in info.supported_nips if info.supported_nips else None,
+    }
+
+
+class _Keeper:
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._plans: dict[str, _Plan] = {}
+
+    def look(self) -> None:
+        """Do what has become due."""
+        now = time.monotonic()
+        states = {state["url"]: state for state in self._running.core.relays()}
+        for gone in self._plans.keys() - states.keys():
+            del self._plans[gone]
+        for url, state in states.items():
+            plan = self._plans.setdefault(url, _Plan())
+            if plan.limits and plan.kept != state["limits"]:
+                self._tell(url, plan)  # it was removed and added meanwhile
+            if not plan.reading and _is_due(plan, state, now):
+                plan.reading = True
+                self._running.spawn(self._read(url, plan, now))
+
+    async def _read(self, url: str, plan: _Plan, now: float) -> None:
+        # What was read for the page just now will do the first time.
+        newer = relay_info.FRESH_SECONDS if plan.read is None else LOOK_SECONDS
+        plan.read, plan.well = now, False
+        try:
+            info = await relay_info.refresh(self._running, url, newer)
+            plan.well = info.problem is None
+            if plan.well:
+                plan.limits = limits_of(info)
+                self._tell(url, plan)
+        except self._running.library.CoreStopped:
+            pass
+        except Exception as exc:
+            logger.warning(f"nostrclient cannot read the document of {url!r}: {exc!r}")
+        finally:
+            wait = REFRESH_SECONDS if plan.well else RETRY_SECONDS
+            plan.at = time.monotonic() + wait * random.uniform(1 - SPREAD, 1 + SPREAD)
+            plan.reading = False
+
+    def _tell(self, url: str, plan: _Plan) -> None:
+        try:
+            self._running.core.set_relay_limits(url, **plan.limits)
+        except self._running.library.CoreBusy:
+            return  # the next look finds that the core does not have them
+        state = self._running.core.relay(url)
+        plan.kept = None if state is None else state["limits"]
+
+
+def _is_due(plan: _Plan, state: "RelayStatus", now: float) -> bool:
+    """A relay that is new is asked, whether it can be reached or not; after that, while
+    it is connected."""
+    connected = state["connected_since"]
+    again = connected is not None and connected != plan.connected
+    if plan.read is None:
+        plan.connected = connected
+        return True
+    if connected is None:
+        return False
+    if again:
+        rest = AGAIN_SECONDS if plan.well else AGAIN_RETRY_SECONDS
+        if now - plan.read >= rest:
+            plan.at = now
+        elif not plan.well:
+            plan.at = min(plan.at, plan.read + rest)
+        plan.connected = connected
+    return now >= plan.at
