@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId, Role};
 use crate::mailbox::{Bell, Mailbox};
-use crate::relay::{Dial, Line, Network, Relay, Switches, url};
+use crate::relay::{Dial, Line, Network, Proxy, Relay, Routes, Switches, proxy, url};
 use crate::stats::{ClientStats, HubStats, RelayStats};
 
 pub use client::{ClientHandle, ClientView};
@@ -89,6 +89,7 @@ struct Entry {
     switches: watch::Sender<Switches>,
     hurry: Arc<Notify>,
     anew: Arc<Notify>,
+    rerouted: Arc<Notify>,
     listed: bool,
     /// Inside clients that want this relay, whatever the owner has configured.
     users: BTreeSet<ClientId>,
@@ -161,6 +162,7 @@ impl Shared {
             switches: watch::Sender::new(switches),
             hurry: Arc::default(),
             anew: Arc::default(),
+            rerouted: Arc::default(),
             listed: false,
             users: BTreeSet::new(),
         };
@@ -221,6 +223,15 @@ impl Shared {
         }
     }
 
+    /// Another way leads to these relays: they connect anew, whatever they are doing.
+    fn reroute(&self, affected: impl Fn(&str) -> bool) {
+        for (url, entry) in &*lock(&self.relays) {
+            if affected(url) {
+                entry.rerouted.notify_waiters();
+            }
+        }
+    }
+
     /// The relays' urls by their names.
     fn urls(&self) -> Vec<(RelayId, String)> {
         lock(&self.relays).iter().map(|(url, entry)| (entry.id, url.clone())).collect()
@@ -231,6 +242,8 @@ impl Shared {
 #[derive(Debug)]
 pub struct Core {
     shared: Arc<Shared>,
+    /// Of all relays' tasks.
+    network: Arc<Network>,
     running: Mutex<Option<Running>>,
 }
 
@@ -276,12 +289,13 @@ impl Core {
             .build()
             .map_err(system)?;
         let (running, stop) = watch::channel(());
-        let dial = Arc::new(Network);
+        let network = Arc::<Network>::default();
+        let dial = Arc::clone(&network);
         runtime.spawn(router::supervise(Arc::clone(&shared), queue, stop, threads, dial));
         let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
         runtime.spawn(pass_on(Arc::clone(&shared), queue));
         let running = Running { runtime, _router: running, calls };
-        Ok(Self { shared, running: Mutex::new(Some(running)) })
+        Ok(Self { shared, network, running: Mutex::new(Some(running)) })
     }
 
     /// Readable when [`Core::ready`] has something to tell.
@@ -321,7 +335,7 @@ impl Core {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
         let runtime = running.runtime.handle();
-        let relays = self.shared.use_relays(client.id, &urls, runtime, &Arc::new(Network));
+        let relays = self.shared.use_relays(client.id, &urls, runtime, &self.network);
         client.use_relays(relays);
         Ok(())
     }
@@ -336,7 +350,7 @@ impl Core {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
         let runtime = running.runtime.handle();
-        Ok(self.shared.add_relay(url, switches, runtime, &Arc::new(Network)))
+        Ok(self.shared.add_relay(url, switches, runtime, &self.network))
     }
 
     /// Forgets a relay, unless an inside client has named it. False: the owner had not configured it.
@@ -357,6 +371,27 @@ impl Core {
         let one = text.map(url::normalize).transpose().map_err(CoreError::Url)?;
         self.shared.reconnect(one.as_deref(), anew);
         Ok(())
+    }
+
+    /// The proxy for `.onion` relays, and for all others that are not on this machine if it is for
+    /// all. Relays to which another way leads now connect anew at once.
+    pub fn set_proxy(&self, proxy: Option<Proxy>, for_all: bool) {
+        let now = Routes { proxy, for_all };
+        let before = self.network.set_routes(now.clone());
+        self.shared.reroute(|url| before.way(url) != now.way(url));
+    }
+
+    /// The proxy through which a relay is reached. None: it is reached directly.
+    ///
+    /// # Errors
+    /// [`CoreError::Url`]; also for a `.onion` relay while there is no proxy.
+    pub fn proxy_for(&self, text: &str) -> Result<Option<Proxy>, CoreError> {
+        let url = url::normalize(text).map_err(CoreError::Url)?;
+        match self.network.routes().way(&url) {
+            proxy::Way::Direct => Ok(None),
+            proxy::Way::Through(proxy) => Ok(Some(proxy.clone())),
+            proxy::Way::Closed => Err(CoreError::Url(format!("{}.", proxy::CLOSED))),
+        }
     }
 
     /// The relays, by url.
@@ -444,6 +479,7 @@ impl Entry {
             switches: self.switches.subscribe(),
             hurry: Arc::clone(&self.hurry),
             anew: Arc::clone(&self.anew),
+            rerouted: Arc::clone(&self.rerouted),
             router,
             dial: Arc::clone(dial),
         };

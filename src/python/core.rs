@@ -2,12 +2,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::core::{Core as Running, RelayView};
 use crate::hub::{Limits, Role};
-use crate::relay::{Switches, url};
+use crate::relay::{Proxy, Switches, url};
 use crate::stats::RelayState;
 
 use super::client::Client;
@@ -72,6 +73,16 @@ impl Core {
     #[pyo3(signature = (url=None, anew=false))]
     fn reconnect(&self, url: Option<&str>, anew: bool) -> PyResult<()> {
         Ok(self.0.reconnect(url, anew)?)
+    }
+
+    fn set_proxy(&self, url: Option<&str>, for_all: bool) -> PyResult<()> {
+        let proxy = url.map(Proxy::parse).transpose().map_err(PyValueError::new_err)?;
+        self.0.set_proxy(proxy, for_all);
+        Ok(())
+    }
+
+    fn proxy_for(&self, url: &str) -> PyResult<Option<String>> {
+        Ok(self.0.proxy_for(url)?.map(|proxy| proxy.url()))
     }
 
     fn relays<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -189,15 +200,22 @@ impl Core {
 /// The one spelling of a relay's url.
 #[pyfunction]
 pub(super) fn normalize_relay_url(url: &str) -> PyResult<String> {
-    url::normalize(url).map_err(pyo3::exceptions::PyValueError::new_err)
+    url::normalize(url).map_err(PyValueError::new_err)
+}
+
+/// A proxy's url without its password, and the password as it stands in a url.
+#[pyfunction]
+pub(super) fn read_proxy_url(url: &str) -> PyResult<(String, Option<String>)> {
+    let proxy = Proxy::read(url).map_err(PyValueError::new_err)?;
+    Ok((proxy.shown(), proxy.password().map(str::to_owned)))
 }
 
 fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
     let defaults = Limits::default();
     let read = |name: &str, default: usize| match dict.get_item(name)? {
-        Some(value) => value.extract::<usize>().map_err(|_| {
-            pyo3::exceptions::PyValueError::new_err(format!("{name} must be a whole number"))
-        }),
+        Some(value) => value
+            .extract::<usize>()
+            .map_err(|_| PyValueError::new_err(format!("{name} must be a whole number"))),
         None => Ok(default),
     };
     Ok(Limits {
