@@ -7,4 +7,6 @@ DEFAULTS: dict[str, Any] = {
     "public_ws": False,
     "outbox_size": 100,
     "address": "",
+    "proxy": "",
+    "proxy_for_all": False,
 }

@@ -103,10 +103,12 @@ class Endpoint:
         assert response.status_code == 200, response.text
 
     async def reset(self) -> None:
-        """No relays, both endpoints open, an empty outbox: how every test starts."""
+        """No relays, no proxy, both endpoints open, an empty outbox: how every test
+        starts."""
         for relay in await self.relays():
             assert (await self.remove(relay["url"])).status_code == 200
         await self.configure(private_ws=True, public_ws=True, outbox_size=100, address="")
+        await self.configure(proxy="", proxy_for_all=False)
         response = await self.http.get(f"{self.base}/outbox")
         assert response.status_code == 200, response.text
         for row in response.json()["rows"]:

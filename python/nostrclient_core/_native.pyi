@@ -239,9 +239,9 @@ def normalize_relay_url(url: str) -> str:
     trailing slash of an empty path gone). Raises `ValueError` with a sentence."""
 
 def read_proxy_url(url: str) -> tuple[str, str | None]:
-    """The one spelling of a SOCKS5 proxy's url without its password, and the password as
-    it stands in a url: `socks5://user@host:port`. Raises `ValueError` with a sentence that
-    quotes nothing."""
+    """The one spelling of a SOCKS5 proxy's url without its password,
+    `socks5://user@host:port`, and the password as it stands in a url. Raises `ValueError`
+    with a sentence that quotes nothing."""
 
 # Keys and events. Private and public keys are 64 hex characters unless a line says
 # otherwise. All raise `ValueError` with a sentence, which never quotes what was given.

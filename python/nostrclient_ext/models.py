@@ -76,13 +76,15 @@ class RelaySwitches(BaseModel):
 
 
 class Config(BaseModel):
-    """Which endpoints are open and under what address they are reached, and how many
-    events may wait for a relay."""
+    """Which endpoints are open and under what address they are reached, how many events
+    may wait for a relay, and through what proxy relays are reached."""
 
     private_ws: bool = True
     public_ws: bool = False
     outbox_size: int = Field(default=100, ge=0, le=10_000)
     address: str = ""  # wss://host/prefix; empty: as the admin's page is reached
+    proxy: str = ""  # socks5://user@host:port, without its password; empty: none
+    proxy_for_all: bool = False  # else for .onion relays only
 
     @classmethod
     def validate(cls, value: Any) -> "Config":
@@ -99,6 +101,8 @@ class ConfigChange(BaseModel):
     public_ws: bool | None = None
     outbox_size: int | None = Field(default=None, ge=0, le=10_000)
     address: str | None = Field(default=None, max_length=200)
+    proxy: str | None = Field(default=None, max_length=1000, repr=False)
+    proxy_for_all: bool | None = None
 
     @classmethod
     def validate(cls, value: Any) -> "ConfigChange":
@@ -112,6 +116,13 @@ class StoredConfig(Config):
     """The settings as they are stored: with what no answer shows."""
 
     metrics_token_hash: str | None = None  # SHA-256, hex
+    proxy_password: str | None = Field(default=None, repr=False)  # as in a url
+
+    def proxy_url(self) -> str | None:
+        """The proxy with its password."""
+        if self.proxy_password is not None:
+            return self.proxy.replace("@", f":{self.proxy_password}@", 1)
+        return self.proxy or None
 
     def without_secrets(self) -> Config:
         """What the owner is shown."""
