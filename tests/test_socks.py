@@ -1,6 +1,8 @@
 """SPEC 4.5: relays through a real SOCKS5 server, which alone knows their names."""
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -51,14 +53,15 @@ async def info(endpoint: Endpoint, url: str) -> dict[str, Any]:
     return found
 
 
-async def errors(endpoint: Endpoint, url: str, beginning: str) -> list[str]:
-    """What has gone wrong at a relay, once something like this has."""
-    entry = await endpoint.relay(url)
-    while not any(e.startswith(beginning) for e in entry["status"]["error_list"]):
-        count = entry["status"]["error_counter"]
-        entry = await endpoint.until_relay(url, error_counter=count + 1)
-    found: list[str] = entry["status"]["error_list"]
-    return found
+async def until_error(endpoint: Endpoint, url: str, beginning: str) -> None:
+    """Wait until something like this has gone wrong at a relay."""
+    deadline = time.monotonic() + 20
+    while True:
+        errors = (await endpoint.relay(url))["status"]["error_list"]
+        if any(error.startswith(beginning) for error in errors):
+            return
+        assert time.monotonic() < deadline, f"never {beginning!r}: {errors}"
+        await asyncio.sleep(0.02)
 
 
 async def nowhere(endpoint: Endpoint) -> None:
@@ -78,7 +81,7 @@ async def test_an_onion_relay(
     url = f"ws://{ONION}:{relay.port}"
     assert (await endpoint.add(url)).status_code == 200
     sentence = "A .onion relay is reached only through a proxy"
-    await errors(endpoint, url, sentence)
+    await until_error(endpoint, url, sentence)
     assert (await info(endpoint, url))["problem"].startswith(sentence)
     check = await endpoint.http.post(f"{endpoint.base}/relay/check", json={"url": url})
     assert check.json()["steps"][-1]["text"].startswith(sentence)
@@ -113,15 +116,15 @@ async def test_an_onion_relay(
         await relay.connections(2)
 
     # The proxy goes away and comes back.
-    await errors(endpoint, url, "the proxy cannot be reached")
+    await until_error(endpoint, url, "the proxy cannot be reached")
     with proxy:
         await endpoint.http.post(f"{endpoint.base}/relay/reconnect", json={"url": url})
         await endpoint.until_relay(url, connected=True)
 
         await endpoint.configure(proxy=proxy.url.replace(WRITTEN, "other"))
-        await errors(endpoint, url, "the proxy refuses the user name and password")
+        await until_error(endpoint, url, "the proxy refuses the user name and password")
         await endpoint.configure(proxy=f"socks5://127.0.0.1:{proxy.port}")
-        await errors(endpoint, url, "the proxy asks for a user name and password")
+        await until_error(endpoint, url, "the proxy asks for a user name and password")
         assert relay.lines == []
         await endpoint.configure(proxy=proxy.url)
         await endpoint.until_relay(url, connected=True)
@@ -141,11 +144,11 @@ async def test_all_relays_but_those_of_this_machine(
         assert (await info(endpoint, url))["name"] == "Hidden"
         unknown = "ws://nobody.knows.invalid"
         await endpoint.add(unknown)
-        await errors(endpoint, unknown, "the proxy c")
+        await until_error(endpoint, unknown, "the proxy c")
     local = ScriptedRelay()
     await endpoint.use(local)
     assert (await info(endpoint, local.url))["problem"].endswith("(HTTP 404).")
-    await errors(endpoint, url, "the proxy cannot be reached")
+    await until_error(endpoint, url, "the proxy cannot be reached")
     asked = await info(endpoint, f"{url}/again")
     assert asked["problem"].startswith("It cannot be asked: ")
     await nowhere(endpoint)
