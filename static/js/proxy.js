@@ -30,11 +30,12 @@ window.app.component('nostrclient-proxy', {
     return this.load()
   },
   methods: {
-    // Again whenever it is opened, unless the owner has begun to change it.
+    // Again whenever it is opened, unless the owner has begun to change it by the
+    // time the answer is there.
     async load() {
-      if (this.saved && this.changed) return
       await Nostrclient.act(async () => {
-        this.take(await Nostrclient.call('GET', '/config'))
+        const config = await Nostrclient.call('GET', '/config')
+        if (!this.saved || !this.changed) this.take(config)
       })
     },
     take({proxy, proxy_for_all}) {
