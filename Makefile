@@ -37,7 +37,7 @@ NODE_TOOLS := node_modules/.package-lock.json
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: rustfmt checkrust checkversion stubtest lock postgres chromium
+.PHONY: rustfmt checkrust checkversion stubtest lock postgres chromium socks
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -55,7 +55,7 @@ dev: $(CORE) ## Build the core into the virtual environment
 LANES ?= 2
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
-test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium bundle other-bundle ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium socks bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest $(IN_LANES)
 
@@ -188,6 +188,10 @@ postgres:
 # As above.
 chromium:
 	scripts/setup-chromium.sh
+
+# As above.
+socks:
+	scripts/setup-socks.sh
 
 $(NODE_TOOLS): package-lock.json $(NODE)
 	npm ci --silent

@@ -162,8 +162,11 @@ pub const SOURCE_EVENT_COST: usize = 4 << 10;
 
 // --- Relays (SPEC 4.1, 4.2) ----------------------------------------------------------------------
 
-/// TCP, TLS and WebSocket handshake together.
+/// TCP, TLS and WebSocket handshake together. A proxy has to answer at all within this, too.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same through a proxy: Tor first builds a way through several machines, which takes seconds,
+/// and to a `.onion` relay often more than ten.
+pub const PROXIED_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two pings.
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Pings in a row without a sign of life after which a relay counts as dead.

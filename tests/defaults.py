@@ -9,4 +9,6 @@ DEFAULTS: dict[str, Any] = {
     "outbox_size": 100,
     "address": "",
     "public_allowed": [],
+    "proxy": "",
+    "proxy_for_all": False,
 }

@@ -104,7 +104,8 @@ class Endpoint:
         assert response.status_code == 200, response.text
 
     async def reset(self) -> None:
-        """No relays, both endpoints open, an empty outbox: how every test starts."""
+        """No relays, no proxy, both endpoints open, an empty outbox: how every test
+        starts."""
         for relay in await self.relays():
             assert (await self.remove(relay["url"])).status_code == 200
         await self.configure(**{**DEFAULTS, "public_ws": True})

@@ -32,6 +32,7 @@ __all__ = [
     "normalize_public_key",
     "normalize_relay_url",
     "public_key",
+    "read_proxy_url",
     "serialize_event",
     "shared_secret",
     "sign_event",
@@ -190,6 +191,17 @@ class Core:
         of a relay that is not there. Raises `ValueError` for a wrong url, `OverflowError`
         for what has more than 64 bits, `CoreStopped` or `CoreBusy`."""
 
+    def set_proxy(self, url: str | None, for_all: bool) -> None:
+        """The SOCKS5 proxy for `.onion` relays, which are reached no other way, and for
+        all relays that are not on this machine if it is for all. Relays to which another
+        way leads now connect anew at once. Raises `ValueError` with a sentence that
+        quotes nothing, and changes nothing then."""
+
+    def proxy_for(self, url: str) -> str | None:
+        """The url of the proxy, password and all, through which this relay is reached;
+        None: directly. Raises `ValueError` with a sentence for a `.onion` relay while
+        there is no proxy, and for a wrong url."""
+
     def relays(self) -> list[RelayStatus]: ...
     def relay(self, url: str) -> RelayStatus | None:
         """One of them, in whatever spelling. None: it is not there."""
@@ -257,6 +269,11 @@ class Core:
 def normalize_relay_url(url: str) -> str:
     """The one spelling of a relay's url (scheme and host in lower case, default port and
     trailing slash of an empty path gone). Raises `ValueError` with a sentence."""
+
+def read_proxy_url(url: str) -> tuple[str, str | None]:
+    """The one spelling of a SOCKS5 proxy's url without its password,
+    `socks5://user@host:port`, and the password as it stands in a url. Raises `ValueError`
+    with a sentence that quotes nothing."""
 
 # Keys and events. Private and public keys are 64 hex characters unless a line says
 # otherwise. All raise `ValueError` with a sentence, which never quotes what was given.

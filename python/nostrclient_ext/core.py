@@ -19,7 +19,7 @@ from lnbits.settings import settings
 from loguru import logger
 
 from .library import CoreUnavailable, load
-from .models import Config
+from .models import StoredConfig
 from .outbox import OutboxKeeper
 from .process import LOCK, shared
 
@@ -99,11 +99,12 @@ class Running:
         if others:
             await asyncio.wait(others)
 
-    def apply(self, config: Config) -> None:
+    def apply(self, config: StoredConfig) -> None:
         """Have the core keep to these settings from now on."""
         self.core.set_outbox_size(config.outbox_size)
         self.core.set_public_reads(config.public_reads_with_keys)
         self.core.set_public_allowed([*config.public_allowed])
+        self.core.set_proxy(config.proxy_url(), config.proxy_for_all)
 
     def serve(self) -> None:
         """The core has its relays: let the clients in."""

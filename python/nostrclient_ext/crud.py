@@ -111,8 +111,9 @@ async def get_stored_config(owner_id: str = ADMIN) -> StoredConfig:
     return await _read_config(owner_id) or StoredConfig()
 
 
-async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> Config:
-    """Set these of the settings, whether there was a row or not. All of them now."""
+async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> StoredConfig:
+    """Set these of the settings, whether there was a row or not. All of them now, with
+    what no answer shows."""
     async with _changes:
         config = (await get_stored_config(owner_id)).copy(update=changes)
         row = UserConfig(owner_id=owner_id, extra=config)
@@ -120,7 +121,7 @@ async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> Confi
             await db.update("nostrclient.config", row, "WHERE owner_id = :owner_id")
         else:
             await db.insert("nostrclient.config", row)
-    return config.without_secrets()
+    return config
 
 
 async def _has_config(owner_id: str) -> bool:

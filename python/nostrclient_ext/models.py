@@ -133,7 +133,8 @@ class RelayKeyChoice(BaseModel):
 
 class Config(BaseModel):
     """Which endpoints are open and under what address they are reached, how many events
-    may wait for a relay, and what public clients may read."""
+    may wait for a relay, what public clients may read, and through what proxy relays are
+    reached."""
 
     private_ws: bool = True
     public_ws: bool = False
@@ -142,6 +143,8 @@ class Config(BaseModel):
     address: str = ""  # wss://host/prefix; empty: as the admin's page is reached
     public_allowed: list[PublicKey] = Field(default_factory=list, max_items=MOST_ALLOWED)
     # who may use the public endpoint; nobody is named: everybody
+    proxy: str = ""  # socks5://user@host:port, without its password; empty: none
+    proxy_for_all: bool = False  # else for .onion relays only
 
     @classmethod
     def validate(cls, value: Any) -> "Config":
@@ -161,6 +164,8 @@ class ConfigChange(BaseModel):
     address: str | None = Field(default=None, max_length=200)
     public_allowed: list[str] | None = Field(default=None, max_items=MOST_ALLOWED)
     # npub1… or hex
+    proxy: str | None = Field(default=None, max_length=1000, repr=False)
+    proxy_for_all: bool | None = None
 
     @classmethod
     def validate(cls, value: Any) -> "ConfigChange":
@@ -174,6 +179,13 @@ class StoredConfig(Config):
     """The settings as they are stored: with what no answer shows."""
 
     metrics_token_hash: str | None = None  # SHA-256, hex
+    proxy_password: str | None = Field(default=None, repr=False)  # as in a url
+
+    def proxy_url(self) -> str | None:
+        """The proxy with its password."""
+        if self.proxy_password is not None:
+            return self.proxy.replace("@", f":{self.proxy_password}@", 1)
+        return self.proxy or None
 
     def without_secrets(self) -> Config:
         """What the owner is shown."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from nostrclient_core import KeyPair, Told
 
 KIND = 24_601  # ephemeral (NIP-01), and nobody else's
-ANSWER_SECONDS = 5.0  # for each step
+ANSWER_SECONDS = 5.0  # for each step …
+PROXIED_SECONDS = 30.0  # … but for a connection through a proxy
 MESSAGES = 64  # fetched at a time
 AT_ONCE = 8  # tests under way
 
@@ -92,7 +93,7 @@ class _Test:
         started = time.perf_counter()
         passed = False
         try:
-            words = await asyncio.wait_for(work(), ANSWER_SECONDS)
+            words = await asyncio.wait_for(work(), self._patience(name))
             passed = True
         except asyncio.TimeoutError:
             words = self._why_late(name)
@@ -106,6 +107,10 @@ class _Test:
         return "A key for this test only."
 
     async def _connect(self) -> str:
+        try:
+            self._running.core.proxy_for(self._url)
+        except ValueError as exc:  # there is no way to it
+            raise _Failed(str(exc)) from None
         self._running.core.use_relays(self._client, [self._url])
         self._running.core.reconnect(self._url)  # if it waits for its next attempt
         while not self._is_connected():
@@ -146,6 +151,13 @@ class _Test:
     def _is_connected(self) -> bool:
         relay = self._running.core.relay(self._url)
         return relay is not None and relay["state"] == "connected"
+
+    def _patience(self, name: str) -> float:
+        try:
+            proxied = self._running.core.proxy_for(self._url) is not None
+        except ValueError:
+            proxied = False
+        return PROXIED_SECONDS if proxied and name == "connection" else ANSWER_SECONDS
 
     def _why_late(self, name: str) -> str:
         if name == "connection":

@@ -8,6 +8,8 @@ them fetched again (`refresh`).
 
 import asyncio
 import json
+import logging
+import re
 import ssl
 import time
 from collections.abc import Iterable
@@ -21,6 +23,7 @@ from .core import Running
 from .models_page import RelayInfo, RelayLimits
 
 SECONDS = 5.0  # for the whole answer
+PROXIED_SECONDS = 20.0  # the same through a proxy: Tor has to find a way first
 MAX_BYTES = 128 << 10  # of a document
 FRESH_SECONDS = 3600.0  # a document counts this long
 RETRY_SECONDS = 300.0  # and the failure to get one this long
@@ -35,6 +38,11 @@ NIPS = 100  # numbers
 
 # Not compressed: a few bytes could become any number.
 _ACCEPT = {"Accept": "application/nostr+json", "Accept-Encoding": "identity"}
+
+_ONION = re.compile(r"https?://[^/?#]*\.onion\.?(:\d*)?([/?#]|$)", re.IGNORECASE)
+
+# At its chattiest it would write down how it logs in to a proxy.
+logging.getLogger("httpcore.socks").setLevel(logging.INFO)
 
 _known: dict[str, tuple[float, RelayInfo]] = {}  # url to when it was fetched, and what
 _looking: set[str] = set()
@@ -53,7 +61,7 @@ async def fetch(running: Running, text: str, newer: float = FRESH_SECONDS) -> Re
     url: str = running.library.normalize_relay_url(text)
     info = _fresh(url, newer)
     if info is None:
-        info = await _ask(url)
+        info = await _ask(running, url)
         _remember(url, info)
     return info
 
@@ -96,24 +104,37 @@ def _remember(url: str, info: RelayInfo) -> None:
         del _known[next(iter(_known))]
 
 
-async def _ask(url: str) -> RelayInfo:
+async def _ask(running: Running, url: str) -> RelayInfo:
+    seconds, proxy = SECONDS, None
     try:
-        document = await asyncio.wait_for(_get(url.replace("ws", "http", 1)), SECONDS)
+        # The way is the relay's connection's own: no resolver may hear of a .onion name.
+        proxy = running.core.proxy_for(url)
+        seconds = SECONDS if proxy is None else PROXIED_SECONDS
+        asked = _get(url.replace("ws", "http", 1), proxy, seconds)
+        document = await asyncio.wait_for(asked, seconds)
     except asyncio.TimeoutError:
-        return RelayInfo(url=url, problem=f"No answer within {SECONDS:.0f} seconds.")
+        return RelayInfo(url=url, problem=f"No answer within {seconds:.0f} seconds.")
     except httpx.HTTPError as exc:
         return RelayInfo(url=url, problem=f"It cannot be asked: {_in_words(exc)}")
     except ValueError as exc:
         return RelayInfo(url=url, problem=str(exc))
+    except Exception:
+        if proxy is None:
+            raise
+        # httpx lacks its part for proxies, or has met one that talks nonsense.
+        return RelayInfo(url=url, problem="It cannot be asked through the proxy.")
     return _read(url, document)
 
 
-async def _get(url: str) -> Any:
+async def _get(url: str, proxy: str | None, seconds: float) -> Any:
     # Redirects are not followed: they could lead anywhere, this server's own network too.
-    # And the way is the relay's connection's own, without a proxy.
     certificates = await asyncio.to_thread(_certificates)
     client = httpx.AsyncClient(
-        timeout=SECONDS, headers=_ACCEPT, trust_env=False, verify=certificates
+        timeout=seconds,
+        headers=_ACCEPT,
+        trust_env=False,
+        verify=certificates,
+        proxy=proxy,
     )
     async with client:
         async with client.stream("GET", url) as response:
@@ -184,7 +205,9 @@ def _link(value: Any) -> str | None:
     text = _text(value, URL + 1)
     if text is None or len(text) > URL or " " in text:
         return None
-    return text if text.startswith(("https://", "http://")) else None
+    # The owner's browser would ask a resolver for a .onion name.
+    is_shown = text.startswith(("https://", "http://")) and not _ONION.match(text)
+    return text if is_shown else None
 
 
 def _number(value: Any) -> int | None:

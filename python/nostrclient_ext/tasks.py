@@ -5,7 +5,7 @@ import asyncio
 from loguru import logger
 
 from . import core, relay_limits
-from .crud import db, get_config
+from .crud import db, get_stored_config
 from .relays import connect_all
 
 OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
@@ -38,7 +38,7 @@ async def _connect_relays(started: core.Running) -> None:
     delay = RETRY_FIRST
     while True:
         try:
-            started.apply(await get_config())
+            started.apply(await get_stored_config())
             await connect_all(started)
             started.serve()
             return

@@ -9,7 +9,7 @@ from loguru import logger
 
 from . import relay_check, relay_info, relays
 from .core import CoreUnavailable, Running, running
-from .crud import change_config, get_config
+from .crud import change_config, get_config, get_stored_config
 from .endpoints import endpoints, public_keys, server_address
 from .models import (
     Config,
@@ -24,6 +24,7 @@ from .models import (
     TestMessageResponse,
 )
 from .models_page import RelayCheck, RelayInfo, RelayLog
+from .proxy import proxy_changes
 from .routes import API, Route, admin, bad_request
 from .status import nostr_status
 
@@ -145,20 +146,22 @@ async def api_get_config() -> Config:
 @api_router.put("/config", dependencies=admin)
 async def api_update_config(data: ConfigChange) -> Config:
     """Set the settings that are given. They count for clients and events that come from
-    now on. Answers with all of them."""
+    now on; relays that are reached another way connect anew. Answers with all of them."""
     changes = data.dict(exclude_none=True)
     try:
         if data.address is not None:
             changes["address"] = server_address(data.address)
         if data.public_allowed is not None:
             changes["public_allowed"] = public_keys(data.public_allowed)
+        if data.proxy is not None:
+            changes |= proxy_changes(data.proxy, await get_stored_config())
     except ValueError as exc:
         raise bad_request(exc) from exc
     config = await change_config(changes)
     try:
         found = running()
     except CoreUnavailable:
-        return config  # read at its start
+        return config.without_secrets()  # read at its start
     found.apply(config)
     queued = found.core.stats()["outbox"]["queued"]
     if queued > config.outbox_size:
@@ -166,7 +169,7 @@ async def api_update_config(data: ConfigChange) -> Config:
             f"nostrclient: {queued} events are queued, and at most {config.outbox_size}"
             " may be: no more are taken until some are sent."
         )
-    return config
+    return config.without_secrets()
 
 
 @api_router.get("/status", dependencies=[Depends(require_invoice_key)])

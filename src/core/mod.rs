@@ -24,7 +24,9 @@ use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::hub::{ClientId, Input, Limits, LinkId, RelayId, Role};
 use crate::keys::{KeyError, Keys};
 use crate::mailbox::{Bell, Mailbox};
-use crate::relay::{Dial, Line, Network, Relay, RelayLimits, Switches, Wish, url};
+use crate::relay::{
+    Dial, Line, Network, Proxy, Relay, RelayLimits, Routes, Switches, Wish, proxy, url,
+};
 use crate::stats::{ClientStats, HubStats, RelayStats};
 
 pub use client::{ClientHandle, ClientView};
@@ -99,6 +101,7 @@ struct Entry {
     limits: watch::Sender<RelayLimits>,
     hurry: Arc<Notify>,
     anew: Arc<Notify>,
+    rerouted: Arc<Notify>,
     listed: bool,
     /// Inside clients that want this relay, whatever the owner has configured.
     users: BTreeSet<ClientId>,
@@ -182,6 +185,7 @@ impl Shared {
             limits: watch::Sender::new(RelayLimits::default()),
             hurry: Arc::default(),
             anew: Arc::default(),
+            rerouted: Arc::default(),
             listed: false,
             users: BTreeSet::new(),
         };
@@ -250,6 +254,15 @@ impl Shared {
         Some(entry.id)
     }
 
+    /// Another way leads to these relays: they connect anew, whatever they are doing.
+    fn reroute(&self, affected: impl Fn(&str) -> bool) {
+        for (url, entry) in &*lock(&self.relays) {
+            if affected(url) {
+                entry.rerouted.notify_waiters();
+            }
+        }
+    }
+
     /// The relays' urls by their names.
     fn urls(&self) -> Vec<(RelayId, String)> {
         lock(&self.relays).iter().map(|(url, entry)| (entry.id, url.clone())).collect()
@@ -260,6 +273,8 @@ impl Shared {
 #[derive(Debug)]
 pub struct Core {
     shared: Arc<Shared>,
+    /// Of all relays' tasks.
+    network: Arc<Network>,
     running: Mutex<Option<Running>>,
 }
 
@@ -305,12 +320,13 @@ impl Core {
             .build()
             .map_err(system)?;
         let (running, stop) = watch::channel(());
-        let dial = Arc::new(Network);
+        let network = Arc::<Network>::default();
+        let dial = Arc::clone(&network);
         runtime.spawn(router::supervise(Arc::clone(&shared), queue, stop, threads, dial));
         let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
         runtime.spawn(pass_on(Arc::clone(&shared), queue));
         let running = Running { runtime, _router: running, calls };
-        Ok(Self { shared, running: Mutex::new(Some(running)) })
+        Ok(Self { shared, network, running: Mutex::new(Some(running)) })
     }
 
     /// Readable when [`Core::ready`] has something to tell.
@@ -368,7 +384,7 @@ impl Core {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
         let runtime = running.runtime.handle();
-        let relays = self.shared.use_relays(client.id, &urls, runtime, &Arc::new(Network));
+        let relays = self.shared.use_relays(client.id, &urls, runtime, &self.network);
         client.use_relays(relays);
         Ok(())
     }
@@ -383,7 +399,7 @@ impl Core {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
         let runtime = running.runtime.handle();
-        Ok(self.shared.add_relay(url, switches, runtime, &Arc::new(Network)))
+        Ok(self.shared.add_relay(url, switches, runtime, &self.network))
     }
 
     /// Forgets a relay, unless an inside client has named it. False: the owner had not configured it.
@@ -416,6 +432,27 @@ impl Core {
         match self.shared.set_relay_limits(&url, limits) {
             Some(relay) => self.call(Arrival::Input(Input::RelayLimits(relay, limits))),
             None => Ok(()),
+        }
+    }
+
+    /// The proxy for `.onion` relays, and for all others that are not on this machine if it is for
+    /// all. Relays to which another way leads now connect anew at once.
+    pub fn set_proxy(&self, proxy: Option<Proxy>, for_all: bool) {
+        let now = Routes { proxy, for_all };
+        let before = self.network.set_routes(now.clone());
+        self.shared.reroute(|url| before.way(url) != now.way(url));
+    }
+
+    /// The proxy through which a relay is reached. None: it is reached directly.
+    ///
+    /// # Errors
+    /// [`CoreError::Url`]; also for a `.onion` relay while there is no proxy.
+    pub fn proxy_for(&self, text: &str) -> Result<Option<Proxy>, CoreError> {
+        let url = url::normalize(text).map_err(CoreError::Url)?;
+        match self.network.routes().way(&url) {
+            proxy::Way::Direct => Ok(None),
+            proxy::Way::Through(proxy) => Ok(Some(proxy.clone())),
+            proxy::Way::Closed => Err(CoreError::Url(format!("{}.", proxy::CLOSED))),
         }
     }
 
@@ -506,6 +543,7 @@ impl Entry {
             limits: self.limits.subscribe(),
             hurry: Arc::clone(&self.hurry),
             anew: Arc::clone(&self.anew),
+            rerouted: Arc::clone(&self.rerouted),
             router,
             dial: Arc::clone(dial),
         };

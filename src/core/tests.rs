@@ -1,6 +1,7 @@
 //! The pool under a paused clock, over lines that are cut: real tasks, real `WebSocket`s, no network.
 
 mod owner;
+mod proxy;
 mod storm;
 
 use std::collections::BTreeMap;

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::core::{Core as Running, RelayView};
 use crate::hex;
 use crate::hub::{Limits, Role};
-use crate::relay::{RelayLimits, Switches, url};
+use crate::relay::{Proxy, RelayLimits, Switches, url};
 use crate::stats::RelayState;
 
 use super::client::Client;
@@ -115,6 +116,16 @@ impl Core {
         let limits =
             RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, counts);
         Ok(self.0.set_relay_limits(url, limits)?)
+    }
+
+    fn set_proxy(&self, url: Option<&str>, for_all: bool) -> PyResult<()> {
+        let proxy = url.map(Proxy::parse).transpose().map_err(PyValueError::new_err)?;
+        self.0.set_proxy(proxy, for_all);
+        Ok(())
+    }
+
+    fn proxy_for(&self, url: &str) -> PyResult<Option<String>> {
+        Ok(self.0.proxy_for(url)?.map(|proxy| proxy.url()))
     }
 
     fn relays<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -232,15 +243,22 @@ impl Core {
 /// The one spelling of a relay's url.
 #[pyfunction]
 pub(super) fn normalize_relay_url(url: &str) -> PyResult<String> {
-    url::normalize(url).map_err(pyo3::exceptions::PyValueError::new_err)
+    url::normalize(url).map_err(PyValueError::new_err)
+}
+
+/// A proxy's url without its password, and the password as it stands in a url.
+#[pyfunction]
+pub(super) fn read_proxy_url(url: &str) -> PyResult<(String, Option<String>)> {
+    let proxy = Proxy::read(url).map_err(PyValueError::new_err)?;
+    Ok((proxy.shown(), proxy.password().map(str::to_owned)))
 }
 
 fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
     let defaults = Limits::default();
     let read = |name: &str, default: usize| match dict.get_item(name)? {
-        Some(value) => value.extract::<usize>().map_err(|_| {
-            pyo3::exceptions::PyValueError::new_err(format!("{name} must be a whole number"))
-        }),
+        Some(value) => value
+            .extract::<usize>()
+            .map_err(|_| PyValueError::new_err(format!("{name} must be a whole number"))),
         None => Ok(default),
     };
     Ok(Limits {

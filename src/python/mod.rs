@@ -44,7 +44,7 @@ mod _native {
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
-    use super::core::{Core, normalize_relay_url};
+    use super::core::{Core, normalize_relay_url, read_proxy_url};
     #[pymodule_export]
     use super::keys::{
         decrypt_nip04, encrypt_nip04, event_id, from_npub, from_nsec, generate_key,

@@ -1,10 +1,13 @@
-//! Reaching a relay: TCP, TLS where the url says so, and the WebSocket handshake, within one time
-//! limit. [`Dial`] is the seam at which tests put a network of their own.
+//! Reaching a relay: TCP, through the owner's proxy where that is the way, TLS where the url says
+//! so, and the WebSocket handshake, within one time limit. [`Dial`] is the seam at which tests put
+//! a network of their own.
 
 use std::sync::Once;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -14,7 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
-use crate::constants::{CONNECT_TIMEOUT, MAX_RELAY_MESSAGE, MAX_WRITE_BUFFER};
+use crate::constants::{
+    CONNECT_TIMEOUT, MAX_RELAY_MESSAGE, MAX_WRITE_BUFFER, PROXIED_CONNECT_TIMEOUT,
+};
+
+use super::proxy::{CLOSED, Routes, Way};
+use super::socks;
 
 /// A way to reach relays.
 pub trait Dial: Send + Sync + 'static {
@@ -26,6 +34,11 @@ pub trait Dial: Send + Sync + 'static {
         &self,
         url: &str,
     ) -> impl Future<Output = Result<WebSocketStream<Self::Stream>, DialError>> + Send;
+
+    /// How long that may take.
+    fn time_limit(&self, _url: &str) -> Duration {
+        CONNECT_TIMEOUT
+    }
 }
 
 /// Why there is no connection: a sentence for the relay's list of errors.
@@ -45,15 +58,37 @@ impl From<String> for DialError {
     }
 }
 
-/// The real network.
-#[derive(Debug, Clone, Copy)]
-pub struct Network;
+/// The real network, and the owner's ways into it.
+#[derive(Debug, Default)]
+pub struct Network {
+    /// Read at every attempt.
+    routes: watch::Sender<Routes>,
+}
+
+impl Network {
+    /// What the owner has set.
+    pub fn routes(&self) -> Routes {
+        self.routes.borrow().clone()
+    }
+
+    /// From the next attempt on. Returns what was set before.
+    pub fn set_routes(&self, routes: Routes) -> Routes {
+        self.routes.send_replace(routes)
+    }
+}
 
 impl Dial for Network {
     type Stream = MaybeTlsStream<TcpStream>;
 
     async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Stream>, DialError> {
-        dial(url).await
+        dial(url, &self.routes()).await
+    }
+
+    fn time_limit(&self, url: &str) -> Duration {
+        match self.routes.borrow().way(url) {
+            Way::Through(_) => PROXIED_CONNECT_TIMEOUT,
+            Way::Direct | Way::Closed => CONNECT_TIMEOUT,
+        }
     }
 }
 
@@ -62,21 +97,29 @@ pub(super) async fn connect<D: Dial>(
     dial: &D,
     url: &str,
 ) -> Result<WebSocketStream<D::Stream>, DialError> {
-    timeout(CONNECT_TIMEOUT, dial.dial(url)).await.unwrap_or_else(|_| {
-        Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()).into())
-    })
+    let limit = dial.time_limit(url);
+    timeout(limit, dial.dial(url))
+        .await
+        .unwrap_or_else(|_| Err(format!("no connection within {} s", limit.as_secs()).into()))
 }
 
-async fn dial(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, DialError> {
+async fn dial(
+    url: &str,
+    routes: &Routes,
+) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, DialError> {
     install_crypto();
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let host = parsed.host_str().ok_or_else(|| "the url has no host".to_owned())?;
     let port = parsed.port_or_known_default().ok_or_else(|| "the url has no port".to_owned())?;
     // An IPv6 host stands in brackets in a url and without them everywhere else.
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|error| format!("no connection: {error}"))?;
+    let stream = match routes.way(url) {
+        Way::Direct => TcpStream::connect((host, port))
+            .await
+            .map_err(|error| format!("no connection: {error}"))?,
+        Way::Through(proxy) => socks::connect(proxy, host, port).await?,
+        Way::Closed => return Err(DialError::Failed(CLOSED.to_owned())),
+    };
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
     let agent = concat!("nostrclient/", env!("CARGO_PKG_VERSION"));
@@ -120,7 +163,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move { drop(listener.accept().await) });
-        let error = connect(&Network, &format!("wss://127.0.0.1:{port}")).await.unwrap_err();
+        let error =
+            connect(&Network::default(), &format!("wss://127.0.0.1:{port}")).await.unwrap_err();
         assert!(matches!(error, DialError::Failed(_)));
         assert!(error.to_string().starts_with("no WebSocket: "), "{error}");
         server.await.unwrap();
@@ -145,7 +189,7 @@ mod tests {
         });
         let url = format!("ws://127.0.0.1:{port}");
         for status in [403, 200] {
-            let error = connect(&Network, &url).await.unwrap_err();
+            let error = connect(&Network::default(), &url).await.unwrap_err();
             let sentence = format!("the relay refused the connection (HTTP {status})");
             assert_eq!(error.to_string(), sentence);
             assert!(matches!(error, DialError::Refused(_)));

@@ -9,9 +9,12 @@ mod backoff;
 pub(crate) mod connect;
 pub mod limits;
 mod link;
+pub mod proxy;
+pub(crate) mod socks;
 pub mod url;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -31,6 +34,7 @@ use backoff::Backoff;
 pub use connect::{Dial, DialError, Network};
 pub use limits::RelayLimits;
 use link::End;
+pub use proxy::{Proxy, Routes};
 
 /// What the owner has set for a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,8 @@ pub struct Relay<D> {
     pub hurry: Arc<Notify>,
     /// The owner wants another connection instead of the one that stands.
     pub anew: Arc<Notify>,
+    /// Another way leads to it from now on: whatever it is doing, it connects anew.
+    pub rerouted: Arc<Notify>,
     /// The router's queue.
     pub router: mpsc::Sender<Arrival>,
     /// How relays are reached.
@@ -110,9 +116,21 @@ impl<D: Dial> Relay<D> {
             self.stats.set_state(RelayState::Connecting);
             let started = Instant::now();
             let (dial, url) = (Arc::clone(&self.dial), Arc::clone(&self.url));
-            let end = match self.unless_over(connect::connect(&*dial, &url)).await? {
-                Ok(socket) => self.serve(link, socket).await?,
-                Err(error) => {
+            let rerouted = Arc::clone(&self.rerouted);
+            // Listens before the way is chosen, and until the next one is: no change is missed.
+            let mut rerouted = pin!(rerouted.notified());
+            let dialled = self
+                .unless_over(async {
+                    tokio::select! {
+                        dialled = connect::connect(&*dial, &url) => Some(dialled),
+                        () = &mut rerouted => None,
+                    }
+                })
+                .await?;
+            let end = match dialled {
+                None => End::Anew,
+                Some(Ok(socket)) => self.serve(link, socket, rerouted.as_mut()).await?,
+                Some(Err(error)) => {
                     self.stats.refused.store(matches!(error, DialError::Refused(_)), Relaxed);
                     End::Lost(error.to_string())
                 }
@@ -130,13 +148,18 @@ impl<D: Dial> Relay<D> {
             // Listens before anybody can see that it waits.
             let hurried = hurry.notified();
             self.stats.set_state(RelayState::Waiting(unix_now() + wait.as_secs_f64()));
-            self.unless_over(async move {
-                tokio::select! {
-                    () = sleep(wait) => {}
-                    () = hurried => {}
-                }
-            })
-            .await?;
+            let anew = self
+                .unless_over(async {
+                    tokio::select! {
+                        () = sleep(wait) => false,
+                        () = hurried => false,
+                        () = rerouted => true,
+                    }
+                })
+                .await?;
+            if anew {
+                backoff = Backoff::default();
+            }
         }
         Ok(())
     }
@@ -146,11 +169,18 @@ impl<D: Dial> Relay<D> {
         &mut self,
         link: LinkId,
         socket: WebSocketStream<D::Stream>,
+        rerouted: impl Future<Output = ()>,
     ) -> Result<End, Over> {
         let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
         let anew = Arc::clone(&self.anew);
         // Listens before anybody can see that it is connected.
-        let unwanted = anew.notified();
+        let asked = anew.notified();
+        let unwanted = async {
+            tokio::select! {
+                () = asked => {}
+                () = rerouted => {}
+            }
+        };
         self.stats.refused.store(false, Relaxed);
         self.stats.authentication_required.store(false, Relaxed);
         self.tell_limits().await?;

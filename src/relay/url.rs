@@ -56,6 +56,8 @@ mod tests {
             ("wss://r.example/Path/", "wss://r.example/Path/"),
             ("wss://r.example?a=b", "wss://r.example/?a=b"),
             ("ws://[::1]:80/", "ws://[::1]"),
+            ("WS://ABCDEF.onion:80/", "ws://abcdef.onion"),
+            ("wss://abcdef.onion", "wss://abcdef.onion"),
         ] {
             assert_eq!(normalize(given).as_deref(), Ok(expected));
         }

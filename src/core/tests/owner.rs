@@ -30,6 +30,23 @@ async fn one_in_a_hurry_does_not_wait_for_the_next_attempt() {
     }
 }
 
+/// Whatever it is doing, and without a wait.
+#[tokio::test(start_paused = true)]
+async fn a_relay_with_another_way_connects_anew() {
+    let pool = Pool::new(2);
+    *lock(&pool.relays[0].reachable) = false;
+    seconds(600).await;
+    *lock(&pool.relays[0].reachable) = true;
+    pool.shared.reroute(|url| url == URL);
+    a_moment().await;
+    assert!(pool.states().iter().all(|state| matches!(state, RelayState::Connected(_))));
+    pool.shared.reroute(|url| url == URL);
+    a_moment().await;
+    assert!(pool.states().iter().all(|state| matches!(state, RelayState::Connected(_))));
+    assert_eq!(lock(&pool.relays[0].dialled)[..].iter().filter(|at| **at == 600).count(), 2);
+    assert_eq!(lock(&pool.relays[1].dialled).len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_line_that_stands_is_not_cut_by_one_in_a_hurry() {
     let pool = Pool::new(1);

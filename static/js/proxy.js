@@ -1,0 +1,62 @@
+// The proxy through which relays are reached.
+
+window.app.component('nostrclient-proxy', {
+  template: '#nostrclient-proxy',
+  data() {
+    return {
+      saved: null, // the settings of the server
+      wanted: {proxy: '', proxy_for_all: false},
+      saving: false,
+      problem: ''
+    }
+  },
+  computed: {
+    inShort() {
+      if (!this.saved) return ''
+      const {proxy, proxy_for_all} = this.saved
+      if (!proxy) return 'None. Relays with a .onion address need one.'
+      return `${proxy}, ${proxy_for_all ? 'for all relays' : 'for .onion relays'}`
+    },
+    // What is to be saved: another admin may have changed the rest.
+    changes() {
+      const differs = ([name, value]) => value !== this.saved[name]
+      return Object.fromEntries(Object.entries(this.wanted).filter(differs))
+    },
+    changed() {
+      return Object.keys(this.changes).length > 0
+    }
+  },
+  created() {
+    return this.load()
+  },
+  methods: {
+    // Again whenever it is opened, unless the owner has begun to change it by the
+    // time the answer is there.
+    async load() {
+      await Nostrclient.act(async () => {
+        const config = await Nostrclient.call('GET', '/config')
+        if (!this.saved || !this.changed) this.take(config)
+      })
+    },
+    take({proxy, proxy_for_all}) {
+      this.saved = {proxy, proxy_for_all}
+      this.reset()
+    },
+    reset() {
+      this.wanted = {...this.saved}
+      this.problem = ''
+    },
+    async save() {
+      this.saving = true
+      this.problem = ''
+      try {
+        // It is shown without its password from now on.
+        this.take(await Nostrclient.call('PUT', '/config', this.changes))
+        Quasar.Notify.create({message: 'Saved.', color: 'positive'})
+      } catch (error) {
+        this.problem = Nostrclient.reason(error)
+      }
+      this.saving = false
+    }
+  }
+})
