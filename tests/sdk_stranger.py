@@ -1,6 +1,6 @@
 """What people's programs do with nostr_sdk, against one endpoint.
 
-    sdk_stranger.py SCENARIO URL
+    sdk_stranger.py SCENARIO URL [MORE]
 
 Prints what it saw as one JSON object; the test that started it judges it. A process of
 its own, because the library's connections may outlive the clients that made them.
@@ -9,6 +9,7 @@ its own, because the library's connections may outlive the clients that made the
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -92,7 +93,21 @@ async def refusal(url: str) -> dict[str, Any]:
     return {"success": len(output.success), "failed": list(output.failed.values())}
 
 
-SCENARIOS = {"publish-and-subscribe": publish_and_subscribe, "refusal": refusal}
+async def newest(url: str, wanted: str) -> dict[str, Any]:
+    """What is stored for each of these filters."""
+    client, _ = await connected(url)
+    found = {}
+    for name, one in json.loads(wanted).items():
+        events = await client.fetch_events(Filter.from_json(json.dumps(one)), PATIENCE)
+        found[name] = [event.id().to_hex() for event in events.to_vec()]
+    return found
+
+
+SCENARIOS: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
+    "publish-and-subscribe": publish_and_subscribe,
+    "refusal": refusal,
+    "newest": newest,
+}
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(SCENARIOS[sys.argv[1]](sys.argv[2]))))
+    print(json.dumps(asyncio.run(SCENARIOS[sys.argv[1]](*sys.argv[2:]))))

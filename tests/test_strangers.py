@@ -1,39 +1,13 @@
 """Clients that others wrote: nostr_sdk and, in Node, nostr-tools."""
 
-import asyncio
 import json
-import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 from endpoint import Endpoint
 from scripted_relay import ScriptedRelay, silent
+from strangers import nostr_sdk, nostr_tools
 
 pytestmark = pytest.mark.asyncio
-
-HERE = Path(__file__).parent
-NODE = HERE / "node"
-
-
-async def stranger(*command: str) -> dict[str, Any]:
-    """Run a program that prints what it has seen."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), 40)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, errors.decode()
-    result: dict[str, Any] = json.loads(output)
-    return result
-
-
-async def nostr_sdk(scenario: str, url: str) -> dict[str, Any]:
-    return await stranger(sys.executable, str(HERE / "sdk_stranger.py"), scenario, url)
 
 
 async def test_nostr_sdk(endpoint: Endpoint) -> None:
@@ -50,10 +24,6 @@ async def test_nostr_sdk_is_told_why(endpoint: Endpoint) -> None:
     result = await nostr_sdk("refusal", endpoint.private_url)
     assert result["success"] == 0
     assert ["no relay configured" in reason for reason in result["failed"]] == [True]
-
-
-async def nostr_tools(node: str, scenario: str, url: str) -> dict[str, Any]:
-    return await stranger(node, str(NODE / "stranger.mjs"), scenario, url)
 
 
 async def test_nostr_tools_publishes_and_subscribes(

@@ -1,6 +1,6 @@
 // What people's programs do with nostr-tools, against one endpoint.
 //
-//   node stranger.mjs SCENARIO URL
+//   node stranger.mjs SCENARIO URL [MORE]
 //
 // Prints what it saw as one JSON object; the Python test judges it. Exits by itself.
 
@@ -158,7 +158,33 @@ async function ping(url, implementation) {
   return {alive, milliseconds}
 }
 
+/** What is stored for each of these REQs, in the order it comes. */
+async function newest(_, url, wanted) {
+  const relay = new AbstractRelay(url, {
+    verifyEvent,
+    websocketImplementation: WebSocket
+  })
+  await relay.connect()
+  const found = {}
+  for (const [name, filters] of Object.entries(JSON.parse(wanted))) {
+    found[name] = []
+    await new Promise(resolve => {
+      const sub = relay.subscribe(filters, {
+        eoseTimeout: 20_000,
+        onevent: event => found[name].push(event.id),
+        oneose() {
+          sub.close()
+          resolve()
+        }
+      })
+    })
+  }
+  relay.close()
+  return found
+}
+
 const scenarios = {
+  newest,
   'round-trip': roundTrip,
   'look-up': lookUp,
   refusal,
@@ -168,7 +194,7 @@ const scenarios = {
 }
 
 useWebSocketImplementation(WebSocket)
-const [name, url] = process.argv.slice(2)
+const [name, url, more] = process.argv.slice(2)
 const pool = new SimplePool()
-console.log(JSON.stringify(await scenarios[name](pool, url)))
+console.log(JSON.stringify(await scenarios[name](pool, url, more)))
 pool.destroy()
