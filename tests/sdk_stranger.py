@@ -1,6 +1,6 @@
 """What people's programs do with nostr_sdk, against one endpoint.
 
-    sdk_stranger.py SCENARIO URL [PRIVATE KEY]
+    sdk_stranger.py SCENARIO URL [PRIVATE KEY, or what is wanted]
 
 Prints what it saw as one JSON object; the test that started it judges it. A process of
 its own, because the library's connections may outlive the clients that made them.
@@ -105,10 +105,21 @@ async def sign_in(url: str, private_key: str) -> dict[str, Any]:
     return {"reasons": reasons, "found": len(found.to_vec())}
 
 
+async def newest(url: str, wanted: str) -> dict[str, Any]:
+    """What is stored for each of these filters."""
+    client, _ = await connected(url)
+    found = {}
+    for name, one in json.loads(wanted).items():
+        events = await client.fetch_events(Filter.from_json(json.dumps(one)), PATIENCE)
+        found[name] = [event.id().to_hex() for event in events.to_vec()]
+    return found
+
+
 SCENARIOS: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "publish-and-subscribe": publish_and_subscribe,
     "refusal": refusal,
     "sign-in": sign_in,
+    "newest": newest,
 }
 
 if __name__ == "__main__":

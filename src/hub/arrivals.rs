@@ -282,25 +282,31 @@ impl Hub {
         }
     }
 
-    /// A live request whose only member asks for what another one brings already is closed, and its
-    /// member moves there.
+    /// A live request whose members all ask for what another one brings already is closed, and they
+    /// move there.
     fn share(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
-        let [key] = self.members(id, number)[..] else { return };
-        let Some(name) = self.subscriptions.get(&key).map(|member| member.name) else { return };
+        let keys = self.members(id, number);
+        let mut names = keys.iter().filter_map(|key| Some(self.subscriptions.get(key)?.name));
+        let Some(name) = names.next().filter(|name| names.all(|other| other == *name)) else {
+            return;
+        };
         let Some(relay) = self.relays.get_mut(&id) else { return };
-        match relay.upstream.by_name.get(&name).copied() {
-            Some(other) if other != number && self.requests.contains_key(&(id, other)) => {
-                if let Some(request) = self.requests.get_mut(&(id, other)) {
-                    request.members.insert(key);
-                }
-                if let Some(left) = self.move_member(id, key, other) {
-                    self.close_left(id, left, now, fx);
-                }
-            }
-            _ => {
-                relay.upstream.by_name.insert(name, number);
-            }
+        let known = relay.upstream.by_name.get(&name).copied();
+        let known = known.filter(|other| self.requests.contains_key(&(id, *other)));
+        let Some(other) = known else {
+            relay.upstream.by_name.insert(name, number);
+            return;
+        };
+        if other == number {
+            return;
         }
+        for key in keys {
+            if let Some(request) = self.requests.get_mut(&(id, other)) {
+                request.members.insert(key);
+            }
+            self.move_member(id, key, other);
+        }
+        self.close_left(id, number, now, fx);
     }
 
     /// The relay has ended a request.

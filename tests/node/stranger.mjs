@@ -1,6 +1,6 @@
 // What people's programs do with nostr-tools, against one endpoint.
 //
-//   node stranger.mjs SCENARIO URL [PRIVATE KEY]
+//   node stranger.mjs SCENARIO URL [PRIVATE KEY, or what is wanted]
 //
 // Prints what it saw as one JSON object; the Python test judges it. Exits by itself.
 
@@ -39,10 +39,11 @@ class BrowserSocket {
   }
 }
 
-const [name, url, privateKey] = process.argv.slice(2)
-const secret = privateKey
-  ? Uint8Array.from(Buffer.from(privateKey, 'hex'))
-  : generateSecretKey()
+const [name, url, more] = process.argv.slice(2)
+const secret =
+  name === 'sign-in'
+    ? Uint8Array.from(Buffer.from(more, 'hex'))
+    : generateSecretKey()
 const author = getPublicKey(secret)
 
 function note(content, fields = {}) {
@@ -189,7 +190,33 @@ async function signIn(pool, url) {
   return {reasons, found: found.length, ended}
 }
 
+/** What is stored for each of these REQs, in the order it comes. */
+async function newest(_, url, wanted) {
+  const relay = new AbstractRelay(url, {
+    verifyEvent,
+    websocketImplementation: WebSocket
+  })
+  await relay.connect()
+  const found = {}
+  for (const [name, filters] of Object.entries(JSON.parse(wanted))) {
+    found[name] = []
+    await new Promise(resolve => {
+      const sub = relay.subscribe(filters, {
+        eoseTimeout: 20_000,
+        onevent: event => found[name].push(event.id),
+        oneose() {
+          sub.close()
+          resolve()
+        }
+      })
+    })
+  }
+  relay.close()
+  return found
+}
+
 const scenarios = {
+  newest,
   'round-trip': roundTrip,
   'look-up': lookUp,
   refusal,
@@ -201,5 +228,5 @@ const scenarios = {
 
 useWebSocketImplementation(WebSocket)
 const pool = new SimplePool()
-console.log(JSON.stringify(await scenarios[name](pool, url)))
+console.log(JSON.stringify(await scenarios[name](pool, url, more)))
 pool.destroy()

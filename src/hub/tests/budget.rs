@@ -425,3 +425,24 @@ fn a_search_is_asked_for_alone() {
     assert_eq!(closed + eoses, 30, "{told:?}");
     assert!(eoses >= 4 && closed > 0);
 }
+
+#[test]
+fn identical_filters_that_waited_for_a_place_share_one_too() {
+    let mut scene = Scene::new(5, 1, 6, 1);
+    for number in 0..40 {
+        let filter = json!({"kinds": [1], "#t": ["the same"]});
+        scene.world.say(1, &json!(["REQ", number.to_string(), filter]));
+    }
+    for _ in 0..2_000 {
+        let sent = scene.world.got(0);
+        scene.models[0].inbox.extend(sent);
+        scene.models[0].read();
+        match scene.models[0].outbox.pop_front() {
+            Some(message) => scene.world.relay_says(0, &message),
+            None => scene.world.pass_ms(10),
+        }
+    }
+    let told = std::mem::take(&mut scene.world.told);
+    assert_eq!(told.iter().filter(|(_, message)| message[0] == "EOSE").count(), 40);
+    assert_eq!(scene.world.hub.requests.len(), 1);
+}
