@@ -159,8 +159,9 @@ impl Subscription {
         }
     }
 
-    /// Takes a relay's part away.
+    /// Takes a relay's part away. What has come from it is waited for no longer.
     pub fn leave(&mut self, relay: RelayId) -> Option<Part> {
+        self.early.retain(|(from, _, _)| *from != relay);
         let at = self.parts.iter().position(|part| part.relay == relay)?;
         Some(self.parts.remove(at))
     }
@@ -376,7 +377,7 @@ impl Subscription {
             Stage::Asked { .. } => {}
         }
         part.stage = Stage::Refused;
-        (part.request, part.turn.waits) = (None, false);
+        (part.request, part.next, part.turn.waits) = (None, None, false);
         if std::mem::take(&mut part.holds) {
             self.hints.push(Hint::None);
         }

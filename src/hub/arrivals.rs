@@ -13,7 +13,7 @@ use crate::publication::more_telling;
 use crate::time::Now;
 
 use super::intake::Offered;
-use super::upstream::{Request, Sent};
+use super::upstream::{Expected, Request, Sent};
 use super::{Effects, Hub, RelayId, Role};
 
 /// What has come over a request and is looked at in this order.
@@ -91,14 +91,16 @@ impl Hub {
         &mut self,
         id: RelayId,
         number: u64,
-        place: Option<u64>,
+        expected: Expected,
         event: Option<&Arc<Event>>,
         now: Now,
         fx: &mut Effects,
     ) {
         let Some(request) = self.requests.get_mut(&(id, number)) else { return };
-        request.outstanding -= 1;
-        match (place, event) {
+        if !request.expected(expected) {
+            return;
+        }
+        match (expected.place, event) {
             (Some(place), event) => {
                 let arrival =
                     event.map_or(Arrival::Forged, |event| Arrival::Event(Arc::clone(event)));
@@ -107,6 +109,10 @@ impl Hub {
             }
             (None, Some(event)) => drop(self.route(id, number, event, now, fx)),
             (None, None) => {}
+        }
+        let ending = self.requests.get_mut(&(id, number)).filter(|it| it.outstanding == 0);
+        if let Some(why) = ending.and_then(|request| request.ending.take()) {
+            self.request_closed(id, number, &why, now, fx);
         }
     }
 
@@ -275,17 +281,22 @@ impl Hub {
         }
         let mut left = BTreeSet::new();
         for key in self.members(id, number) {
-            left.extend(self.move_member(id, key, number));
+            // Who was refused or asked for anew in the meantime does not wait for this one.
+            if self.stays(id, number, key) {
+                left.extend(self.move_member(id, key, number));
+            }
         }
         for other in left {
             self.close_left(id, other, now, fx);
         }
+        self.close_left(id, number, now, fx);
     }
 
     /// A live request whose members all ask for what another one brings already is closed, and they
     /// move there.
     fn share(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
-        let keys = self.members(id, number);
+        let mut keys = self.members(id, number);
+        keys.retain(|key| self.stays(id, number, *key));
         let mut names = keys.iter().filter_map(|key| Some(self.subscriptions.get(key)?.name));
         let Some(name) = names.next().filter(|name| names.all(|other| other == *name)) else {
             return;
@@ -311,8 +322,12 @@ impl Hub {
 
     /// The relay has ended a request.
     fn request_closed(&mut self, id: RelayId, number: u64, why: &str, now: Now, fx: &mut Effects) {
-        let Some(request) = self.requests.get(&(id, number)) else { return };
+        let Some(request) = self.requests.get_mut(&(id, number)) else { return };
         if !request.is_out() || request.over {
+            return;
+        }
+        if request.outstanding > 0 {
+            request.ending = Some(why.to_owned());
             return;
         }
         let (gathers, heard, live) = (request.gathers, request.heard, request.is_live());

@@ -187,6 +187,10 @@ impl Hub {
             self.wait_again(id, key);
         }
         let filters = combined.into_filters(None);
+        if keys.is_empty() {
+            // Not even the first one fits.
+            keys.extend(self.next_turn(id));
+        }
         if keys.len() < 2 || filters.is_empty() {
             for key in keys {
                 self.open_request(id, &[key], None, now, fx);

@@ -18,6 +18,7 @@ use crate::time::Now;
 use crate::verify::{Job, Verdict};
 
 use super::arrivals::Arrival;
+use super::upstream::Expected;
 use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
 /// Who sent an event that is to be verified. Sources take turns.
@@ -62,8 +63,8 @@ impl Tag {
 struct Copy {
     relay: RelayId,
     request: u64,
-    /// Its place in what has come over the request, where that counts.
-    place: Option<u64>,
+    /// Where its verdict belongs.
+    expected: Expected,
     /// Released when the copy is settled.
     _ticket: Ticket,
 }
@@ -186,7 +187,7 @@ impl Hub {
         let Some(request) = self.requests.get(&(relay, number)) else {
             return self.found(relay, number, &id, now, fx);
         };
-        if !request.is_out() {
+        if !request.is_out() || request.ending.is_some() {
             stats.unasked.add();
             return;
         }
@@ -205,12 +206,12 @@ impl Hub {
         }
         self.hear_noise(relay, number);
         let Some(request) = self.requests.get_mut(&(relay, number)) else { return };
-        let place = request.expect();
-        let copy = Copy { relay, request: number, place, _ticket: ticket };
+        let expected = request.expect();
+        let copy = Copy { relay, request: number, expected, _ticket: ticket };
         if let Some(waiting) = self.intake.pending.get_mut(&id) {
             waiting.push((copy, json.into()));
         } else if let Some(event) = self.intake.known(&id, json) {
-            self.settled(relay, number, place, Some(&event), now, fx);
+            self.settled(relay, number, expected, Some(&event), now, fx);
         } else {
             self.intake.pending.insert(id, Vec::new());
             self.intake.check_copy(id, copy, json.into());
@@ -245,7 +246,7 @@ impl Hub {
                 self.intake.recent.insert(&event);
                 self.drop_voided_by(&event, fx);
                 let waiting = self.intake.pending.remove(&id).unwrap_or_default();
-                self.settled(copy.relay, copy.request, copy.place, Some(&event), now, fx);
+                self.settled(copy.relay, copy.request, copy.expected, Some(&event), now, fx);
                 for (copy, text) in waiting {
                     self.copy_of_true_event(copy, text, &event, now, fx);
                 }
@@ -271,7 +272,7 @@ impl Hub {
         };
         let request = self.requests.get(&(copy.relay, copy.request));
         if text == event.json || request.is_none_or(|request| request.members.iter().all(has)) {
-            self.settled(copy.relay, copy.request, copy.place, Some(event), now, fx);
+            self.settled(copy.relay, copy.request, copy.expected, Some(event), now, fx);
         } else if let Some(waiting) = self.intake.pending.get_mut(&event.id) {
             waiting.push((copy, text));
         } else {
@@ -298,7 +299,7 @@ impl Hub {
             relay.stats.forged.add();
             relay.stats.error(&format!("sent a forged event: {error}"));
         }
-        self.settled(copy.relay, copy.request, copy.place, None, now, fx);
+        self.settled(copy.relay, copy.request, copy.expected, None, now, fx);
         self.relay_junk(copy.relay, now, fx);
     }
 

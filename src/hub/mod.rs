@@ -261,6 +261,8 @@ pub struct Hub {
     /// Of subscriptions and requests.
     next_subscription: u64,
     counts: count::Counts,
+    /// Of requests: numbers are used again.
+    last_serial: u64,
     /// Ids remembered by all subscriptions together.
     remembered: usize,
     publications: Map<EventId, Publication>,
@@ -290,6 +292,7 @@ impl Hub {
             held: 0,
             next_subscription: 1,
             counts: count::Counts::default(),
+            last_serial: 0,
             remembered: 0,
             publications: Map::default(),
             named: named::Named::new(),
@@ -370,7 +373,7 @@ impl Hub {
                 Timer::Waiting(id) => self.refuse_waiting(&id, fx),
                 Timer::Store(id) => self.store_deadline(&id, now, fx),
                 Timer::Plan(relay) => self.plan_due(relay, now, fx),
-                Timer::Retired(relay, number) => self.drop_retired(relay, number),
+                Timer::Retired(relay, number) => self.drop_retired(relay, number, now, fx),
                 Timer::Auth(relay) => self.auth_deadline(relay, now, fx),
             }
         }

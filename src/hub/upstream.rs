@@ -42,8 +42,21 @@ pub(super) struct Request {
     pub(super) arrivals: Arrivals,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
+    /// The relay has ended it, and why; what came before is still being verified.
+    pub(super) ending: Option<String>,
+    /// Tells it from an earlier one of the same number.
+    serial: u64,
     /// It is closed, and passes on what was under way.
     pub(super) over: bool,
+}
+
+/// Where the verdict on a copy belongs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    /// The request's.
+    serial: u64,
+    /// Its place in what has come over the request, where that counts.
+    pub(super) place: Option<u64>,
 }
 
 /// How far a request is.
@@ -79,11 +92,18 @@ pub(super) struct Upstream {
 }
 
 impl Request {
-    fn new(members: BTreeSet<u64>, asks: Vec<Arc<[Filter]>>, text: Option<String>) -> Self {
+    fn new(
+        members: BTreeSet<u64>,
+        asks: Vec<Arc<[Filter]>>,
+        text: Option<String>,
+        serial: u64,
+    ) -> Self {
         Self {
             members,
             asks,
             text,
+            serial,
+            ending: None,
             sent: Sent::Lined,
             gathers: false,
             heard: false,
@@ -121,10 +141,20 @@ impl Request {
         self.sent != Sent::Lined
     }
 
-    /// Makes place for what is about to be verified. `None`: the order is of no interest any more.
-    pub(super) fn expect(&mut self) -> Option<u64> {
+    /// Makes place for what is about to be verified, unless the order is of no interest any more.
+    pub(super) fn expect(&mut self) -> Expected {
         self.outstanding += 1;
-        (!self.is_live()).then(|| self.arrivals.push(None))
+        let place = (!self.is_live()).then(|| self.arrivals.push(None));
+        Expected { serial: self.serial, place }
+    }
+
+    /// A verdict is in. False: it is on a copy that came over an earlier request.
+    pub(super) const fn expected(&mut self, expected: Expected) -> bool {
+        if self.serial == expected.serial {
+            self.outstanding -= 1;
+            return true;
+        }
+        false
     }
 
     /// How much of what has come has to be looked at before an EOSE; 0: nothing waits.
@@ -152,8 +182,14 @@ impl Hub {
             subscription.part(id).is_none_or(|part| part.turn.used)
         };
         let number = match keys {
-            // The number a relay knows a subscription by is its own where that can be.
-            [key] if !self.subscriptions.get_mut(key).is_none_or(used) => *key,
+            // The number a relay knows a subscription by is its own where that can be, and no request
+            // is left that had it.
+            [key]
+                if !self.subscriptions.get_mut(key).is_none_or(used)
+                    && !self.requests.contains_key(&(id, *key)) =>
+            {
+                *key
+            }
             _ => self.next_number(),
         };
         let (asks, text) = if let Some((filters, _)) = combined {
@@ -163,7 +199,9 @@ impl Hub {
             let all = keys.iter().filter_map(|key| self.subscriptions.get(key));
             (all.map(|member| Arc::clone(&member.filters)).collect(), None)
         };
-        let mut request = Request::new(keys.iter().copied().collect(), asks, text);
+        self.last_serial += 1;
+        let members = keys.iter().copied().collect();
+        let mut request = Request::new(members, asks, text, self.last_serial);
         request.gathers = gathers;
         for key in keys {
             let part = self.subscriptions.get_mut(key).and_then(|member| member.part(id));
@@ -200,7 +238,8 @@ impl Hub {
     ) -> Result<Option<String>, ()> {
         let Some(relay) = self.relays.get(&id) else { return Ok(None) };
         let limits = relay.limits;
-        let Some(request) = self.requests.get_mut(&(id, number)) else { return Ok(None) };
+        let request = self.requests.get_mut(&(id, number)).filter(|request| !request.is_out());
+        let Some(request) = request else { return Ok(None) };
         let mut again = true;
         let text = if let Some(text) = request.text.take() {
             if !request.gathers {
@@ -260,8 +299,19 @@ impl Hub {
         }
     }
 
-    pub(super) fn drop_retired(&mut self, id: RelayId, number: u64) {
-        self.requests.remove(&(id, number));
+    /// Nothing more is to come over a request that was closed.
+    pub(super) fn drop_retired(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+        let Some(request) = self.requests.get(&(id, number)).filter(|it| it.over) else { return };
+        if request.outstanding > 0 {
+            return self.retire_request(id, number, now);
+        }
+        let Some(request) = self.requests.remove(&(id, number)) else { return };
+        for key in request.members {
+            let waits = self.subscriptions.get(&key).is_some_and(|it| !it.early.is_empty());
+            if waits {
+                self.look_at_eose(key, now, fx);
+            }
+        }
     }
 
     /// The connection is gone: its requests are, but for what is still being verified.

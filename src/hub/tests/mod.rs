@@ -9,6 +9,7 @@ mod deferred;
 mod doubt;
 mod filters;
 mod handover;
+mod hunted;
 mod inside;
 mod intake;
 mod merge;
