@@ -26,7 +26,7 @@ use crate::message::{self, Reply};
 use crate::publication::more_telling;
 use crate::time::{Now, TokenBucket};
 
-use super::{ClientId, Effects, Hub, LinkId, Map, RelayId, Timer};
+use super::{ClientId, Effects, Hub, LinkId, Map, RelayId, Role, Timer};
 
 /// The open counts, and what is known of who counts.
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ impl Counts {
     }
 
     /// The COUNT for this relay, now going out. `None`: it has ended meanwhile.
-    pub(super) fn ask(&mut self, relay: RelayId, key: u64) -> Option<String> {
+    fn ask(&mut self, relay: RelayId, key: u64) -> Option<String> {
         let count = self.open.get_mut(&key)?;
         *count.stage(relay)? = Stage::Asked;
         Some(message::count(key, count.filters.iter().map(|filter| &*filter.json)))
@@ -161,6 +161,25 @@ impl Hub {
         }
     }
 
+    /// The COUNT for this relay, now going out. `None`: it is not wanted any more, or the relay has
+    /// come to know us and the client is a public one.
+    pub(super) fn count_text(&mut self, relay: RelayId, key: u64) -> Option<String> {
+        if !self.bars_count(relay, key) {
+            return self.counts.ask(relay, key);
+        }
+        if let Some(stage) = self.counts.open.get_mut(&key).and_then(|count| count.stage(relay)) {
+            *stage = Stage::Out;
+        }
+        None
+    }
+
+    /// Whether this relay's answer is not for the one who asks.
+    fn bars_count(&self, relay: RelayId, key: u64) -> bool {
+        let count = self.counts.open.get(&key);
+        let asker = count.and_then(|count| self.clients.get(&count.client));
+        asker.is_some_and(|asker| asker.role == Role::Public) && self.bars_public(relay)
+    }
+
     /// Those of these relays that can be asked, or why there is none.
     fn counters(
         &mut self,
@@ -222,6 +241,7 @@ impl Hub {
             return self.relay_junk(relay, now, fx);
         };
         let is_none = counted.is_none();
+        let barred = self.bars_count(relay, key);
         let Some(count) = self.counts.open.get_mut(&key) else {
             if let Some(counter) = self.counts.counters.get_mut(&relay).filter(|_| !is_none) {
                 counter.answers();
@@ -229,6 +249,8 @@ impl Hub {
             return;
         };
         match count.stage(relay) {
+            // What a relay tells the owner is not for everybody.
+            Some(stage @ Stage::Asked) if barred => *stage = Stage::Out,
             Some(stage @ Stage::Asked) => *stage = counted.map_or(Stage::Out, Stage::Answered),
             // Twice, or unasked.
             _ => return self.relay_junk(relay, now, fx),

@@ -224,9 +224,10 @@ impl Hub {
                 }
                 Work::AskOnce(text) => Some(Outgoing { text, event: None }),
                 Work::Count(key) => {
-                    let text = self.counts.ask(id, key);
-                    relay.line.dead = relay.line.dead.saturating_sub(usize::from(text.is_none()));
-                    text.map(|text| Outgoing { text, event: None })
+                    if !self.counts.contains(key) {
+                        relay.line.dead = relay.line.dead.saturating_sub(1);
+                    }
+                    self.count_text(id, key).map(|text| Outgoing { text, event: None })
                 }
                 Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
                 Work::Publish { event, until } => {

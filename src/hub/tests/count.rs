@@ -1,5 +1,6 @@
 //! COUNT (NIP-45, SPEC 3.8).
 
+use super::auth::{PUBLIC, keyed};
 use super::*;
 use crate::constants::{
     COUNT_PROBES, COUNT_UNANSWERED, MAX_SUBSCRIPTIONS, RELAY_WINDOW, REQUEST_LINGER,
@@ -425,4 +426,46 @@ fn a_relay_that_is_removed_is_left_out() {
     world.input(Input::RelayRemoved(1));
     assert_eq!(world.heard(), [json!(["COUNT", "a", {"count": 5, "approximate": true}])]);
     assert!(world.nothing_is_left());
+}
+
+/// It may show the owner what is not for everybody (SPEC 4.4).
+#[test]
+fn a_relay_that_knows_us_counts_for_no_public_client() {
+    let mut world = keyed(1);
+    let count = json!(["COUNT", "a", {"kinds": [7]}]);
+    world.say(PUBLIC, &count);
+    let number = world.got(0).pop().unwrap()[1].clone();
+    world.authenticate();
+    world.relay_says(0, &json!(["COUNT", number, {"count": 5}]));
+    assert_eq!(world.heard_by(PUBLIC), closed("a", "error: no relay has counted in time"));
+    world.say(PUBLIC, &count);
+    assert_eq!(world.heard_by(PUBLIC)[0][0], "CLOSED");
+    world.got(0);
+    world.say(CLIENT, &count);
+    let number = world.got(0).pop().unwrap()[1].clone();
+    world.relay_says(0, &json!(["COUNT", number, {"count": 5}]));
+    assert_eq!(world.heard(), [json!(["COUNT", "a", {"count": 5}])]);
+}
+
+#[test]
+fn what_waits_in_line_when_a_relay_comes_to_know_us_is_not_sent() {
+    let mut world = keyed(1);
+    let number = ask(&mut world, "proof");
+    world.relay_says(0, &json!(["COUNT", number, {"count": 5}]));
+    world.stalled = true;
+    for number in 0..RELAY_WINDOW {
+        ask(&mut world, &number.to_string());
+    }
+    world.say(PUBLIC, &json!(["COUNT", "public", {"kinds": [6]}]));
+    ask(&mut world, "private");
+    world.got(0);
+    assert_eq!(world.challenge("a challenge"), None, "its line is full");
+    world.input(Input::LinkWrote(0, 1, RELAY_WINDOW));
+    let sent = world.got(0);
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert_eq!(sent[0][0], "AUTH");
+    assert_eq!(sent[1][2], json!({"kinds": [7]}));
+    world.pass_ms(4_000);
+    let why = "error: no relay has counted in time";
+    assert_eq!(world.heard_by(PUBLIC), closed("public", why));
 }
