@@ -215,7 +215,7 @@ impl Hub {
             self.close_request(id, number, now, fx);
             return self.not_gathered(id, now);
         }
-        if now.mono < upstream.gather_after || relay.free() == 0 {
+        if now.mono < upstream.gather_after {
             return self.plan_again(id, now);
         }
         let mut live: Vec<(usize, u64)> = Vec::new();

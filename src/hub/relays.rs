@@ -123,10 +123,11 @@ impl Hub {
         self.leave(id, |subscription| !subscription.wants(id, read), now, fx);
     }
 
-    /// A relay's document was read, or read again.
+    /// A relay's document was read, or read again: there may be more places at it, or fewer.
     pub(super) fn set_limits(&mut self, id: RelayId, limits: RelayLimits) {
         if let Some(relay) = self.relays.get_mut(&id) {
             relay.limits = limits;
+            self.replan.insert(id);
         }
     }
 

@@ -446,3 +446,34 @@ fn identical_filters_that_waited_for_a_place_share_one_too() {
     assert_eq!(told.iter().filter(|(_, message)| message[0] == "EOSE").count(), 40);
     assert_eq!(scene.world.hub.requests.len(), 1);
 }
+
+#[test]
+fn a_document_that_comes_late_is_kept_to() {
+    let mut scene = Scene::new(6, 1, 50, 1);
+    for number in 0..40 {
+        let filter = json!({"kinds": [1], "#t": [number.to_string()]});
+        scene.world.say(1, &json!(["REQ", number.to_string(), filter]));
+    }
+    let settle = |scene: &mut Scene| {
+        for _ in 0..2_000 {
+            let sent = scene.world.got(0);
+            scene.models[0].inbox.extend(sent);
+            scene.models[0].read();
+            match scene.models[0].outbox.pop_front() {
+                Some(message) => scene.world.relay_says(0, &message),
+                None => scene.world.pass_ms(10),
+            }
+        }
+    };
+    settle(&mut scene);
+    let limits = RelayLimits { max_subscriptions: Some(8), ..RelayLimits::default() };
+    scene.world.input(Input::RelayLimits(0, limits));
+    settle(&mut scene);
+    assert!(scene.models[0].open.len() < 8, "{}", scene.models[0].open.len());
+    scene.world.told.clear();
+    for made in EVENTS.iter().filter(|made| made.event.kind == 1).take(9) {
+        scene.models[0].publish(made);
+        settle(&mut scene);
+        assert_eq!(std::mem::take(&mut scene.world.told).len(), 1, "{}", made.json);
+    }
+}

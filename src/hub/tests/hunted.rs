@@ -111,7 +111,7 @@ fn a_client_that_comes_back_to_a_relay_takes_nothing_from_those_that_share_its_r
     for number in &numbers {
         world.relay_says(0, &json!(["EVENT", number, order]));
     }
-    assert_eq!(events_of(&world.heard_by(7)), [order.clone()]);
+    assert_eq!(events_of(&world.heard_by(7)), std::slice::from_ref(&order));
     assert_eq!(events_of(&world.heard_by(8)), [order]);
 }
 
