@@ -1,8 +1,8 @@
 """An outside wallet pays through the endpoint, and is told the truth whatever relays do.
 
-Its orders go in at the public endpoint, over the relays, and out at the private endpoint
-to a wallet service in the same LNbits; the answers go back the same way. Whatever
-happens, an order is carried out once at most, what the wallet is told about it is so
+Its orders go in at the public endpoint, over the relays or directly, and out at the
+private endpoint to a wallet service in the same LNbits; the answers go back the same way.
+Whatever happens, an order is carried out once at most, what the wallet is told about it is so
 (`Bank.judge`), and the books of the payer and the shop agree.
 
 The SDK has one answer that says nothing: "reply timeout". The order has left, and nobody
@@ -206,24 +206,22 @@ async def test_both_relays_get_into_trouble(bank: Bank, wallet: OutsideWallet) -
     assert len(await bank.paid()) == len(RACES)
 
 
-async def test_what_the_wallet_gave_up_on_is_not_paid_later(
+async def test_what_relays_have_kept_is_not_paid_again(
     bank: Bank, wallet: OutsideWallet
 ) -> None:
-    """Both relays have the order and are gone. When they are back they have it still, and
-    show it to whoever asks for orders. By then the wallet may have ordered again."""
+    """Both relays have the order and are gone, the service has it directly. When they are
+    back they have it still, and show it to whoever asks for orders."""
     relays = await two_relays(bank)
     for relay in relays:
         relay.trouble["kept", REQUEST] = relay.vanish
     invoice, told = await pay(bank, wallet, patience=3)
-    assert told.verdict is Verdict.UNKNOWN
+    assert told.verdict is Verdict.DONE
     for relay in relays:
         relay.come_back()
     await until_back(bank, *relays)
     assert [len(kept(relay, REQUEST)) for relay in relays] == [1, 1]
-    assert await bank.look_up(wallet, invoice) is False
-    again = await order(wallet, invoice)
-    assert again.verdict is Verdict.DONE
-    await bank.judge(invoice, again)
+    assert await bank.look_up(wallet, invoice) is True
+    await bank.judge(invoice, told)
 
 
 async def test_both_relays_drop_among_many_orders(
@@ -245,14 +243,13 @@ async def test_both_relays_drop_among_many_orders(
 
 
 async def test_both_relays_are_down(bank: Bank, wallet: OutsideWallet) -> None:
-    """The wallet is told at once that nobody was told, and so it stays when they are
-    back. What the service publishes about itself meanwhile waits in one row."""
+    """The wallet and the service are on one server and need none. What the service
+    publishes about itself meanwhile waits in one row. With the service away too, the
+    wallet is told at once that nobody was told, and so it stays."""
     relays = await two_relays(bank)
-    _, told = await pay(bank, wallet)
-    assert told.verdict is Verdict.DONE
     await down(bank.endpoint, *relays)
-    refused = [await pay(bank, wallet) for _ in range(3)]
-    assert {told.verdict for _, told in refused} == {Verdict.REFUSED}
+    done = [await pay(bank, wallet) for _ in range(3)]
+    assert {told.verdict for _, told in done} == {Verdict.DONE}
 
     newest = ""
     for _ in range(3):
@@ -260,12 +257,20 @@ async def test_both_relays_are_down(bank: Bank, wallet: OutsideWallet) -> None:
         assert row["kind"] == INFO
         newest = row["id"]
 
+    invoices = [await bank.invoice() for _ in range(3)]
+    await bank.switch(SERVICE.name, False)
+    refused = [(invoice, await order(wallet, invoice)) for invoice in invoices]
+    assert {told.verdict for _, told in refused} == {Verdict.REFUSED}
+    await bank.switch(SERVICE.name, True)
+
     await back(bank.endpoint, *relays)
     await until_asked(*relays)
     _, told = await pay(bank, wallet)
     assert told.verdict is Verdict.DONE
     for invoice, told in refused:
         assert await bank.look_up(wallet, invoice) is False
+        await bank.judge(invoice, told)
+    for invoice, told in done:
         await bank.judge(invoice, told)
 
 
