@@ -10,11 +10,11 @@ use crate::part::Came;
 use crate::time::Now;
 
 use super::intake::Offered;
-use super::{ClientId, Effects, HERE, Hub};
+use super::{ClientId, Effects, HERE, Hub, Role};
 
 impl Hub {
-    /// Gives a checked event to the subscriptions here. Whether another client than its publisher
-    /// has it by that.
+    /// Gives a checked event to the subscriptions here. Whether somebody else than its publisher has
+    /// it by that.
     pub(super) fn hand_over(
         &mut self,
         publisher: ClientId,
@@ -23,6 +23,8 @@ impl Hub {
         fx: &mut Effects,
     ) -> bool {
         self.intake.note(event);
+        // One inside stands for any number of extensions, which pay each other too.
+        let many = self.clients.get(&publisher).is_some_and(|it| it.role == Role::Inside);
         let mut keys = std::mem::take(&mut self.matching);
         self.index.matching(event, &mut keys);
         let mut others = false;
@@ -32,7 +34,7 @@ impl Hub {
             let takes = target.only.is_none()
                 && target.filters.iter().any(|it| it.search.is_none() && it.matches(event));
             if takes {
-                let other = target.client != publisher;
+                let other = many || target.client != publisher;
                 let offered = self.offer(*key, event, HERE, Came::Live, now, fx);
                 others |= other && offered != Offered::Dropped;
             }

@@ -130,3 +130,15 @@ fn those_who_have_named_their_relays_stay_by_themselves() {
     world.say(7, &json!(["EVENT", note("named")]));
     assert_eq!(world.heard_by(OTHER_CLIENT), NONE);
 }
+
+#[test]
+fn extensions_that_share_a_client_are_somebody_else_to_each_other() {
+    let mut world = offline();
+    world.join_inside(7, None);
+    world.say(7, &json!(["REQ", "service", {"kinds": [23_194]}]));
+    let order = order();
+    world.say(7, &json!(["EVENT", order]));
+    let heard = world.heard_by(7);
+    assert_eq!(heard[0], json!(["EVENT", "service", order]));
+    assert_eq!(heard[1][2], true, "{heard:?}");
+}
