@@ -41,6 +41,8 @@ pub struct Part {
     pub next: Option<u64>,
     /// How it came, or comes, to be asked.
     pub turn: Turn,
+    /// It waits for its turn, and the relay answers nobody else either.
+    pub stalls: bool,
     /// Its stored events.
     pub stream: Stream,
 }
@@ -86,14 +88,20 @@ impl Part {
             request: None,
             next: None,
             turn: Turn::default(),
+            stalls: false,
             stream: Stream::default(),
         }
+    }
+
+    /// Whether it waits for its turn, and the turns go on.
+    pub const fn waits(&self) -> bool {
+        self.turn.waits && !self.stalls
     }
 
     /// Whether the relay has sent nothing for the subscription by now, though it could have.
     pub fn is_silent(&self, now: Now) -> bool {
         match self.stage {
-            Stage::Unasked => !self.turn.waits,
+            Stage::Unasked => !self.waits(),
             Stage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
             Stage::Live | Stage::Refused => false,
         }

@@ -189,6 +189,7 @@ impl Subscription {
         let replay = late || part.gap.is_some();
         part.stage = Stage::Asked { heard: false };
         (part.stream, part.turn.used) = (Stream::default(), true);
+        part.stalls = false;
         if std::mem::take(&mut part.turn.waits) {
             part.turn.came = now.mono;
             self.last_stored = now.mono;
@@ -408,6 +409,7 @@ impl Subscription {
         let Some(part) = self.part(relay) else { return };
         part.stage = Stage::Unasked;
         (part.request, part.next, part.turn) = (None, None, Turn::default());
+        part.stalls = false;
     }
 
     /// What the client's EOSE says of its stored events (NIP-67): where every relay has said it, and
@@ -453,7 +455,7 @@ impl Subscription {
     /// When the quiet since the first relay's EOSE ends the wait. A relay at which it is not its
     /// turn yet is not quiet.
     fn quiet_end(&self) -> Option<Duration> {
-        let waits = self.parts.iter().any(|part| part.holds && part.turn.waits);
+        let waits = self.parts.iter().any(|part| part.holds && part.waits());
         let first = self.first_eose.filter(|_| !waits)?;
         Some(first.max(self.last_stored) + EOSE_QUIET)
     }

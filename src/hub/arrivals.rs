@@ -257,10 +257,12 @@ impl Hub {
             return;
         }
         request.sent = Sent::Live;
+        let gathers = std::mem::take(&mut request.gathers);
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
         let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
-        if std::mem::take(&mut request.gathers) {
+        self.answered(id, now);
+        if gathers {
             self.gathered(id, number, now, fx);
         } else {
             for key in self.members(id, number) {
@@ -272,6 +274,12 @@ impl Hub {
             self.share(id, number, now, fx);
         }
         self.replan.insert(id);
+    }
+
+    fn answered(&mut self, id: RelayId, now: Now) {
+        if let Some(relay) = self.relays.get_mut(&id) {
+            relay.upstream.answered = now.mono;
+        }
     }
 
     /// A request that brings what several others do is live: they are closed.
@@ -334,10 +342,12 @@ impl Hub {
         let asked = request.unanswered();
         let mut members = self.members(id, number);
         members.retain(|key| self.stays(id, number, *key));
+        self.answered(id, now);
         self.forget_request(id, number);
         self.replan.insert(id);
         if gathers {
             self.relay_refuses(id, why);
+            self.is_crowded(id, why);
             return self.not_gathered(id, now);
         }
         members.retain(|key| !self.defer_subscription(id, *key, asked, why, now, fx));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::combine::Combined;
 use crate::constants::{
-    GATHER_RETRY, PLAN_AGAIN, RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS,
+    EOSE_SILENT, GATHER_RETRY, PLAN_AGAIN, RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS,
     RELAY_SUBSCRIPTIONS_LEAST, REPLAY_WINDOW,
 };
 use crate::filter::Filter;
@@ -21,6 +21,21 @@ use crate::time::Now;
 
 use super::relays::Relay;
 use super::{Effects, Hub, RelayId, Timer};
+
+/// Requests that may become one.
+struct Together {
+    numbers: Vec<u64>,
+    /// Their members.
+    keys: Vec<u64>,
+    filters: Vec<Filter>,
+}
+
+/// From which date on a filter is meant after a loss at this one; `None`: it asks for nothing.
+fn since_loss(filter: &Filter, lost: u64) -> Option<u64> {
+    let since = lost.saturating_sub(margin(filter));
+    let since = filter.since.map_or(since, |own| own.max(since));
+    filter.until.is_none_or(|until| until >= since).then_some(since)
+}
 
 impl Relay {
     /// Requests that may be open at a time. One more is the outbox's, for its questions.
@@ -170,11 +185,7 @@ impl Hub {
             let gap = self.gap(id, key).filter(|_| self.is_sociable(id, key));
             let filters = self.subscriptions.get(&key).map(|member| member.filters.clone());
             let takes = gap.zip(filters).is_some_and(|(gap, filters)| {
-                combined.add(filters.iter(), |filter: &Filter| {
-                    let since = gap.saturating_sub(margin(filter));
-                    let since = filter.since.map_or(since, |own| own.max(since));
-                    filter.until.is_none_or(|until| until >= since).then_some(Some(since))
-                })
+                combined.add(filters.iter(), |filter: &Filter| since_loss(filter, gap).map(Some))
             });
             if takes {
                 keys.push(key);
@@ -215,6 +226,10 @@ impl Hub {
             self.close_request(id, number, now, fx);
             return self.not_gathered(id, now);
         }
+        // With the outbox's place there is one to open another before these are closed.
+        if upstream.open.len() > relay.places() && !upstream.turns.is_empty() {
+            return self.make_room(id, now, fx);
+        }
         if now.mono < upstream.gather_after {
             return self.plan_again(id, now);
         }
@@ -231,9 +246,11 @@ impl Hub {
         }
         live.sort_unstable();
         // Asking for more than is wanted is better than refusing somebody.
-        let together = [false, true].into_iter().find_map(|broad| self.combine(id, &live, broad));
-        if let Some((keys, filters)) = together {
-            return self.open_request(id, &keys, Some((filters, true)), now, fx);
+        let together =
+            [false, true].into_iter().find_map(|broad| self.combine(id, &live, broad, None));
+        if let Some(Together { keys, filters, .. }) = together {
+            self.open_request(id, &keys, Some((filters, true)), now, fx);
+            return self.plan_again(id, now);
         }
         let Some(relay) = self.relays.get(&id) else { return };
         if unanswered {
@@ -243,17 +260,55 @@ impl Hub {
         }
     }
 
-    /// The members of as many of these requests as fit into one, two at least, and its filters.
+    /// More are open than the relay takes from now on, and others wait: some are closed, and go on in
+    /// one, as after a loss. There is no place to open that one first.
+    fn make_room(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
+        let Some(relay) = self.relays.get(&id) else { return };
+        let upstream = &relay.upstream;
+        // So many less one that a turn can be given, and one place is left for gathering.
+        let most = (upstream.open.len() + 3).saturating_sub(relay.places());
+        let is_live = |number: &u64| {
+            let request = self.requests.get(&(id, *number)).filter(|request| request.is_live());
+            request.map(|request| (request.members.len(), *number))
+        };
+        let mut live: Vec<(usize, u64)> = upstream.open.iter().filter_map(is_live).collect();
+        live.sort_unstable();
+        let together = [false, true]
+            .into_iter()
+            .find_map(|broad| self.combine(id, &live, broad, Some((most, now.unix))))
+            .filter(|together| !together.filters.is_empty());
+        let Some(Together { numbers, keys, filters }) = together else {
+            return self.plan_again(id, now);
+        };
+        for number in numbers {
+            self.close_upstream(id, number, now, fx);
+            self.retire_request(id, number, now);
+        }
+        for key in &keys {
+            if let Some(member) = self.subscriptions.get_mut(key) {
+                member.ask_again(id, now);
+            }
+        }
+        self.open_request(id, &keys, Some((filters, false)), now, fx);
+        self.replan.insert(id);
+    }
+
+    /// As many of these requests as fit into one, two at least. `resumed`: so many at most, to go on
+    /// after a loss at this date (unix seconds); else for new events only.
     fn combine(
         &self,
         id: RelayId,
         requests: &[(usize, u64)],
         broad: bool,
-    ) -> Option<(Vec<u64>, Vec<Filter>)> {
+        resumed: Option<(usize, u64)>,
+    ) -> Option<Together> {
         let relay = self.relays.get(&id)?;
         let mut combined = Combined::new(relay.filters(), relay.filter_bytes(), broad);
-        let (mut keys, mut picked) = (Vec::new(), 0);
+        let (mut numbers, mut keys) = (Vec::new(), Vec::new());
         for (_, number) in requests {
+            if resumed.is_some_and(|(most, _)| numbers.len() >= most) {
+                break;
+            }
             let Some(request) = self.requests.get(&(id, *number)) else { continue };
             let members = request.members.iter().filter(|key| self.stays(id, *number, **key));
             let members = members.filter_map(|key| Some((key, self.subscriptions.get(key)?)));
@@ -261,12 +316,18 @@ impl Hub {
             if filters.clone().any(|filter| filter.search.is_some()) {
                 continue;
             }
-            if combined.add(filters, |filter| Some(filter.since)) {
-                picked += 1;
+            let since = |filter: &Filter| match resumed {
+                Some((_, lost)) => since_loss(filter, lost).map(Some),
+                None => Some(filter.since),
+            };
+            if combined.add(filters, since) {
+                numbers.push(*number);
                 keys.extend(members.map(|(key, _)| *key));
             }
         }
-        (picked >= 2).then(|| (keys, combined.into_filters(Some(0))))
+        let limit = if resumed.is_some() { None } else { Some(0) };
+        let filters = combined.into_filters(limit);
+        (numbers.len() >= 2).then_some(Together { numbers, keys, filters })
     }
 
     /// Everything is combined, and still there is no place.
@@ -304,9 +365,27 @@ impl Hub {
     }
 
     pub(super) fn plan_due(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
-        if let Some(relay) = self.relays.get_mut(&id) {
-            relay.upstream.timer = None;
-            self.plan(id, now, fx);
+        let Some(relay) = self.relays.get_mut(&id) else { return };
+        relay.upstream.timer = None;
+        if now.mono >= relay.upstream.answered + EOSE_SILENT && !relay.upstream.turns.is_empty() {
+            self.stalls(id, now, fx);
+        }
+        self.plan(id, now, fx);
+    }
+
+    /// The relay answers none of those that have their places: whoever waits for one does not wait
+    /// with the EOSE.
+    fn stalls(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
+        let mut keys = Vec::new();
+        for (key, subscription) in &mut self.subscriptions {
+            let part = subscription.part(id).filter(|part| part.holds && part.turn.waits);
+            if let Some(part) = part.filter(|part| !part.stalls) {
+                part.stalls = true;
+                keys.push(*key);
+            }
+        }
+        for key in keys {
+            self.look_at_eose(key, now, fx);
         }
     }
 

@@ -162,6 +162,7 @@ impl Hub {
         let Some(relay) = self.relays.get_mut(&id) else { return };
         relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
         relay.line = Line::default();
+        relay.upstream.answered = now.mono;
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
         relay.stats.auth_refused.store(false, Relaxed);
         let missed = relay.backlog.take();

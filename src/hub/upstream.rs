@@ -87,6 +87,8 @@ pub(super) struct Upstream {
     pub(super) gather_after: Duration,
     /// The relay has refused more requests than this.
     pub(super) learned: Option<usize>,
+    /// When it has answered a request last, or connected.
+    pub(super) answered: Duration,
     /// When to plan again.
     pub(super) timer: Option<Duration>,
 }

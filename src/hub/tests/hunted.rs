@@ -3,11 +3,17 @@
 //! EOSE or the router.
 
 use super::*;
+use crate::relay::RelayLimits;
 
 const NONE: [Value; 0] = [];
 
 fn order(content: &str) -> Value {
     event(23_194, UNIX, &json!([]), content)
+}
+
+fn allows(world: &mut World, relay: RelayId, subscriptions: usize) {
+    let limits = RelayLimits { max_subscriptions: Some(subscriptions), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(relay, limits));
 }
 
 /// The numbers of the REQs that a relay was sent since last asked.
@@ -88,6 +94,84 @@ fn subscriptions_of_too_many_filters_go_on_after_a_loss() {
     assert!(!asked(&mut world, 0).is_empty());
 }
 
+/// The relay answers every REQ, while no more than so many are open.
+fn serve(world: &mut World, link: LinkId, open: &mut Vec<(String, Value)>, most: usize) {
+    for _ in 0..200 {
+        let sent = world.got(0);
+        if sent.is_empty() {
+            world.pass_ms(1_000);
+        }
+        for message in sent {
+            let number = message[1].as_str().unwrap().to_owned();
+            match message[0].as_str().unwrap() {
+                "REQ" if open.len() >= most => {
+                    let why = "rate-limited: too many subscriptions";
+                    world.relay_says_over(0, link, &json!(["CLOSED", number, why]));
+                }
+                "REQ" => {
+                    open.push((number.clone(), message));
+                    world.relay_says_over(0, link, &json!(["EOSE", number]));
+                }
+                "CLOSE" => open.retain(|(other, _)| *other != number),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Which of so many services' orders come to the first client.
+fn served(world: &mut World, link: LinkId, open: &[(String, Value)], services: u64) -> Vec<u64> {
+    world.told.clear();
+    let mut served = Vec::new();
+    for service in 0..services {
+        let order = event(23_194, world.now.unix, &json!([["t", service.to_string()]]), "pay");
+        let made = crate::verify::check(&order.to_string()).unwrap();
+        for (number, req) in open {
+            let filters = &req.as_array().unwrap()[2..];
+            if filters.iter().any(|it| super::model::filter_of(it).matches(&made)) {
+                world.relay_says_over(0, link, &json!(["EVENT", number, order]));
+            }
+        }
+        if !events_of(&world.heard()).is_empty() {
+            served.push(service);
+        }
+    }
+    served
+}
+
+/// The first client subscribes to the orders to each of these services.
+fn subscribe_services(world: &mut World, services: std::ops::Range<u64>) {
+    for service in services {
+        let filter = json!({"kinds": [23_194], "#t": [service.to_string()]});
+        world.say(CLIENT, &json!(["REQ", service.to_string(), filter]));
+    }
+}
+
+#[test]
+fn a_relay_that_refuses_more_than_it_said_serves_all_in_the_end() {
+    let mut world = World::new(1);
+    let mut open = Vec::new();
+    subscribe_services(&mut world, 0..40);
+    serve(&mut world, 1, &mut open, 10);
+    assert!(open.len() <= 10);
+    let all: Vec<u64> = (0..40).collect();
+    assert_eq!(served(&mut world, 1, &open, 40), all);
+}
+
+#[test]
+fn a_relay_that_allows_fewer_from_now_on_serves_all_in_the_end() {
+    let mut world = World::new(1);
+    let mut open = Vec::new();
+    subscribe_services(&mut world, 0..30);
+    serve(&mut world, 1, &mut open, 50);
+    allows(&mut world, 0, 10);
+    subscribe_services(&mut world, 30..60);
+    serve(&mut world, 1, &mut open, 50);
+    let all: Vec<u64> = (0..60).collect();
+    assert_eq!(served(&mut world, 1, &open, 60), all);
+    assert!(open.len() <= 10, "{}", open.len());
+}
+
 #[test]
 fn a_client_that_comes_back_to_a_relay_takes_nothing_from_those_that_share_its_request() {
     let mut world = World::new(2);
@@ -150,5 +234,54 @@ fn a_relay_taken_away_while_its_events_are_verified_leaves_the_eose() {
         world.pass_ms(60_000);
         let eoses = world.heard().into_iter().filter(|it| it[0] == "EOSE").count();
         assert_eq!(eoses, 1, "removed: {removed}");
+    }
+}
+
+#[test]
+fn a_relay_that_answers_nothing_holds_up_nobody_whose_turn_it_is_not() {
+    let mut world = World::new(2);
+    allows(&mut world, 0, 10);
+    for service in 0..40 {
+        let filter = json!({"kinds": [23_194], "#t": [service.to_string()]});
+        world.say(CLIENT, &json!(["REQ", service.to_string(), filter]));
+        for number in asked(&mut world, 1) {
+            world.relay_says(1, &json!(["EOSE", number]));
+        }
+    }
+    world.pass_ms(10_000);
+    let eoses = world.heard().into_iter().filter(|it| it[0] == "EOSE").count();
+    assert_eq!(eoses, 40, "relay 0 has answered nothing for ten seconds");
+}
+
+#[test]
+fn who_is_asked_for_anew_while_others_are_gathered_is_not_left_out() {
+    let mut world = World::new(1);
+    allows(&mut world, 0, 6);
+    let mut numbers = Vec::new();
+    for (client, to) in [(CLIENT, "a"), (OTHER_CLIENT, "a"), (CLIENT, "b"), (CLIENT, "c")] {
+        world.say(client, &json!(["REQ", to, {"kinds": [1], "#t": [to]}]));
+        numbers.push(asked(&mut world, 0).remove(0));
+        world.relay_says(0, &json!(["EOSE", numbers.last()]));
+    }
+    world.say(CLIENT, &json!(["REQ", "d", {"kinds": [1], "#t": ["d"]}]));
+    let sent = world.got(0);
+    let gathering = sent.iter().find(|it| it[2]["limit"] == 0).expect("places are short").clone();
+    world.relay_says(0, &json!(["CLOSED", numbers[0], "error: too old"]));
+    world.relay_says(0, &json!(["EOSE", gathering[1]]));
+    world.pass_ms(2_000);
+    let again: Vec<Value> =
+        world.got(0).into_iter().filter(|it| it[2]["#t"] == json!(["a"])).collect();
+    assert!(!again.is_empty(), "what it missed since then");
+    world.told.clear();
+    for req in &again {
+        world.relay_says(0, &json!(["EOSE", req[1]]));
+    }
+    world.pass_ms(2_000);
+    let made = event(1, UNIX, &json!([["t", "a"]]), "to both");
+    for number in again.iter().map(|req| req[1].clone()) {
+        world.relay_says(0, &json!(["EVENT", number, made]));
+    }
+    for client in [CLIENT, OTHER_CLIENT] {
+        assert_eq!(events_of(&world.heard_by(client)).len(), 1);
     }
 }
