@@ -64,10 +64,13 @@ impl Combined {
         since: impl Fn(&Filter) -> Option<Option<u64>>,
     ) -> bool {
         let bytes: usize = filters.clone().map(|filter| filter.json.len() + FRAME).sum();
+        if self.bytes + bytes > self.most_bytes {
+            return false;
+        }
         let shapes = filters.clone().map(|filter| self.shape(filter));
         let new: BTreeSet<Shape> =
             shapes.filter(|shape| !self.groups.contains_key(shape)).collect();
-        if self.bytes + bytes > self.most_bytes || self.groups.len() + new.len() > self.most {
+        if self.groups.len() + new.len() > self.most {
             return false;
         }
         self.bytes += bytes;

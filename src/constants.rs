@@ -105,6 +105,8 @@ pub const RELAY_SUBSCRIPTIONS_LEAST: usize = 4;
 pub const RELAY_FILTERS: usize = 10;
 /// Bytes of one REQ of several subscriptions, the same.
 pub const RELAY_MESSAGE: usize = 64 << 10;
+/// Subscriptions that are tried in vain to be asked for together with others, before that is put off.
+pub const COMBINE_FEW: usize = 256;
 /// Members up to which a request's are tried one by one instead of by the index.
 pub const REQUEST_FEW_MEMBERS: usize = 16;
 /// A request that was closed because its members have another one passes on what comes for this

@@ -139,7 +139,8 @@ impl Hub {
                 Arrival::Closed(why) => self.request_closed(id, number, &why, now, fx),
             }
         }
-        if any {
+        let awaited = self.requests.get(&(id, number)).is_some_and(|request| request.awaited);
+        if any && awaited {
             for key in self.members(id, number) {
                 let waits = |member: &crate::subscription::Subscription| !member.early.is_empty();
                 if self.subscriptions.get(&key).is_some_and(waits) {
@@ -170,7 +171,8 @@ impl Hub {
     /// The relay has come to this place of what it stores.
     fn hear(&mut self, id: RelayId, number: u64, place: Place, now: Now) {
         let Some(request) = self.requests.get(&(id, number)) else { return };
-        if request.gathers || request.over {
+        // No EOSE waits for a repeated one, which may have thousands of members.
+        if request.gathers || request.over || matches!(request.asked(), Some((_, true))) {
             return;
         }
         for key in &request.members {
@@ -365,6 +367,8 @@ impl Hub {
                     part.turn.alone |= !crowded;
                 }
                 self.want(id, key);
+                // Its EOSE may have waited for what came before this.
+                self.look_at_eose(key, now, fx);
             }
             if live {
                 self.not_gathered(id, now);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::combine::Combined;
 use crate::constants::{
-    EOSE_SILENT, GATHER_RETRY, PLAN_AGAIN, RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS,
-    RELAY_SUBSCRIPTIONS_LEAST, REPLAY_WINDOW,
+    COMBINE_FEW, EOSE_SILENT, GATHER_RETRY, PLAN_AGAIN, RELAY_FILTERS, RELAY_MESSAGE,
+    RELAY_SUBSCRIPTIONS, RELAY_SUBSCRIPTIONS_LEAST, REPLAY_WINDOW,
 };
 use crate::filter::Filter;
 use crate::part::Stage;
@@ -192,6 +192,9 @@ impl Hub {
             } else {
                 others.push(key);
             }
+            if others.len() >= COMBINE_FEW {
+                break; // it is full
+            }
             next = self.next_turn(id);
         }
         for key in others {
@@ -230,7 +233,7 @@ impl Hub {
         if upstream.open.len() > relay.places() && !upstream.turns.is_empty() {
             return self.make_room(id, now, fx);
         }
-        if now.mono < upstream.gather_after {
+        if now.mono < upstream.gather_after.max(upstream.combine_after) {
             return self.plan_again(id, now);
         }
         let mut live: Vec<(usize, u64)> = Vec::new();
@@ -252,6 +255,7 @@ impl Hub {
             self.open_request(id, &keys, Some((filters, true)), now, fx);
             return self.plan_again(id, now);
         }
+        self.not_combined(id, &live, now);
         let Some(relay) = self.relays.get(&id) else { return };
         if unanswered {
             self.plan_again(id, now);
@@ -265,6 +269,9 @@ impl Hub {
     fn make_room(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get(&id) else { return };
         let upstream = &relay.upstream;
+        if now.mono < upstream.combine_after {
+            return self.plan_again(id, now);
+        }
         // So many less one that a turn can be given, and one place is left for gathering.
         let most = (upstream.open.len() + 3).saturating_sub(relay.places());
         let is_live = |number: &u64| {
@@ -278,6 +285,7 @@ impl Hub {
             .find_map(|broad| self.combine(id, &live, broad, Some((most, now.unix))))
             .filter(|together| !together.filters.is_empty());
         let Some(Together { numbers, keys, filters }) = together else {
+            self.not_combined(id, &live, now);
             return self.plan_again(id, now);
         };
         for number in numbers {
@@ -291,6 +299,14 @@ impl Hub {
         }
         self.open_request(id, &keys, Some((filters, false)), now, fx);
         self.replan.insert(id);
+    }
+
+    /// Every change would be a reason to try again.
+    fn not_combined(&mut self, id: RelayId, requests: &[(usize, u64)], now: Now) {
+        let members: usize = requests.iter().map(|(members, _)| members).sum();
+        if let Some(relay) = self.relays.get_mut(&id).filter(|_| members > COMBINE_FEW) {
+            relay.upstream.combine_after = now.mono + PLAN_AGAIN;
+        }
     }
 
     /// As many of these requests as fit into one, two at least. `resumed`: so many at most, to go on

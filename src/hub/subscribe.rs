@@ -11,7 +11,6 @@ use crate::subscription::{Phase, Progress, Subscription};
 use crate::time::Now;
 
 use super::clients::Client;
-use super::upstream::Request;
 use super::{ClientId, Effects, Hub, RelayId, Role, Timer};
 
 impl Hub {
@@ -190,9 +189,10 @@ impl Hub {
                 subscription.settle();
                 for part in &subscription.parts {
                     let request = part.request.map(|number| (part.relay, number));
-                    let early = request.and_then(|key| self.requests.get(&key)).map(Request::early);
-                    if let (Some(early), Some(number)) = (early, part.request) {
-                        subscription.early.push((part.relay, number, early));
+                    let request = request.and_then(|key| self.requests.get_mut(&key));
+                    if let (Some(request), Some(number)) = (request, part.request) {
+                        request.awaited = true;
+                        subscription.early.push((part.relay, number, request.early()));
                     }
                 }
                 subscription.early.retain(|(_, _, until)| *until > 0);

@@ -40,6 +40,8 @@ pub(super) struct Request {
     /// Something has come over it.
     pub(super) heard: bool,
     pub(super) arrivals: Arrivals,
+    /// A member's EOSE may wait for what has arrived.
+    pub(super) awaited: bool,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
     /// The relay has ended it, and why; what came before is still being verified.
@@ -85,6 +87,8 @@ pub(super) struct Upstream {
     pub(super) gathering: Option<(u64, Duration)>,
     /// No other one before this.
     pub(super) gather_after: Duration,
+    /// Nothing fitted together; it takes long to find that out, and is not tried before this.
+    pub(super) combine_after: Duration,
     /// The relay has refused more requests than this.
     pub(super) learned: Option<usize>,
     /// When it has answered a request last, or connected.
@@ -110,6 +114,7 @@ impl Request {
             gathers: false,
             heard: false,
             arrivals: Arrivals::default(),
+            awaited: false,
             outstanding: 0,
             over: false,
         }
@@ -326,8 +331,9 @@ impl Hub {
             self.timers.remove(&(at, Timer::Plan(id)));
         }
         for number in lost.open {
-            let Some(request) = self.requests.get(&(id, number)) else { continue };
+            let Some(request) = self.requests.get_mut(&(id, number)) else { continue };
             let early = request.early();
+            request.awaited = true;
             if request.outstanding == 0 || request.gathers {
                 self.requests.remove(&(id, number));
                 continue;

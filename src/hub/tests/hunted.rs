@@ -285,3 +285,37 @@ fn who_is_asked_for_anew_while_others_are_gathered_is_not_left_out() {
         assert_eq!(events_of(&world.heard_by(client)).len(), 1);
     }
 }
+
+#[test]
+fn the_eose_of_many_that_are_asked_for_anew_does_not_stay_away() {
+    let mut world = World::new(2);
+    allows(&mut world, 0, 5);
+    for service in 0..12 {
+        let filter = json!({"kinds": [1], "#t": [service.to_string()]});
+        world.say(CLIENT, &json!(["REQ", service.to_string(), filter]));
+    }
+    let mut together = json!([]);
+    while together == json!([]) {
+        let sent = world.got(0);
+        assert!(!sent.is_empty());
+        for req in sent.into_iter().filter(|it| it[0] == "REQ") {
+            if req.as_array().unwrap().len() > 4 && req[2]["limit"].is_null() {
+                together = req;
+            } else {
+                world.relay_says(0, &json!(["EOSE", req[1]]));
+            }
+        }
+    }
+    for number in asked(&mut world, 1) {
+        world.relay_says(1, &json!(["EOSE", number]));
+    }
+    world.hold = true;
+    let made = event(1, UNIX - 9, &json!([["t", together[2]["#t"][0]]]), "under way");
+    world.relay_says(0, &json!(["EVENT", together[1], made]));
+    world.pass_ms(3_000);
+    world.relay_says(0, &json!(["CLOSED", together[1], "error: not like that"]));
+    world.release();
+    world.pass_ms(40_000);
+    let eoses = world.heard().into_iter().filter(|it| it[0] == "EOSE").count();
+    assert_eq!(eoses, 12);
+}
