@@ -13,7 +13,7 @@ use crate::publication::more_telling;
 use crate::time::Now;
 
 use super::intake::Offered;
-use super::upstream::{Expected, Request, Sent};
+use super::upstream::{Duty, Expected, Request, Sent};
 use super::{Effects, Hub, RelayId, Role};
 
 /// What has come over a request and is looked at in this order.
@@ -158,7 +158,7 @@ impl Hub {
     /// Something has come: the relay is not silent.
     pub(super) fn hear_noise(&mut self, id: RelayId, number: u64) {
         let Some(request) = self.requests.get_mut(&(id, number)) else { return };
-        if std::mem::replace(&mut request.heard, true) || request.gathers {
+        if std::mem::replace(&mut request.heard, true) || request.gathers() {
             return;
         }
         for key in &request.members {
@@ -172,7 +172,7 @@ impl Hub {
     fn hear(&mut self, id: RelayId, number: u64, place: Place, now: Now) {
         let Some(request) = self.requests.get(&(id, number)) else { return };
         // No EOSE waits for a repeated one, which may have thousands of members.
-        if request.gathers || request.over || matches!(request.asked(), Some((_, true))) {
+        if request.gathers() || request.is_over() || matches!(request.asked(), Some((_, true))) {
             return;
         }
         for key in &request.members {
@@ -186,7 +186,7 @@ impl Hub {
     fn release_members(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
         // A request that repeats others has no stored events to sort.
         let again =
-            |request: &Request| request.gathers || matches!(request.asked(), Some((_, true)));
+            |request: &Request| request.gathers() || matches!(request.asked(), Some((_, true)));
         if self.requests.get(&(id, number)).is_none_or(again) {
             return;
         }
@@ -206,7 +206,7 @@ impl Hub {
     ) -> bool {
         let Some(request) = self.requests.get(&(id, number)) else { return false };
         let asked_for = || request.asks.iter().flat_map(|asks| &**asks);
-        let (asked, gathers) = (request.asked(), request.gathers);
+        let (asked, gathers) = (request.asked(), request.gathers());
         let came = match asked {
             None => Came::Live,
             Some((_, true)) => Came::Repeated,
@@ -259,7 +259,10 @@ impl Hub {
             return;
         }
         request.sent = Sent::Live;
-        let gathers = std::mem::take(&mut request.gathers);
+        let gathers = request.gathers();
+        if gathers {
+            request.duty = Duty::Serves;
+        }
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
         let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
@@ -333,14 +336,14 @@ impl Hub {
     /// The relay has ended a request.
     fn request_closed(&mut self, id: RelayId, number: u64, why: &str, now: Now, fx: &mut Effects) {
         let Some(request) = self.requests.get_mut(&(id, number)) else { return };
-        if !request.is_out() || request.over {
+        if !request.is_out() || request.is_over() {
             return;
         }
         if request.outstanding > 0 {
             request.ending = Some(why.to_owned());
             return;
         }
-        let (gathers, heard, live) = (request.gathers, request.heard, request.is_live());
+        let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
         let asked = request.unanswered();
         let mut members = self.members(id, number);
         members.retain(|key| self.stays(id, number, *key));

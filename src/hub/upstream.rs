@@ -35,8 +35,7 @@ pub(super) struct Request {
     /// The message, if it is not made of what the members are due when its turn comes.
     text: Option<String>,
     pub(super) sent: Sent,
-    /// The members have another request until its EOSE, and this one is silent until then.
-    pub(super) gathers: bool,
+    pub(super) duty: Duty,
     /// Something has come over it.
     pub(super) heard: bool,
     pub(super) arrivals: Arrivals,
@@ -48,8 +47,17 @@ pub(super) struct Request {
     pub(super) ending: Option<String>,
     /// Tells it from an earlier one of the same number.
     serial: u64,
+}
+
+/// What a request is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// It brings its members' events.
+    Serves,
+    /// The members have another request until its EOSE, and this one is silent until then.
+    Gathers,
     /// It is closed, and passes on what was under way.
-    pub(super) over: bool,
+    Over,
 }
 
 /// Where the verdict on a copy belongs.
@@ -111,12 +119,11 @@ impl Request {
             serial,
             ending: None,
             sent: Sent::Lined,
-            gathers: false,
+            duty: Duty::Serves,
             heard: false,
             arrivals: Arrivals::default(),
             awaited: false,
             outstanding: 0,
-            over: false,
         }
     }
 
@@ -126,6 +133,14 @@ impl Request {
             Sent::Asked { at, again } => Some((at, again)),
             Sent::Lined | Sent::Live => None,
         }
+    }
+
+    pub(super) fn gathers(&self) -> bool {
+        self.duty == Duty::Gathers
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.duty == Duty::Over
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -209,7 +224,9 @@ impl Hub {
         self.last_serial += 1;
         let members = keys.iter().copied().collect();
         let mut request = Request::new(members, asks, text, self.last_serial);
-        request.gathers = gathers;
+        if gathers {
+            request.duty = Duty::Gathers;
+        }
         for key in keys {
             let part = self.subscriptions.get_mut(key).and_then(|member| member.part(id));
             if let Some(part) = part {
@@ -249,7 +266,7 @@ impl Hub {
         let Some(request) = request else { return Ok(None) };
         let mut again = true;
         let text = if let Some(text) = request.text.take() {
-            if !request.gathers {
+            if !request.gathers() {
                 for key in &request.members {
                     if let Some(member) = self.subscriptions.get_mut(key) {
                         member.resumed(id);
@@ -301,14 +318,16 @@ impl Hub {
             relay.upstream.forget(number);
         }
         if let Some(request) = self.requests.get_mut(&(id, number)) {
-            request.over = true;
+            request.duty = Duty::Over;
             self.timers.insert((now.mono + REQUEST_LINGER, Timer::Retired(id, number)));
         }
     }
 
     /// Nothing more is to come over a request that was closed.
     pub(super) fn drop_retired(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
-        let Some(request) = self.requests.get(&(id, number)).filter(|it| it.over) else { return };
+        let Some(request) = self.requests.get(&(id, number)).filter(|it| it.is_over()) else {
+            return;
+        };
         if request.outstanding > 0 {
             return self.retire_request(id, number, now);
         }
@@ -334,7 +353,7 @@ impl Hub {
             let Some(request) = self.requests.get_mut(&(id, number)) else { continue };
             let early = request.early();
             request.awaited = true;
-            if request.outstanding == 0 || request.gathers {
+            if request.outstanding == 0 || request.gathers() {
                 self.requests.remove(&(id, number));
                 continue;
             }
@@ -383,7 +402,9 @@ impl Hub {
     /// A request that nobody needs any more is closed. If members have moved, it passes on what is
     /// under way.
     pub(super) fn close_left(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
-        let Some(request) = self.requests.get(&(id, number)).filter(|it| !it.over) else { return };
+        let Some(request) = self.requests.get(&(id, number)).filter(|it| !it.is_over()) else {
+            return;
+        };
         if request.members.is_empty() {
             return self.close_request(id, number, now, fx);
         }
