@@ -128,6 +128,9 @@ pub const COUNT_UNANSWERED: u32 = 3;
 /// … for this long; nor after it said that it does not count.
 pub const COUNT_REST: Duration = Duration::from_mins(5);
 
+/// Seconds by which an order to pay may seem older than the REQ that it comes to.
+pub const SLOW_CLOCK: u64 = 60;
+
 // --- What was delivered (SPEC 3.3, 6) ------------------------------------------------------------
 
 /// Full ids remembered by one subscription; older ones are folded into keyed fingerprints.

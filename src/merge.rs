@@ -176,6 +176,19 @@ impl Merge {
         })
     }
 
+    /// Such an event is given.
+    pub fn note_late(&mut self, filters: &[Filter], event: &Event) {
+        for (filter, quota) in filters.iter().zip(&mut self.quotas) {
+            if let Some(left) =
+                quota.left.as_mut().filter(|left| **left > 0 && filter.matches(event))
+            {
+                *left -= 1;
+                let oldest = quota.oldest.unwrap_or(u64::MAX);
+                quota.oldest = Some(oldest.min(event.created_at));
+            }
+        }
+    }
+
     /// Whether the event is older than a version of it that was given; else it is noted as the one
     /// that is given now.
     pub fn is_superseded(&mut self, event: &Event) -> bool {

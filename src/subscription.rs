@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::constants::{
     EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
+    SLOW_CLOCK,
 };
 use crate::event::{Event, KIND_GIFT_WRAP, is_ephemeral};
 use crate::filter::Filter;
@@ -38,6 +39,17 @@ pub struct Progress {
     whole: bool,
     /// A relay has given its EOSE since it was last looked at.
     ended: bool,
+}
+
+/// What becomes of an event that a subscription has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is to be given now.
+    Now,
+    /// It is held until its turn comes.
+    Held,
+    /// A newer version of it was given.
+    Superseded,
 }
 
 /// One subscription of one client.
@@ -256,6 +268,8 @@ impl Subscription {
             Some((at, true)) => at.unix,
             // Perhaps the first REQ, but the client no longer takes what comes for stored.
             Some((at, false)) if self.phase == Phase::Live && !self.complete => at.unix,
+            // The REQ may have had its EOSE at once: an order by a clock that is slow passes.
+            Some((at, false)) if self.complete => at.unix.saturating_sub(SLOW_CLOCK),
             None | Some((_, false)) => 0,
         }
     }
@@ -274,14 +288,20 @@ impl Subscription {
         }
     }
 
-    /// Takes an event that was admitted and not given before. Whether it is to be given now; what is
-    /// held goes its way by [`Self::release`].
-    pub fn take(&mut self, event: &Arc<Event>, relay: RelayId, came: Came) -> bool {
+    /// Takes an event that was admitted and not given before. What is held goes its way by
+    /// [`Self::release`].
+    pub fn take(&mut self, event: &Arc<Event>, relay: RelayId, came: Came) -> Taken {
         if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind) {
             self.merge.hold(&self.filters, event, relay);
-            return false;
+            return Taken::Held;
         }
-        !self.merge.is_superseded(event)
+        if self.merge.is_superseded(event) {
+            return Taken::Superseded;
+        }
+        if came != Came::Live {
+            self.merge.note_late(&self.filters, event);
+        }
+        Taken::Now
     }
 
     /// From this date on an event that came to a relay before its EOSE counts as new: there is no
@@ -432,11 +452,17 @@ impl Subscription {
     pub fn eose_due(&self, now: Now) -> bool {
         let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
         holding.peek().is_none()
-            || self.merge.is_full()
+            || (self.merge.is_full() && !self.in_turn())
             || now.mono >= self.opened.mono + EOSE_STREAMING
             || self.quiet_end().is_some_and(|end| now.mono >= end)
             || (now.mono >= self.opened.mono + EOSE_SILENT
                 && holding.all(|part| part.is_silent(now)))
+    }
+
+    /// Whether a relay that is waited for is not even about to be asked. What its client does after the
+    /// EOSE would overtake the REQ.
+    fn in_turn(&self) -> bool {
+        self.parts.iter().any(|part| part.holds && part.waits() && part.request.is_none())
     }
 
     /// When to look at [`Self::eose_due`] again, if nothing happens before.

@@ -99,7 +99,7 @@ class OwnerPage:
     async def add(self, url: str) -> None:
         """Add a relay by its dialog."""
         await self.button("Add a relay", self.page.get_by_role("tabpanel").first)
-        await self.page.get_by_label("Address").fill(url)
+        await self.page.get_by_label("Address", exact=True).fill(url)
         await self.button("Add", self.page.locator(".q-dialog"))
 
     async def until_closed(self) -> None:

@@ -2,8 +2,8 @@
 
 Its orders go in at the public endpoint, over the relays or directly, and out at the
 private endpoint to a wallet service in the same LNbits; the answers go back the same way.
-Whatever happens, an order is carried out once at most, what the wallet is told about it is so
-(`Bank.judge`), and the books of the payer and the shop agree.
+Whatever happens, an order is carried out once at most, what the wallet is told about it
+is so (`Bank.judge`), and the books of the payer and the shop agree.
 
 The SDK has one answer that says nothing: "reply timeout". The order has left, and nobody
 knows what became of it. The wallet has to look it up, and then it learns the truth.

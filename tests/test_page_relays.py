@@ -49,7 +49,7 @@ async def test_a_relay_is_added_and_removed(visit: Visit, site: Site) -> None:
     visit.expect("status of 400")
     await page.add("https://relay.example.com")
     await expect(dialog).to_contain_text("A relay url begins with ws:// or wss://")
-    await page.page.get_by_label("Address").fill(relay.url)
+    await page.page.get_by_label("Address", exact=True).fill(relay.url)
     await expect(dialog.locator("[data-relay-name]")).to_have_text(HTML)
     await expect(dialog).to_contain_text("paying users only")
     assert await dialog.locator("img, b").count() == 0
@@ -323,7 +323,7 @@ async def test_by_keyboard_alone(visit: Visit, site: Site) -> None:
     await keys.press("Enter")
     await tab_to("Add a relay")
     await keys.press("Enter")
-    await expect(page.page.get_by_label("Address")).to_be_focused()
+    await expect(page.page.get_by_label("Address", exact=True)).to_be_focused()
     await keys.type(relay.url)
     await keys.press("Enter")
     await page.until_closed()

@@ -87,7 +87,7 @@ async def test_relays_duplicates_and_settings(owner: Owner, releases: Releases) 
     await taken_over()
     await owner.restart()
     await taken_over()
-    assert await owner.tables() == {"relays", "config", "outbox"}
+    assert await owner.tables() == {"relays", "config", "outbox", "relay_keys"}
     await queues(owner, used)
     await without_a_row_of_settings(owner)
 

@@ -23,6 +23,8 @@ pub(super) struct Arrivals {
     settled: u64,
     /// `None`: being verified.
     waiting: VecDeque<Option<Arrival>>,
+    /// A member's EOSE may wait for it.
+    pub(super) awaited: bool,
 }
 
 /// Something that has come over a request.
@@ -139,7 +141,8 @@ impl Hub {
                 Arrival::Closed(why) => self.request_closed(id, number, &why, now, fx),
             }
         }
-        let awaited = self.requests.get(&(id, number)).is_some_and(|request| request.awaited);
+        let awaited =
+            self.requests.get(&(id, number)).is_some_and(|request| request.arrivals.awaited);
         if any && awaited {
             for key in self.members(id, number) {
                 let waits = |member: &crate::subscription::Subscription| !member.early.is_empty();
@@ -315,10 +318,10 @@ impl Hub {
             return;
         };
         let Some(relay) = self.relays.get_mut(&id) else { return };
-        let known = relay.upstream.by_name.get(&name).copied();
+        let known = relay.upstream.named(&name);
         let known = known.filter(|other| self.requests.contains_key(&(id, *other)));
         let Some(other) = known else {
-            relay.upstream.by_name.insert(name, number);
+            relay.upstream.name(name, number);
             return;
         };
         if other == number {

@@ -14,6 +14,7 @@ use crate::merge;
 use crate::message::{self, Reply};
 use crate::part::Came;
 use crate::recent::Recent;
+use crate::subscription::Taken;
 use crate::time::Now;
 use crate::verify::{Job, Verdict};
 
@@ -332,12 +333,13 @@ impl Hub {
             return Offered::Seen;
         }
         let held = target.merge.bytes();
-        if target.take(event, relay, came) {
+        let taken = target.take(event, relay, came);
+        if taken == Taken::Now {
             let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
             fx.to_client.push((target.client, Reply::Event { id, event, relay }));
             self.stats.delivered.add();
         }
         self.held += target.merge.bytes() - held;
-        Offered::Given
+        if taken == Taken::Superseded { Offered::Dropped } else { Offered::Given }
     }
 }

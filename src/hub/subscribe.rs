@@ -66,8 +66,10 @@ impl Hub {
         }
         self.index.insert(key, Arc::clone(&subscription.filters));
         self.subscriptions.insert(key, subscription);
+        for relay in &readable {
+            self.want(*relay, key);
+        }
         for relay in readable {
-            self.want(relay, key);
             self.plan(relay, now, fx);
         }
         self.look_at_eose(key, now, fx);
@@ -191,7 +193,7 @@ impl Hub {
                     let request = part.request.map(|number| (part.relay, number));
                     let request = request.and_then(|key| self.requests.get_mut(&key));
                     if let (Some(request), Some(number)) = (request, part.request) {
-                        request.awaited = true;
+                        request.arrivals.awaited = true;
                         subscription.early.push((part.relay, number, request.early()));
                     }
                 }

@@ -19,7 +19,7 @@ use crate::constants::REQUEST_LINGER;
 use crate::fair::FairQueue;
 use crate::filter::Filter;
 use crate::message;
-use crate::subscription::Phase;
+use crate::subscription::{Phase, Subscription};
 use crate::time::Now;
 
 use super::arrivals::Arrivals;
@@ -39,8 +39,6 @@ pub(super) struct Request {
     /// Something has come over it.
     pub(super) heard: bool,
     pub(super) arrivals: Arrivals,
-    /// A member's EOSE may wait for what has arrived.
-    pub(super) awaited: bool,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
     /// The relay has ended it, and why; what came before is still being verified.
@@ -90,7 +88,9 @@ pub(super) struct Upstream {
     /// How many those are, about.
     pub(super) dead: usize,
     /// Live requests by what their members ask for.
-    pub(super) by_name: Map<[u8; 32], u64>,
+    by_name: Map<[u8; 32], u64>,
+    /// The same the other way round.
+    names: Map<u64, [u8; 32]>,
     /// The request that is to bring what several others do, and since when.
     pub(super) gathering: Option<(u64, Duration)>,
     /// No other one before this.
@@ -122,7 +122,6 @@ impl Request {
             duty: Duty::Serves,
             heard: false,
             arrivals: Arrivals::default(),
-            awaited: false,
             outstanding: 0,
         }
     }
@@ -200,7 +199,7 @@ impl Hub {
         fx: &mut Effects,
     ) {
         let gathers = combined.as_ref().is_some_and(|(_, gathers)| *gathers);
-        let used = |subscription: &mut crate::subscription::Subscription| {
+        let used = |subscription: &mut Subscription| {
             subscription.part(id).is_none_or(|part| part.turn.used)
         };
         let number = match keys {
@@ -245,6 +244,13 @@ impl Hub {
             }
         }
         self.ask(id, number, now, fx);
+        for key in keys {
+            // Of those that want no stored events the EOSE waits for nothing else.
+            let waited = |it: &Subscription| it.phase == Phase::Stored && it.merge.is_full();
+            if self.subscriptions.get(key).is_some_and(waited) {
+                self.look_at_eose(*key, now, fx);
+            }
+        }
     }
 
     pub(super) const fn next_number(&mut self) -> u64 {
@@ -343,16 +349,14 @@ impl Hub {
     /// The connection is gone: its requests are, but for what is still being verified.
     pub(super) fn lose_requests(&mut self, id: RelayId, now: Now) {
         let Some(relay) = self.relays.get_mut(&id) else { return };
-        let learned = relay.upstream.learned;
         let lost = std::mem::take(&mut relay.upstream);
-        relay.upstream.learned = learned;
         if let Some(at) = lost.timer {
             self.timers.remove(&(at, Timer::Plan(id)));
         }
         for number in lost.open {
             let Some(request) = self.requests.get_mut(&(id, number)) else { continue };
             let early = request.early();
-            request.awaited = true;
+            request.arrivals.awaited = true;
             if request.outstanding == 0 || request.gathers() {
                 self.requests.remove(&(id, number));
                 continue;
@@ -423,9 +427,23 @@ impl Hub {
 }
 
 impl Upstream {
+    /// The live request whose members ask for this.
+    pub(super) fn named(&self, name: &[u8; 32]) -> Option<u64> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn name(&mut self, name: [u8; 32], number: u64) {
+        if let Some(before) = self.by_name.insert(name, number) {
+            self.names.remove(&before);
+        }
+        self.names.insert(number, name);
+    }
+
     fn forget(&mut self, number: u64) {
         self.open.remove(&number);
-        self.by_name.retain(|_, other| *other != number);
+        if let Some(name) = self.names.remove(&number) {
+            self.by_name.remove(&name);
+        }
         if self.gathering.is_some_and(|(gathering, _)| gathering == number) {
             self.gathering = None;
         }

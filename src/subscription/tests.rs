@@ -246,9 +246,9 @@ fn a_first_req_that_outlasts_the_clients_eose_brings_only_what_is_newer_than_the
     assert_eq!(subscription.stale_before(sent, seconds(7)), LIVE);
     subscription.phase = Phase::Live;
     assert_eq!(subscription.stale_before(sent, seconds(7)), UNIX + 5);
-    // It had all it may have: the relay's stored events are no matter any more.
+    // It had its EOSE before the relay's: that may be as early as the REQ.
     subscription.complete = true;
-    assert_eq!(subscription.stale_before(sent, seconds(7)), LIVE);
+    assert_eq!(subscription.stale_before(sent, seconds(7)), UNIX + 5 - 60);
     assert_eq!(subscription.stale_before(None, seconds(60)), LIVE);
 }
 

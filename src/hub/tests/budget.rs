@@ -11,6 +11,8 @@ use crate::relay::RelayLimits;
 
 const NONE: [Value; 0] = [];
 
+const ROUNDS: std::ops::Range<u64> = 0..60;
+
 /// A subscription as the oracle knows it.
 #[derive(Debug)]
 struct Watch {
@@ -19,7 +21,7 @@ struct Watch {
     filters: Vec<Filter>,
     /// Stored events it has to be given at least, and those that come.
     due: BTreeSet<String>,
-    /// What it may be given besides: it came while nobody can tell whether it was open already.
+    /// What it was given. It may be more: what came while nobody can tell whether it was open already.
     got: BTreeSet<String>,
     eoses: usize,
     closed: bool,
@@ -34,6 +36,8 @@ struct Scene {
     dice: Dice,
     clients: u64,
     opened: usize,
+    /// Nothing that is live at every relay may miss an order.
+    calm: bool,
 }
 
 impl Scene {
@@ -60,6 +64,7 @@ impl Scene {
             dice: Dice(seed),
             clients,
             opened: 0,
+            calm: true,
         }
     }
 
@@ -79,7 +84,11 @@ impl Scene {
             filter["authors"] = json!([EVENTS[dice.roll(9)].json["pubkey"]]);
         }
         if dice.one_of(10) {
-            filter["ids"] = json!([EVENTS[dice.roll(150)].json["id"], "0".repeat(64)]);
+            // A relay would not have the older versions.
+            let made = &EVENTS[dice.roll(150)];
+            if crate::succession::address(&made.event).is_none() {
+                filter["ids"] = json!([made.json["id"], "0".repeat(64)]);
+            }
         }
         filter
     }
@@ -137,8 +146,9 @@ impl Scene {
             }
         }
         // An ephemeral event is due only where the subscription was live at every relay.
-        if new && !is_ephemeral(made.event.kind) {
-            for watch in self.watches.values_mut() {
+        let ephemeral = is_ephemeral(made.event.kind);
+        if new && (self.calm || !ephemeral) {
+            for watch in self.watches.values_mut().filter(|it| !ephemeral || it.eoses == 1) {
                 if watch.filters.iter().any(|filter| filter.matches(&made.event)) {
                     watch.due.insert(made.id());
                 }
@@ -168,10 +178,24 @@ impl Scene {
 
     fn lose(&mut self) {
         let at = self.dice.roll(self.models.len());
+        self.listen(); // what was sent over it is lost with it
         self.models[at].lose_connection();
         self.world.down(at as u64, self.links[at]);
         self.links[at] += 1;
         self.world.up(at as u64, self.links[at]);
+        self.listen();
+    }
+
+    /// A relay's document comes to say something else.
+    fn change(&mut self) {
+        let at = self.dice.roll(self.models.len());
+        let most = 5 + self.dice.roll(self.models[at].most - 4);
+        let limits = RelayLimits {
+            max_subscriptions: Some(most),
+            max_filters: Some(24),
+            ..RelayLimits::default()
+        };
+        self.world.input(Input::RelayLimits(at as u64, limits));
         self.listen();
     }
 
@@ -235,10 +259,16 @@ impl Scene {
 
 #[test]
 fn opening_closing_and_combining_lose_and_repeat_nothing() {
-    for seed in 0..60 {
+    for seed in ROUNDS {
         let relays = 1 + seed % 3;
         let mut scene = Scene::new(seed, relays, 5 + usize::try_from(seed).unwrap() % 16, 6);
-        let losses = seed % 2 == 1;
+        let (losses, changes) = (seed % 2 == 1, seed % 5 == 4);
+        scene.calm = !losses && !changes;
+        if seed % 3 == 1 {
+            for model in &mut scene.models {
+                model.disorder = Some(Dice(seed));
+            }
+        }
         for _ in 0..600 {
             match scene.dice.roll(20) {
                 0..=4 => scene.open(),
@@ -246,6 +276,7 @@ fn opening_closing_and_combining_lose_and_repeat_nothing() {
                 6 | 7 => scene.publish(),
                 8 if losses && scene.dice.one_of(10) => scene.lose(),
                 9 => scene.world.pass_ms(5),
+                10 if changes && scene.dice.one_of(20) => scene.change(),
                 _ => drop(scene.step()),
             }
         }

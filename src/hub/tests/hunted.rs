@@ -319,3 +319,23 @@ fn the_eose_of_many_that_are_asked_for_anew_does_not_stay_away() {
     let eoses = world.heard().into_iter().filter(|it| it[0] == "EOSE").count();
     assert_eq!(eoses, 12);
 }
+
+#[test]
+fn who_wants_no_stored_events_has_the_eose_when_it_is_asked_for_and_not_before() {
+    let mut world = World::new(1);
+    allows(&mut world, 0, 4);
+    subscribe_services(&mut world, 0..2);
+    let numbers = asked(&mut world, 0);
+    world.say(OTHER_CLIENT, &json!(["REQ", "answer", {"kinds": [23_195], "limit": 0}]));
+    assert_eq!(world.heard_by(OTHER_CLIENT), NONE, "an answer would be missed by now");
+    for number in numbers {
+        world.relay_says(0, &json!(["EOSE", number]));
+    }
+    let gathering = asked(&mut world, 0).remove(0);
+    world.relay_says(0, &json!(["EOSE", gathering]));
+    assert_eq!(world.heard_by(OTHER_CLIENT), [json!(["EOSE", "answer"])]);
+    let number = asked(&mut world, 0).remove(0);
+    let answer = event(23_195, UNIX, &json!([]), "paid");
+    world.relay_says(0, &json!(["EVENT", number, answer]));
+    assert_eq!(events_of(&world.heard_by(OTHER_CLIENT)), [answer]);
+}
