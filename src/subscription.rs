@@ -19,6 +19,7 @@ use crate::hub::{ClientId, RelayId, Role};
 use crate::merge::{Bar, FIRST, Merge, Place};
 use crate::message::{Hint, Resumed};
 use crate::part::{Came, Part, Stage, Stream, Turn};
+use crate::relay::RelayLimits;
 use crate::seen::Seen;
 use crate::time::Now;
 
@@ -184,12 +185,12 @@ impl Subscription {
         self.phase != Phase::Stored || part.is_some_and(|part| part.gap.is_some())
     }
 
-    /// What this relay is asked for now: filters as JSON objects, none with a `limit` over `most`, and
-    /// whether that repeats an earlier request or comes late. `None`: nothing, now or any more.
+    /// What this relay is asked for now: filters as JSON objects, none with a `limit` over the relay's,
+    /// and whether that repeats an earlier request or comes late. `None`: nothing, now or any more.
     pub fn ask(
         &mut self,
         relay: RelayId,
-        most: Option<u64>,
+        limits: RelayLimits,
         now: Now,
     ) -> Option<(Vec<String>, bool)> {
         let late = self.phase != Phase::Stored;
@@ -207,16 +208,21 @@ impl Subscription {
             self.last_stored = now.mono;
         }
         let Some(gap) = part.gap else {
-            // What came to a late relay since the REQ was live once, so no `limit` may hide it.
-            let missed = filters
-                .iter()
-                .filter(|filter| late && filter.limit.is_some())
-                .filter_map(|filter| reaching_back(filter, opened.unix));
-            let all = filters.iter().map(|filter| match most {
-                Some(most) if filter.limit > Some(most) => filter.to_json(Some(most)),
-                _ => filter.json.to_string(),
-            });
-            return Some((all.chain(missed).collect(), replay));
+            let asked = |filter: &Filter| asked_as(filter, limits.max_limit);
+            let mut due: Vec<String> = filters.iter().map(asked).collect();
+            if late {
+                // What came to a late relay since the REQ was live once, so no `limit` may hide it.
+                let limited = |filter: &&Filter| filter.limit.is_some();
+                let missed = |filter: &Filter| reaching_back(filter, opened.unix);
+                due.extend(filters.iter().filter(limited).filter_map(missed));
+                if limits.max_filters.is_some_and(|most| due.len() > most) {
+                    let new = |filter| {
+                        if limited(&filter) { missed(filter) } else { Some(asked(filter)) }
+                    };
+                    due = filters.iter().filter_map(new).collect();
+                }
+            }
+            return Some((due, replay));
         };
         let repeated: Vec<String> =
             filters.iter().filter_map(|filter| reaching_back(filter, gap)).collect();
@@ -493,6 +499,19 @@ fn name(filters: &[Filter]) -> [u8; 32] {
         hash.update(filter.to_json(None));
     }
     hash.finalize().into()
+}
+
+/// The filter as a relay is first asked for it. Of many ids it need not give the newest, where there is
+/// a limit; there are no more events than ids.
+fn asked_as(filter: &Filter, most: Option<u64>) -> String {
+    let limit = filter.limit.filter(|limit| *limit > 0 && filter.most() == Some(*limit));
+    if limit.is_some() && filter.ids.is_some() {
+        return filter.to_json(None);
+    }
+    match most {
+        Some(most) if filter.limit > Some(most) => filter.to_json(Some(most)),
+        _ => filter.json.to_string(),
+    }
 }
 
 /// The filter for what may have been missed since this date (unix seconds), with a margin.

@@ -269,7 +269,7 @@ impl Hub {
             self.relay_ok(id, &event, false, "restricted: longer than the relay takes", now, fx);
         }
         for number in unasked {
-            let why = "restricted: longer than the relay takes".to_owned();
+            let why = "restricted: longer than the relay takes, or more filters".to_owned();
             self.arrived(id, number, Arrival::Closed(why), now, fx);
         }
         let more = self

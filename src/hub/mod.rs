@@ -13,7 +13,7 @@
 //! - `backlog`: what one relay should have and may not (SPEC 2.5)
 //! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
 //! - `upstream`: what relays are asked for that (SPEC 4.3); `budget`: within what each of them allows;
-//!   `arrivals`: the way back
+//!   `gather`: making place; `arrivals`: the way back
 //! - `count`: COUNT (SPEC 3.8)
 //! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
 //! - `handover`: from client to client, without any relay (SPEC 1.6)
@@ -29,6 +29,7 @@ mod clients;
 mod count;
 mod deferred;
 mod flush;
+mod gather;
 mod handover;
 mod intake;
 mod ledger;

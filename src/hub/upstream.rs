@@ -259,7 +259,8 @@ impl Hub {
         number
     }
 
-    /// The message of a request whose turn it is; `Err`: the relay takes none that long.
+    /// The message of a request whose turn it is; `Err`: the relay takes none that long, or with so
+    /// many filters.
     pub(super) fn request_text(
         &mut self,
         id: RelayId,
@@ -270,7 +271,7 @@ impl Hub {
         let limits = relay.limits;
         let request = self.requests.get_mut(&(id, number)).filter(|request| !request.is_out());
         let Some(request) = request else { return Ok(None) };
-        let mut again = true;
+        let (mut again, mut too_many) = (true, false);
         let text = if let Some(text) = request.text.take() {
             if !request.gathers() {
                 for key in &request.members {
@@ -284,7 +285,7 @@ impl Hub {
             let mut filters: Vec<String> = Vec::new();
             for key in &request.members {
                 let Some(member) = self.subscriptions.get_mut(key) else { continue };
-                let Some((due, repeats)) = member.ask(id, limits.max_limit, now) else { continue };
+                let Some((due, repeats)) = member.ask(id, limits, now) else { continue };
                 again &= repeats;
                 for filter in due {
                     if !filters.contains(&filter) {
@@ -296,11 +297,12 @@ impl Hub {
                 self.forget_request(id, number);
                 return Ok(None);
             }
+            too_many = limits.max_filters.is_some_and(|most| filters.len() > most);
             message::req(number, filters.iter().map(String::as_str))
         };
         request.sent = Sent::Asked { at: now, again };
         let too_long = limits.max_message_length.is_some_and(|most| text.len() > most);
-        if too_long { Err(()) } else { Ok(Some(text)) }
+        if too_long || too_many { Err(()) } else { Ok(Some(text)) }
     }
 
     /// Takes a request off the relay's list, unless something is under way that its members are owed.

@@ -13,6 +13,7 @@ use crate::constants::REPLAY_WINDOW;
 use crate::filter::Filter;
 use crate::hub::RelayId;
 use crate::message::Hint;
+use crate::relay::RelayLimits;
 use crate::time::Now;
 
 /// The wall clock when the REQ comes.
@@ -45,7 +46,7 @@ fn subscription(filters: &[Value], relays: std::ops::Range<RelayId>) -> Subscrip
 
 /// The filters of the REQ for relay 0, after a look at its envelope.
 fn asked(subscription: &mut Subscription, now: Now) -> Option<Vec<Value>> {
-    let (filters, _) = subscription.ask(0, None, now)?;
+    let (filters, _) = subscription.ask(0, RelayLimits::default(), now)?;
     Some(filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect())
 }
 
@@ -68,11 +69,11 @@ fn the_first_req_is_the_clients_own() {
 #[test]
 fn a_relay_is_asked_once_per_connection_and_only_if_it_has_a_part() {
     let mut subscription = live(&[json!({})]);
-    assert_eq!(subscription.ask(0, None, seconds(2)), None);
-    assert_eq!(subscription.ask(7, None, seconds(2)), None);
+    assert_eq!(subscription.ask(0, RelayLimits::default(), seconds(2)), None);
+    assert_eq!(subscription.ask(7, RelayLimits::default(), seconds(2)), None);
     subscription.relay_lost(0, UNIX + 3);
-    assert!(subscription.ask(0, None, seconds(4)).is_some());
-    assert_eq!(subscription.ask(0, None, seconds(4)), None);
+    assert!(subscription.ask(0, RelayLimits::default(), seconds(4)).is_some());
+    assert_eq!(subscription.ask(0, RelayLimits::default(), seconds(4)), None);
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn a_filter_whose_time_is_over_is_not_asked_again() {
 
     let mut subscription = live(&[over]);
     subscription.relay_lost(0, UNIX + 10);
-    assert_eq!(subscription.ask(0, None, seconds(11)), None);
+    assert_eq!(subscription.ask(0, RelayLimits::default(), seconds(11)), None);
     assert_eq!(subscription.parts[0].stage, Stage::Live, "it has no more to add");
 }
 
@@ -157,7 +158,11 @@ fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_
 fn a_relay_that_ended_it_is_asked_again_after_a_loss_from_the_end_on() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
     assert!(subscription.relay_closed(0, seconds(HOUR)));
-    assert_eq!(subscription.ask(0, None, seconds(HOUR)), None, "not on the same connection");
+    assert_eq!(
+        subscription.ask(0, RelayLimits::default(), seconds(HOUR)),
+        None,
+        "not on the same connection"
+    );
     subscription.relay_lost(0, UNIX + 9 * HOUR);
     let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(9 * HOUR)).unwrap(), expected);
@@ -194,7 +199,7 @@ fn dates_near_the_epoch_do_not_underflow() {
 
 /// Asks relay 0: when, and whether as a repeated request.
 fn sent(subscription: &mut Subscription, now: Now) -> Option<(Now, bool)> {
-    let (_, again) = subscription.ask(0, None, now)?;
+    let (_, again) = subscription.ask(0, RelayLimits::default(), now)?;
     Some((now, again))
 }
 
@@ -273,6 +278,40 @@ fn a_relay_asked_late_is_asked_for_what_a_limit_would_hide_too() {
 }
 
 #[test]
+fn a_relay_is_asked_within_what_it_takes() {
+    let ids = ["1".repeat(64), "2".repeat(64)];
+    let filters = [
+        json!({"ids": ids, "limit": 1}),
+        json!({"kinds": [1], "limit": 900}),
+        json!({"kinds": [7], "limit": 5}),
+    ];
+    let limits =
+        RelayLimits { max_limit: Some(500), max_filters: Some(4), ..RelayLimits::default() };
+    let asked = |subscription: &mut Subscription, now| -> Vec<Value> {
+        let (filters, _) = subscription.ask(0, limits, now).unwrap();
+        filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect()
+    };
+    let expected = [
+        // Which of them it would leave out is its choice.
+        json!({"ids": ids}),
+        json!({"kinds": [1], "limit": 500}),
+        json!({"kinds": [7], "limit": 5}),
+    ];
+    let mut in_time = subscription(&filters, 0..1);
+    assert_eq!(asked(&mut in_time, seconds(0)), expected);
+    // What is new counts more than what is stored, where not both can be asked for.
+    let mut late = subscription(&filters, 0..1);
+    late.phase = Phase::Live;
+    let since = UNIX - MARGIN;
+    let expected = [
+        json!({"ids": ids, "since": UNIX - GIFT_WRAP_MARGIN}),
+        json!({"kinds": [1], "since": since}),
+        json!({"kinds": [7], "since": since}),
+    ];
+    assert_eq!(asked(&mut late, seconds(HOUR)), expected);
+}
+
+#[test]
 fn a_relay_that_ended_it_is_heard_no_more() {
     let mut subscription = live(&[json!({})]);
     assert!(subscription.relay_closed(0, seconds(2)));
@@ -285,7 +324,7 @@ fn it_is_refused_when_every_relay_has_ended_it() {
     let mut subscription = subscription(&[json!({})], 0..2);
     assert!(!subscription.relay_closed(0, seconds(0)), "not asked yet");
     for relay in 0..2 {
-        assert!(subscription.ask(relay, None, seconds(0)).is_some());
+        assert!(subscription.ask(relay, RelayLimits::default(), seconds(0)).is_some());
         assert!(!subscription.is_refused());
         assert!(subscription.relay_closed(relay, seconds(1)));
     }

@@ -204,3 +204,22 @@ async def test_there_is_a_bound(server: Server) -> None:
     for client in clients:
         client.close()
     await eventually(lambda: stats()["clients"] <= 1, 10, "their end")
+
+
+async def test_a_limit_counts_over_all_relays(
+    server: Server, client: NostrClient
+) -> None:
+    notes = Author().notes(6)[::-1]  # newest first
+    async with (
+        ScriptedRelay(on_req=stored(notes[0], notes[3], notes[5])) as one,
+        ScriptedRelay(on_req=stored(notes[1], notes[2], notes[4])) as other,
+    ):
+        await server.start()
+        client.connect([one.url, other.url])
+        client.relay_manager.add_subscription("s", [{"kinds": [1], "limit": 3}])
+        pool = client.relay_manager.message_pool
+        await eventually(pool.has_eose_notices, 10, "the EOSE")
+        assert found(client) == ids(notes[:3])
+        live = Author().sign("live")
+        await other.line.live(live)
+        await gets(client, live)

@@ -508,3 +508,32 @@ fn a_document_that_comes_late_is_kept_to() {
         assert_eq!(std::mem::take(&mut scene.world.told).len(), 1, "{}", made.json);
     }
 }
+
+#[test]
+fn a_relay_is_not_sent_what_it_takes_not() {
+    let mut world = World::new(2);
+    let limits = RelayLimits {
+        max_filters: Some(2),
+        max_message_length: Some(600),
+        ..RelayLimits::default()
+    };
+    world.input(Input::RelayLimits(0, limits));
+    let filter = json!({"kinds": [1]});
+    let number = {
+        world.say(CLIENT, &json!(["REQ", "many", filter, filter, {"kinds": [2]}, {"kinds": [3]}]));
+        world.got(1)[0][1].as_str().unwrap().to_owned()
+    };
+    let authors: Vec<String> = (0..12).map(key).collect();
+    world.say(CLIENT, &json!(["REQ", "long", {"authors": authors}]));
+    assert_eq!(world.got(0), NONE);
+    let errors = world.stats_of(0).errors().1;
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    world.relay_says(1, &json!(["EOSE", number]));
+    assert_eq!(world.heard(), [json!(["EOSE", "many"])], "the other relay serves it");
+    // Nor an event that is too long: as if it had refused it.
+    let long = note(&"x".repeat(600));
+    world.say(CLIENT, &json!(["EVENT", long]));
+    assert!(world.got_events(0).is_empty());
+    world.relay_says(1, &ok(&long, false, "blocked: no"));
+    assert_eq!(world.heard().pop(), Some(ok(&long, false, "blocked: no")));
+}

@@ -10,6 +10,7 @@ use super::{Subscription, UNIX, after, subscription};
 use crate::hub::RelayId;
 use crate::merge::place;
 use crate::message::Hint;
+use crate::relay::RelayLimits;
 
 const QUIET: Duration = Duration::from_millis(1_500);
 const SILENT: Duration = Duration::from_secs(4);
@@ -86,7 +87,7 @@ impl History {
 fn apply(subscription: &mut Subscription, at: Duration, relay: RelayId, did: Did) {
     let now = after(at);
     match did {
-        Did::Asked => drop(subscription.ask(relay, None, now)),
+        Did::Asked => drop(subscription.ask(relay, RelayLimits::default(), now)),
         Did::Event => {
             subscription.hear(relay, place(UNIX, [0; 32]), now);
         }
