@@ -50,7 +50,7 @@ def use(library: ModuleType) -> None:
         client.feed(f'["EVENT",{event}]')
         expected: list[Any] = ["OK", json.loads(event)["id"], False]
         # Also to itself: nobody takes it, but it matches.
-        answers = _answers(core, client, 1)
+        answers = _answers(core, client, 2)
         assert any(answer[:3] == expected for answer in answers), answers
         client.disconnect()
     finally:

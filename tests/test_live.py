@@ -156,7 +156,7 @@ async def test_who_is_connected(endpoint: Endpoint) -> None:
     await relay.line.live(Author().sign())
     await public.count("t", 1)
     private = await endpoint.client(endpoint.private_url)
-    await private.publish(Author().sign())
+    await private.publish(Author().sign(kind=7))  # of no interest to the other
     first, second = sorted(
         await client_lines(endpoint), key=lambda line: line["kind"], reverse=True
     )
