@@ -11,6 +11,7 @@ import pytest
 from defaults import DEFAULTS
 from endpoint import private_id
 from events import Author, ids
+from inbox import eventually
 from installation import Releases
 from outbox import Outbox, down, queue
 from owner import Owner
@@ -154,7 +155,9 @@ async def test_ten_rounds_leave_nothing(
 
     await round_()
     await consumers.served(relay)
-    threads, tasks = owner.cores_threads(), await owner.tasks()
+    # The relay's own document is read now and then, which takes a task and a connection.
+    threads = owner.cores_threads()
+    tasks = [name for name in await owner.tasks() if name != "_Keeper._read"]
     all_threads, files = owner.threads(), owner.descriptors()
     for _ in range(ROUNDS):
         await round_()
@@ -165,7 +168,9 @@ async def test_ten_rounds_leave_nothing(
     await owner.until_threads(threads)
     await owner.until_tasks(tasks)
     assert owner.threads() <= all_threads + 2
-    assert (owner.descriptors() - files).total() <= 2, owner.descriptors() - files
+    await eventually(
+        lambda: (owner.descriptors() - files).total() <= 2, 10, "no more descriptors"
+    )
 
 
 async def test_two_copies_at_once(

@@ -200,7 +200,7 @@ async def test_a_client_that_does_not_read_is_shown(endpoint: Endpoint) -> None:
     await client.subscribe("s", {"kinds": [1]})
     client.socket.transport.pause_reading()
     # More than the socket's own buffers take.
-    long = [Author().sign(content="x" * 60_000) for _ in range(150)]
+    long = [Author().sign(content="x" * 60_000) for _ in range(240)]
     for note in long:
         await relay.line.live(note)
 
