@@ -1,5 +1,5 @@
 //! Many subscriptions' filters as few: what a relay is asked for where it allows fewer subscriptions
-//! than there are (SPEC 4.3).
+//! than there are (rule 4.3).
 //!
 //! Filters with the same kinds and the same other fields become one, with all their values; where
 //! that is not enough, those with other kinds too. That may ask for more than each of them does, never

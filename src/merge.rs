@@ -1,5 +1,5 @@
 //! The stored events of one subscription on their way to the client: those of all relays together,
-//! newest first, no more than each filter's `limit` (SPEC 3.4).
+//! newest first, no more than each filter's `limit` (rule 3.4).
 //!
 //! Owned by the subscription. A true event is held here until no relay that still streams can send
 //! one that comes before it; whose turn it is decides [`Merge::next`], by the bar the subscription

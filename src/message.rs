@@ -198,7 +198,7 @@ pub enum Reply {
     Ok {
         /// The event's id.
         id: EventId,
-        /// Whether it is in safe hands (SPEC, the one rule).
+        /// Whether it is in safe hands (the one rule).
         accepted: bool,
         /// The reason, with its machine-readable prefix; empty if there is none.
         why: Box<str>,

@@ -1,4 +1,4 @@
-//! An event that waits in the outbox, and the row it has in the database (SPEC 2).
+//! An event that waits in the outbox, and the row it has in the database (rules 2).
 //!
 //! Entries are owned by the router, from the moment an event could not be given to a relay until one
 //! has it, it is given up, or withdrawn. Rows are what is written down of them, so that they are

@@ -1,7 +1,7 @@
 //! One published event on its way to the relays, and what is known of its fate.
 //!
 //! Owned by the router from the moment the event is sent until its fate is known, or two seconds have
-//! passed. The rules are SPEC 1.3; what the clients are told, and whether the event goes on into the
+//! passed. Its end is rule 1.3; what the clients are told, and whether the event goes on into the
 //! outbox, is the router's to decide.
 
 use std::sync::Arc;

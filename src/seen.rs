@@ -1,4 +1,4 @@
-//! What one subscription has been given already, so that nothing is given twice (SPEC 3.3).
+//! What one subscription has been given already, so that nothing is given twice (rule 3.3).
 //!
 //! The newest ids are kept in full. When there are too many they are folded into 64-bit keyed
 //! fingerprints, and when there are too many of those the oldest generation is forgotten and

@@ -1,7 +1,7 @@
 //! One client's subscription: what every relay owes it, and when its stored events are complete.
 //!
 //! Owned by the router. Begins with a REQ, ends with a CLOSE, the client's going, or the last
-//! relay's refusal. The rule of [`Subscription::eose_due`] is SPEC 3.2; in which order the stored
+//! relay's refusal. [`Subscription::eose_due`] is rule 3.2; in which order the stored
 //! events go out, and how many, is [`crate::merge`]'s.
 
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl Subscription {
     }
 
     /// It goes on with an earlier one that has had its EOSE, and is asked for as after the loss of a
-    /// relay (SPEC 3.7): since then, or, where nobody knows since when events are missing, as by a
+    /// relay (rule 3.7): since then, or, where nobody knows since when events are missing, as by a
     /// relay that comes late.
     pub fn resume(&mut self, Resumed { since, whole }: Resumed) {
         self.phase = Phase::Live;
@@ -454,7 +454,7 @@ impl Subscription {
         !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == Stage::Refused)
     }
 
-    /// SPEC 3.2: whether no relay is waited for any longer.
+    /// Rule 3.2: whether no relay is waited for any longer.
     pub fn eose_due(&self, now: Now) -> bool {
         let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
         holding.peek().is_none()

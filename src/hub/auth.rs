@@ -1,4 +1,4 @@
-//! Who we are to a relay that asks (NIP-42, SPEC 4.4).
+//! Who we are to a relay that asks (NIP-42, rule 4.4).
 //!
 //! A relay's challenge is answered at once where the owner has set a key for that relay. What it
 //! refuses meanwhile waits for the outcome (`deferred`).

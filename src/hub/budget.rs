@@ -1,4 +1,4 @@
-//! Each relay's own budget of subscriptions (SPEC 4.3): how many places there are, and whose turn it
+//! Each relay's own budget of subscriptions (rule 4.3): how many places there are, and whose turn it
 //! is to have one.
 //!
 //! While the places suffice, every subscription has a request of its own until its EOSE. When they

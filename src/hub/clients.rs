@@ -15,7 +15,7 @@ use super::authenticate::Identity;
 use super::relays::Relay;
 use super::{ClientId, Effects, Hub, Map, RelayId, Ticket};
 
-/// What the endpoint enforces (SPEC 5.2). NIP-11's names where it has one.
+/// What the endpoint enforces (rule 5.2). NIP-11's names where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one message.

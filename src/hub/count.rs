@@ -1,4 +1,4 @@
-//! COUNT: how many events match (NIP-45, SPEC 3.8).
+//! COUNT: how many events match (NIP-45, rule 3.8).
 //!
 //! Every connected relay that the client reads from is asked, but those that do not count: by their
 //! document, by what they have answered, or because they have left some in a row unanswered. The

@@ -1,4 +1,4 @@
-//! What a relay has refused for want of an authentication (SPEC 4.4): while there may be one, it
+//! What a relay has refused for want of an authentication (rule 4.4): while there may be one, it
 //! waits.
 //!
 //! Subscriptions are asked for and events sent again when the relay takes us for the owner of the key

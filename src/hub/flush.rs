@@ -1,5 +1,5 @@
 //! From the outbox to the relays: what waits is sent in order, asked for where it may have arrived,
-//! and tried again (SPEC 2.4).
+//! and tried again (rule 2.4).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Making place at a relay (SPEC 4.3): live requests are gathered into few.
+//! Making place at a relay (rule 4.3): live requests are gathered into few.
 //!
 //! One more request is opened that asks, without stored events, for all they do, and when it is live
 //! they are closed. One place is always kept for that, so nothing is closed before something else

@@ -1,4 +1,4 @@
-//! The local loop (SPEC 1.6): what a client here publishes goes at once to every other subscription here
+//! The local loop (rule 1.6): what a client here publishes goes at once to every other subscription here
 //! that it matches, with or without relays. A relay's echo of it is a copy like any other.
 //!
 //! Clients that have named their relays are left out on both sides: they want what is at those.

@@ -1,4 +1,4 @@
-//! What relays send, from the first look to the delivery (SPEC 3.3, 6).
+//! What relays send, from the first look to the delivery (rules 3.3, 6.1).
 //!
 //! A copy of something the subscription already has is dropped at once, by the id it claims. Of the
 //! others the first copy is verified; further copies wait for that verdict. If it was forged, the

@@ -33,7 +33,7 @@ enum Work {
     Close(u64),
     Publish {
         event: Arc<Event>,
-        /// An ephemeral event is not sent after this (SPEC 2.6).
+        /// An ephemeral event is not sent after this (rule 1.5).
         until: Duration,
     },
 }

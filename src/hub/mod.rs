@@ -5,20 +5,20 @@
 //! [`Hub::next_deadline`] says when [`Hub::tick`] is due if nothing else happens. Who moves the bytes
 //! and keeps the time is [`crate::core`]; tests do it by hand. The rules by file:
 //!
-//! - `clients`: who is there, and what their limits are (SPEC 5.2)
+//! - `clients`: who is there, and what their limits are (rule 5.2)
 //! - `authenticate`: who they say they are (NIP-42), and what is only for some of them
-//! - `publish`: EVENT and OK (SPEC 1); `named`: the same for clients inside with relays of their own
-//! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
+//! - `publish`: EVENT and OK (rules 1); `named`: the same for clients inside with relays of their own
+//! - `outbox`: what no relay has taken yet (rules 2); `flush`: its way to the relays; `ledger`: what the
 //!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
-//! - `backlog`: what one relay should have and may not (SPEC 2.5)
-//! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
-//! - `upstream`: what relays are asked for that (SPEC 4.3); `budget`: within what each of them allows;
+//! - `backlog`: what one relay should have and may not (rule 2.5)
+//! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (rules 3)
+//! - `upstream`: what relays are asked for that (rule 4.3); `budget`: within what each of them allows;
 //!   `gather`: making place; `arrivals`: the way back
-//! - `count`: COUNT (SPEC 3.8)
-//! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
-//! - `handover`: from client to client, without any relay (SPEC 1.6)
-//! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
-//! - `auth`: who we are to a relay that asks (SPEC 4.4), `deferred`: what it refused until it knows
+//! - `count`: COUNT (rule 3.8)
+//! - `intake`: what relays send: dropped, verified, delivered (rules 3.3, 6.1)
+//! - `handover`: from client to client, without any relay (rule 1.6)
+//! - `relays`: connections that come and go (rule 4.1), `line`: what is sent over them (rule 3.7)
+//! - `auth`: who we are to a relay that asks (rule 4.4), `deferred`: what it refused until it knows
 
 mod arrivals;
 mod auth;

@@ -1,4 +1,4 @@
-//! The outbox: events that no relay has taken yet (SPEC 1.3, 1.4 and 2).
+//! The outbox: events that no relay has taken yet (rules 1.3, 1.4 and 2).
 //!
 //! What comes in here is answered `true` once its row is in the database, and from then on it is
 //! sent until a relay has it (`flush`). The database is told in batches (`ledger`), by whoever runs

@@ -1,5 +1,5 @@
 //! Publishing: an EVENT is verified, sent to every connected relay that takes writes, and answered
-//! with exactly one OK (SPEC 1). What cannot be sent goes on into the `outbox`.
+//! with exactly one OK (rules 1). What cannot be sent goes on into the `outbox`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the database says of the outbox's rows, and what follows for those who wait (SPEC 1.4, 2.3).
+//! What the database says of the outbox's rows, and what follows for those who wait (rules 1.4, 2.3).
 
 use crate::event::EventId;
 use crate::outbox::{Stage, State, Stored};

@@ -1,4 +1,4 @@
-//! Subscriptions: REQ opens, CLOSE ends, EOSE once, CLOSED when no relay serves any more (SPEC 3).
+//! Subscriptions: REQ opens, CLOSE ends, EOSE once, CLOSED when no relay serves any more (rules 3).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -4,7 +4,7 @@
 //! of its members, which are clients' subscriptions: one, or several that ask for the same, or that
 //! are asked for together because the relay allows no more (`budget` decides). What comes over it
 //! before the relay's EOSE is looked at in the order it came, however long each verification takes,
-//! so that a subscription knows which stored events may still come (SPEC 3.4).
+//! so that a subscription knows which stored events may still come (rule 3.4).
 //!
 //! A request begins when its turn comes and ends with its last member, the relay's CLOSED, or the
 //! connection. Where its members have moved to another one it still passes on, for

@@ -1,4 +1,4 @@
-//! What a relay is asked, when, and which of its events are replays (SPEC 3.7).
+//! What a relay is asked, when, and which of its events are replays (rule 3.7).
 //! When the EOSE is due is in `eose`.
 
 mod eose;

@@ -1,4 +1,4 @@
-//! Relays that want to know who we are (NIP-42, SPEC 4.4).
+//! Relays that want to know who we are (NIP-42, rule 4.4).
 
 use std::sync::atomic::Ordering::Relaxed;
 

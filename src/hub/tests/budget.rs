@@ -1,4 +1,4 @@
-//! Many subscriptions at relays that allow few (SPEC 4.3), against an oracle that gives every
+//! Many subscriptions at relays that allow few (rule 4.3), against an oracle that gives every
 //! subscription a connection of its own: what it is due is what matches its own filters.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What relays refuse until they know who we are (SPEC 4.4).
+//! What relays refuse until they know who we are (rule 4.4).
 
 use super::auth::{WHO, keyed, keys};
 use super::*;

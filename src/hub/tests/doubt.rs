@@ -1,4 +1,4 @@
-//! Events that were sent and not answered (SPEC 2.4).
+//! Events that were sent and not answered (rule 2.4).
 
 use super::*;
 use crate::constants::{NEVER_ANSWERED, OUTBOX_ASK, OUTBOX_ASK_TIMEOUT};

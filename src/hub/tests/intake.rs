@@ -1,4 +1,4 @@
-//! What relays send: verified, matched, delivered once (SPEC 3.3, 6).
+//! What relays send: verified, matched, delivered once (rules 3.3, 6.1).
 
 use super::*;
 

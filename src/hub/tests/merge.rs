@@ -1,4 +1,4 @@
-//! The stored events of all relays as one answer: exact limits, newest first (SPEC 3.4), against a
+//! The stored events of all relays as one answer: exact limits, newest first (rule 3.4), against a
 //! sort over the union, for random relays, orders, limits and delays.
 
 use super::model::{Dice, EVENTS, Made, Model, answer, filter_of};

@@ -1,4 +1,4 @@
-//! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
+//! The rules, one by one, with hand-made inputs and a hand-moved clock.
 
 mod auth;
 mod authenticate;

@@ -1,4 +1,4 @@
-//! The outbox (SPEC 2), with a database that works.
+//! The outbox (rules 2), with a database that works.
 
 use super::*;
 use crate::constants::{MAX_REJECTED, OUTBOX_RETRY_FIRST, OUTBOX_SIZE};

@@ -1,4 +1,4 @@
-//! Relays that come and go (SPEC 3.7, 4.1).
+//! Relays that come and go (rules 3.7, 4.1).
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,4 +1,4 @@
-//! The outbox with a database that is slow, fails or breaks (SPEC 2.3).
+//! The outbox with a database that is slow, fails or breaks (rule 2.3).
 
 use super::*;
 use crate::constants::{STORE_PATIENCE, STORE_RETRY};

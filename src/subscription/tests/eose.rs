@@ -1,4 +1,4 @@
-//! When the client's EOSE is due (SPEC 3.2): random histories of relays that answer, stream, fall
+//! When the client's EOSE is due (rule 3.2): random histories of relays that answer, stream, fall
 //! silent and vanish, against the rule written out over the whole history.
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ enum Did {
     Added,
 }
 
-/// What has happened, for a reader who knows nothing but SPEC 3.2.
+/// What has happened, for a reader who knows nothing but rule 3.2.
 struct History {
     relays: RelayId,
     log: Vec<(Duration, RelayId, Did)>,
