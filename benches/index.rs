@@ -12,10 +12,7 @@
 use std::sync::Arc;
 
 use divan::Bencher;
-use nostrclient_core::event::{Event, Tag};
-use nostrclient_core::filter::Filter;
-use nostrclient_core::hex;
-use nostrclient_core::index::Index;
+use nostrclient_core::measured::{Event, Filter, Index, Tag, hex};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

@@ -6,10 +6,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::{Core as Running, RelayView};
-use crate::hex;
-use crate::hub::{Limits, Role};
-use crate::relay::{Proxy, RelayLimits, Switches, url};
+use crate::nostr::hex;
+use crate::nostr::limits::RelayLimits;
+use crate::nostr::url;
+use crate::relay::Proxy;
+use crate::router::Switches;
+use crate::router::{Limits, Role};
+use crate::runtime::{Core as Running, RelayView};
 use crate::stats::RelayState;
 
 use super::client::Client;
@@ -53,7 +56,7 @@ impl Core {
     #[pyo3(signature = (public=true, hosts=Vec::new()))]
     fn connect(&self, public: bool, hosts: Vec<String>) -> PyResult<Client> {
         let client = self.0.connect(if public { Role::Public } else { Role::Outside })?;
-        self.0.reached_by(&client, hosts);
+        client.reached_by(hosts);
         Ok(client.into())
     }
 

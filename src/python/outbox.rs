@@ -7,11 +7,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::StoreTask;
-use crate::event::{EventId, is_ephemeral};
-use crate::hex;
-use crate::outbox::{Batch, EntryView, Reasons, Row, State, Stored};
-use crate::verify;
+use crate::nostr::event::{EventId, is_ephemeral};
+use crate::nostr::hex;
+use crate::nostr::verify;
+use crate::router::entry::{Batch, EntryView, Reasons, Row, State, Stored};
+use crate::runtime::StoreTask;
 
 /// The `StoreTask` of `shapes.py`.
 pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bound<'py, PyDict>> {

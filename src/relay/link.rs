@@ -11,13 +11,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use crate::base::time::unix_seconds;
 use crate::constants::{
     CLOSE_TIMEOUT, MAX_CHALLENGE, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, RELAY_LOG_TEXT,
     SOURCE_BUDGET, SOURCE_EVENT_COST, WRITE_TIMEOUT,
 };
-use crate::hub::{Frame, Input, LinkId, Outgoing, Ticket};
-use crate::message::RelayMessage;
-use crate::time::unix_seconds;
+use crate::ids::LinkId;
+use crate::nostr::message::RelayMessage;
+use crate::router::{Frame, Input, Outgoing, Ticket};
 
 use super::{Dial, Over, Relay};
 
