@@ -263,7 +263,7 @@ pub(crate) const AUTH_WINDOW: u64 = 10 * 60;
 pub(crate) const AUTH_HELD_MESSAGES: usize = 64;
 /// The same in bytes.
 pub(crate) const AUTH_HELD_BYTES: usize = MAX_FILTER_BYTES;
-/// Random bytes of a challenge.
+/// Bytes of a challenge that nobody can guess.
 pub(crate) const CHALLENGE_BYTES: usize = 16;
 /// Messages waiting for a client; one that lets more pile up is cut off (code 1013).
 pub(crate) const MAILBOX_MESSAGES: usize = 32_768;

@@ -4,20 +4,19 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use super::hash::Map;
 
 /// First in, first out per key; round robin over the keys.
 #[derive(Debug)]
 pub(crate) struct FairQueue<K, T> {
-    lines: HashMap<K, VecDeque<T>, RandomState>,
+    lines: Map<K, VecDeque<T>>,
     turns: VecDeque<K>,
     len: usize,
 }
 
 impl<K, T> Default for FairQueue<K, T> {
     fn default() -> Self {
-        Self { lines: HashMap::default(), turns: VecDeque::new(), len: 0 }
+        Self { lines: Map::default(), turns: VecDeque::new(), len: 0 }
     }
 }
 

@@ -1,7 +1,6 @@
-//! The clock. The state machine never reads it: it is handed in with every input ([`Now`]). All
-//! others read the wall clock here.
+//! Time as it is handed in with every input ([`Now`]), and what is measured by it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,20 +9,20 @@ pub(crate) struct Now {
     pub mono: Duration,
     /// Unix seconds, for what events and filters say. May jump.
     pub unix: u64,
+    /// And how far that second is, in nanoseconds: for the page.
+    pub nanos: u32,
 }
 
-/// Unix seconds with their fraction, for the page.
-pub(crate) fn unix_now() -> f64 {
-    unix_time().as_secs_f64()
-}
+impl Now {
+    /// So long after the start, at this unix time.
+    pub(crate) const fn new(mono: Duration, wall: Duration) -> Self {
+        Self { mono, unix: wall.as_secs(), nanos: wall.subsec_nanos() }
+    }
 
-/// Unix seconds.
-pub(crate) fn unix_seconds() -> u64 {
-    unix_time().as_secs()
-}
-
-fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    /// Unix seconds with their fraction.
+    pub(crate) fn precisely(self) -> f64 {
+        Duration::new(self.unix, self.nanos).as_secs_f64()
+    }
 }
 
 /// Lets through `per_second` on average and `burst` at once.

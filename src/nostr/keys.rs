@@ -62,11 +62,9 @@ impl Keys {
     /// # Errors
     /// [`KeyError::Random`].
     pub(crate) fn generate() -> Result<Self, KeyError> {
-        let mut secret = [0; 32];
         loop {
-            getrandom::fill(&mut secret).map_err(|_| KeyError::Random)?;
             // All but a vanishing part of random numbers are valid secrets.
-            if let Ok(secret) = SecretKey::from_secret_bytes(secret) {
+            if let Ok(secret) = SecretKey::from_secret_bytes(random()?) {
                 return Ok(Self(secret.keypair()));
             }
         }
@@ -116,10 +114,12 @@ impl Keys {
     /// # Errors
     /// [`KeyError::Random`].
     pub(crate) fn sign_hash(&self, hash: &[u8; 32]) -> Result<String, KeyError> {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|_| KeyError::Random)?;
-        let signature = schnorr::sign_with_aux_rand(hash, &self.0, &random);
-        Ok(hex::encode(signature.as_byte_array()))
+        Ok(self.sign_hash_with(hash, &random()?))
+    }
+
+    fn sign_hash_with(&self, hash: &[u8; 32], secret: &[u8; 32]) -> String {
+        let signature = schnorr::sign_with_aux_rand(hash, &self.0, secret);
+        hex::encode(signature.as_byte_array())
     }
 
     /// A signed event as JSON text (NIP-01).
@@ -133,13 +133,29 @@ impl Keys {
         tags: &[Vec<String>],
         content: &str,
     ) -> Result<String, KeyError> {
+        self.sign_event_with(created_at, kind, tags, content, &random()?)
+    }
+
+    /// The same with a secret of the caller's in place of random bytes (BIP-340's auxiliary ones:
+    /// the signature is good with any). Nothing is drawn.
+    ///
+    /// # Errors
+    /// [`KeyError::Event`].
+    pub(crate) fn sign_event_with(
+        &self,
+        created_at: u64,
+        kind: u16,
+        tags: &[Vec<String>],
+        content: &str,
+        secret: &[u8; 32],
+    ) -> Result<String, KeyError> {
         let pubkey = self.public_hex();
         let json = |error: serde_json::Error| {
             let _ = error;
             KeyError::Event
         };
         let id = event_id(&pubkey, created_at, kind, tags, content).map_err(json)?;
-        let sig = self.sign_hash(&id)?;
+        let sig = self.sign_hash_with(&id, secret);
         Ok(format!(
             r#"{{"id":"{}","pubkey":"{pubkey}","created_at":{created_at},"kind":{kind},"tags":{},"content":{},"sig":"{sig}"}}"#,
             hex::encode(&id),
@@ -169,9 +185,7 @@ impl Keys {
     /// [`KeyError::Public`] or [`KeyError::Random`].
     pub(crate) fn encrypt_nip04(&self, public_hex: &str, text: &str) -> Result<String, KeyError> {
         let secret = self.shared_secret(public_hex)?;
-        let mut iv = [0; 16];
-        getrandom::fill(&mut iv).map_err(|_| KeyError::Random)?;
-        Ok(nip04::encrypt(secret, iv, text))
+        Ok(nip04::encrypt(secret, random()?, text))
     }
 
     /// The text of a NIP-04 content that the owner of this public key (64 hex) has encrypted for
@@ -186,6 +200,12 @@ impl Keys {
     ) -> Result<String, KeyError> {
         Ok(nip04::decrypt(self.shared_secret(public_hex)?, content)?)
     }
+}
+
+fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], KeyError> {
+    let mut bytes = [0; LENGTH];
+    getrandom::fill(&mut bytes).map_err(|_| KeyError::Random)?;
+    Ok(bytes)
 }
 
 /// Whether this is the BIP-340 signature (128 hex characters) of that hash by the owner of that

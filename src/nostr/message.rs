@@ -510,12 +510,12 @@ fn scan_id(json: &str) -> Option<EventId> {
 
 /// The date an event given as JSON claims, in unix seconds: only good for its place among others. No
 /// string can hold what is looked for, since its quotes would be escaped.
-pub(crate) fn scan_date(json: &str) -> Option<u64> {
+pub(crate) fn scan_date(json: &[u8]) -> Option<u64> {
     let name = "\"created_at\":";
-    let at = memchr::memmem::find(json.as_bytes(), name.as_bytes())?;
-    let digits = json.get(at + name.len()..)?.trim_start();
-    let end = digits.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
+    let at = memchr::memmem::find(json, name.as_bytes())?;
+    let digits = json.get(at + name.len()..)?.trim_ascii_start();
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
 /// A JSON string at the start of `text`, and what follows it.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::base::time::unix_seconds;
+use crate::base::clock::unix_seconds;
 use crate::constants::INSIDE_MEMORY;
 use crate::nostr::hex;
 use crate::router::seen::Seen;

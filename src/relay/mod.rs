@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::WebSocketStream;
 
-use crate::base::time::{unix_now, unix_seconds};
+use crate::base::clock::{unix_now, unix_seconds};
 use crate::constants::RELAY_WINDOW;
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
@@ -126,7 +126,7 @@ impl<D: Dial> Relay<D> {
                 }
             };
             match end {
-                End::Lost(why) => self.stats.error(&why),
+                End::Lost(why) => self.stats.error(unix_now(), &why),
                 End::Cut | End::Over => {}
                 End::Anew => {
                     backoff = Backoff::default();

@@ -356,7 +356,7 @@ impl Router {
         self.forget_request(id, number);
         self.replan.insert(id);
         if gathers {
-            self.relay_refuses(id, why);
+            self.relay_refuses(id, why, now);
             self.is_crowded(id, why);
             return self.not_gathered(id, now);
         }
@@ -364,7 +364,7 @@ impl Router {
         if members.is_empty() {
             return;
         }
-        self.relay_refuses(id, why);
+        self.relay_refuses(id, why, now);
         let crowded = !heard && !live && self.is_crowded(id, why);
         if crowded || members.len() > 1 {
             // Too many, or one among them that the relay does not want: each once more.

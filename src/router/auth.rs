@@ -107,7 +107,10 @@ impl Router {
         }
         let known = auth.challenge.as_ref() == Some(&challenge);
         let answer = match auth.key.as_ref().filter(|_| !known) {
-            Some(key) if auth.answers.len() < AUTH_ANSWERS => answer(key, url, &challenge, now),
+            Some(key) if auth.answers.len() < AUTH_ANSWERS => {
+                let secret = self.secret.bytes_for("signature", id);
+                answer(key, url, &challenge, &secret, now)
+            }
             _ => {
                 auth.challenge = Some(challenge);
                 return self.relay_junk(id, now, fx);
@@ -116,7 +119,10 @@ impl Router {
         auth.challenge = Some(challenge);
         let (event, json) = match answer {
             Ok(answer) => answer,
-            Err(why) => return stats.error(&format!("could not be answered who we are: {why}")),
+            Err(why) => {
+                return stats
+                    .error(now.precisely(), &format!("could not be answered who we are: {why}"));
+            }
         };
         auth.answers.push(event);
         auth.under_way = Some(event);
@@ -149,7 +155,7 @@ impl Router {
         if accepted && (last || auth.since.is_none()) {
             self.authenticated(id, now, fx);
         } else if last {
-            stats.error(&format!("refused our authentication: {why}"));
+            stats.error(now.precisely(), &format!("refused our authentication: {why}"));
             let unknown = auth.since.is_none();
             self.give_up_auth(id, unknown, now, fx);
             if unknown {
@@ -182,11 +188,14 @@ impl Router {
     /// What waits has waited long enough.
     pub(super) fn auth_deadline(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let Some(Relay { auth, stats, .. }) = self.relays.get(&id) else { return };
-        stats.error(if auth.under_way.is_some() {
-            "does not answer our authentication"
-        } else {
-            "wants an authentication and gives no challenge"
-        });
+        stats.error(
+            now.precisely(),
+            if auth.under_way.is_some() {
+                "does not answer our authentication"
+            } else {
+                "wants an authentication and gives no challenge"
+            },
+        );
         self.give_up_auth(id, auth.since.is_none(), now, fx);
     }
 
@@ -247,11 +256,17 @@ impl Router {
 }
 
 /// The signed event that answers a challenge, and its id.
-fn answer(key: &Keys, url: &str, challenge: &str, now: Now) -> Result<(EventId, String), KeyError> {
+fn answer(
+    key: &Keys,
+    url: &str,
+    challenge: &str,
+    secret: &[u8; 32],
+    now: Now,
+) -> Result<(EventId, String), KeyError> {
     let tag = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
     let tags = [tag("relay", url), tag("challenge", challenge)];
     let id = event_id(&key.public_hex(), now.unix, KIND_AUTH, &tags, "");
-    let json = key.sign_event(now.unix, KIND_AUTH, &tags, "")?;
+    let json = key.sign_event_with(now.unix, KIND_AUTH, &tags, "", secret)?;
     Ok((id.map_err(|_| KeyError::Event)?, json))
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::constants::{
     AUTH_HELD_BYTES, AUTH_HELD_MESSAGES, AUTH_WINDOW, CHALLENGE_BYTES, MAX_CLIENT_KEYS,
@@ -26,7 +27,7 @@ use crate::nostr::message::{ClientMessage, Reply};
 use super::clients::Client;
 use super::intake::{Source, Tag};
 use super::publish::accept;
-use super::{Effects, Role, Router, Ticket};
+use super::{Effects, Role, Router};
 
 const WHO_ARE_YOU: &str = "auth-required: this relay is for those its owner has listed";
 const NOT_LISTED: &str = "restricted: the owner of this relay has not listed your public key";
@@ -179,11 +180,11 @@ impl Router {
     /// Asks the client who it is, once.
     fn challenge(&mut self, client: ClientId, fx: &mut Effects) {
         let Some(asked) = self.clients.get_mut(&client) else { return };
-        let mut random = [0; CHALLENGE_BYTES];
-        if asked.identity.challenge.is_some() || getrandom::fill(&mut random).is_err() {
+        if asked.identity.challenge.is_some() {
             return;
         }
-        let challenge: Box<str> = hex::encode(&random).into();
+        let bytes = self.secret.bytes_for("challenge", client);
+        let challenge: Box<str> = hex::encode(&bytes[..CHALLENGE_BYTES]).into();
         asked.identity.challenge = Some(challenge.clone());
         fx.to_client.push((client, Reply::Auth { challenge }));
     }

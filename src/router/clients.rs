@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::base::hash::Map;
+use crate::base::ticket::Ticket;
 use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
     MAX_CLIENTS, MAX_FILTER_BYTES, MAX_FILTERS, MAX_INSIDE_FILTER_BYTES, MAX_INSIDE_SUBSCRIPTIONS,
@@ -14,7 +16,7 @@ use crate::stats::ClientStats;
 
 use super::authenticate::Identity;
 use super::relays::Relay;
-use super::{Effects, Map, Router, Ticket};
+use super::{Effects, Router};
 
 /// What the endpoint enforces (SPEC 5.2). NIP-11's names where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

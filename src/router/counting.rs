@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::base::hash::Map;
 use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
     COUNT_PROBES, COUNT_PROBES_PER_SECOND, COUNT_REST, COUNT_UNANSWERED, EOSE_QUIET, EOSE_SILENT,
@@ -27,7 +28,7 @@ use crate::nostr::filter::Filter;
 use crate::nostr::message::{self, Reply};
 use crate::router::publication::more_telling;
 
-use super::{Effects, Map, Role, Router, Timer};
+use super::{Effects, Role, Router, Timer};
 
 /// The open counts, and what is known of who counts.
 #[derive(Debug, Default)]
@@ -290,7 +291,7 @@ impl Router {
         });
         // Once is enough to know: many relays do not count, and are no worse for it.
         if let Some(relay) = self.relays.get(&relay).filter(|_| first) {
-            relay.stats.error(&format!("refused to count: {why}"));
+            relay.stats.error(now.precisely(), &format!("refused to count: {why}"));
         }
         if let Some(relay) = self.relays.get(&relay).filter(|_| why.starts_with("auth-required:")) {
             relay.stats.authentication_required.store(true, Relaxed);

@@ -157,7 +157,7 @@ impl Router {
             let Some(part) = part.filter(|part| part.request.is_none()) else { continue };
             (part.stage, part.holds) = (Stage::Refused, false);
             subscription.refusal = Some(more_telling(subscription.refusal.take(), &why));
-            stats.error(&format!("ended a subscription: {why}"));
+            stats.error(now.precisely(), &format!("ended a subscription: {why}"));
             stats.auth_refused.store(true, Relaxed);
             self.look_at_eose(key, now, fx);
         }
@@ -174,7 +174,7 @@ impl Router {
         let named: BTreeMap<_, String> = named.collect();
         for why in owners.values().chain(named.values()) {
             stats.rejected.add();
-            stats.error(&format!("refused an event: {why}"));
+            stats.error(now.precisely(), &format!("refused an event: {why}"));
             stats.auth_refused.store(true, Relaxed);
         }
         for event in owners.into_keys() {

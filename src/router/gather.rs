@@ -177,7 +177,7 @@ impl Router {
             self.refused_at(id, key, "restricted: the relay takes no more subscriptions", now, fx);
         }
         if any {
-            self.relay_refuses(id, "it takes no more subscriptions from us");
+            self.relay_refuses(id, "it takes no more subscriptions from us", now);
         }
     }
 

@@ -13,10 +13,9 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState as Fold;
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use crate::base::hash::{Keyed, Map};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 
@@ -28,10 +27,10 @@ const SPARSE: usize = 8;
 /// Subscriptions by what their filters ask for.
 #[derive(Debug, Default)]
 pub struct Index {
-    filed: HashMap<u64, Filed, Fold>,
+    filed: Map<u64, Filed>,
     /// By the fingerprint of a [`Mark`].
-    shelves: HashMap<u64, Shelf, Fold>,
-    fingerprint: Fold,
+    shelves: Map<u64, Shelf>,
+    fingerprint: Keyed,
 }
 
 /// One subscription.
@@ -265,7 +264,7 @@ fn each_mark(filter: &Filter, place: Place, mut found: impl FnMut(Mark)) {
     }
 }
 
-fn give_back<V>(map: &mut HashMap<u64, V, Fold>) {
+fn give_back<V>(map: &mut Map<u64, V>) {
     if map.len() < map.capacity() / SPARSE {
         map.shrink_to(map.len() * 2);
     }

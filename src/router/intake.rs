@@ -8,6 +8,9 @@
 use std::sync::Arc;
 
 use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
+use crate::base::text::Text;
+use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
 use crate::ids::{ClientId, RelayId};
@@ -21,7 +24,7 @@ use crate::router::subscription::Taken;
 
 use super::arrivals::Arrival;
 use super::upstream::Expected;
-use super::{Effects, Map, Router, Ticket};
+use super::{Effects, Router};
 
 /// Who sent an event that is to be verified. Sources take turns.
 #[derive(Debug, Clone, Copy)]
@@ -133,8 +136,8 @@ impl Intake {
     }
 
     /// The verified event this text is, to the letter. Its id alone would prove nothing.
-    fn known(&self, id: &EventId, text: &str) -> Option<Arc<Event>> {
-        self.recent.get(id).filter(|event| *event.json == *text).cloned()
+    fn known(&self, id: &EventId, json: &Text) -> Option<Arc<Event>> {
+        self.recent.get(id).filter(|event| event.json.as_bytes() == json.as_bytes()).cloned()
     }
 
     /// A true event whose copies may come.
@@ -168,7 +171,7 @@ impl Router {
         relay: RelayId,
         subscription: Option<u64>,
         id: EventId,
-        json: &str,
+        json: &Text,
         ticket: Ticket,
         now: Now,
         fx: &mut Effects,
@@ -200,7 +203,7 @@ impl Router {
             stats.duplicates.add();
             if !request.is_live() {
                 self.hear_noise(relay, number);
-                let date = message::scan_date(json).unwrap_or_default();
+                let date = message::scan_date(json.as_bytes()).unwrap_or_default();
                 let copy = Arrival::Copy(merge::place(date, id));
                 self.arrived(relay, number, copy, now, fx);
             }
@@ -211,12 +214,12 @@ impl Router {
         let expected = request.expect();
         let copy = Copy { relay, request: number, expected, _ticket: ticket };
         if let Some(waiting) = self.intake.pending.get_mut(&id) {
-            waiting.push((copy, json.into()));
+            waiting.push((copy, json.copied()));
         } else if let Some(event) = self.intake.known(&id, json) {
             self.settled(relay, number, expected, Some(&event), now, fx);
         } else {
             self.intake.pending.insert(id, Vec::new());
-            self.intake.check_copy(id, copy, json.into());
+            self.intake.check_copy(id, copy, json.copied());
         }
     }
 
@@ -299,7 +302,7 @@ impl Router {
     fn forged(&mut self, copy: &Copy, error: &EventError, now: Now, fx: &mut Effects) {
         if let Some(relay) = self.relays.get(&copy.relay) {
             relay.stats.forged.add();
-            relay.stats.error(&format!("sent a forged event: {error}"));
+            relay.stats.error(now.precisely(), &format!("sent a forged event: {error}"));
         }
         self.settled(copy.relay, copy.request, copy.expected, None, now, fx);
         self.relay_junk(copy.relay, now, fx);

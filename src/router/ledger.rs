@@ -7,31 +7,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashSet;
-
+use crate::base::hash::{Map, Set};
 use crate::constants::{STORE_BATCH, STORE_BATCH_BYTES, STORE_RETRY};
 use crate::nostr::event::EventId;
 use crate::nostr::succession;
 use crate::router::entry::{Batch, Entry, Row, Stage};
-
-use super::Map;
-
-type Set = HashSet<EventId, RandomState>;
 
 /// Changes not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// To be written next, in this order, each once.
     fresh: VecDeque<EventId>,
-    marked: Set,
+    marked: Set<EventId>,
     /// Failed before; tried again at `again_at`, apart from the fresh ones.
-    again: Set,
+    again: Set<EventId>,
     again_at: Option<Duration>,
     /// Ids that may have a row, and whether they have one for certain.
     rows: Map<EventId, bool>,
     /// Rows to be removed that were never promised to anybody.
-    undo: Set,
+    undo: Set<EventId>,
     out: Option<Out>,
 }
 

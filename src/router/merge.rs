@@ -7,11 +7,9 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
+use crate::base::hash::{Fingerprint, Map};
 use crate::constants::{HELD_BYTES, HELD_EVENT_COST, VERSIONS};
 use crate::ids::RelayId;
 use crate::nostr::event::{Event, EventId};
@@ -227,10 +225,10 @@ impl Ord for Held {
 /// The newest version of each replaceable event that was given: the last [`VERSIONS`] addresses.
 #[derive(Debug, Default)]
 struct Versions {
-    /// By a keyed hash of the address (`SipHash`), which nobody can make collide on purpose.
-    newest: HashMap<u64, (u64, EventId), foldhash::fast::RandomState>,
+    /// By the fingerprint of the address.
+    newest: Map<u64, (u64, EventId)>,
     order: VecDeque<u64>,
-    hash: RandomState,
+    fingerprint: Fingerprint,
 }
 
 impl Versions {
@@ -239,13 +237,13 @@ impl Versions {
             return false;
         }
         let Some(address) = succession::address(event) else { return false };
-        let newest = self.newest.get(&self.hash.hash_one(&address));
+        let newest = self.newest.get(&self.fingerprint.of(address));
         newest.is_some_and(|(created_at, id)| (*created_at, event.id) > (event.created_at, *id))
     }
 
     fn note(&mut self, event: &Event) {
         let Some(address) = succession::address(event) else { return };
-        let address = self.hash.hash_one(&address);
+        let address = self.fingerprint.of(address);
         if self.newest.insert(address, (event.created_at, event.id)).is_some() {
             return;
         }

@@ -63,11 +63,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
+use crate::base::hash::Map;
+use crate::base::secret::Secret;
+use crate::base::text::Text;
+use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::count::Counted;
@@ -85,12 +84,6 @@ use crate::stats::{ClientStats, CoreStats, RelayStats};
 pub(crate) use clients::{Limits, Role};
 pub(crate) use intake::Tag;
 pub(crate) use relays::Switches;
-
-type Map<K, V> = HashMap<K, V, RandomState>;
-
-/// Space that an unverified message takes from its sender's budget; given back when dropped.
-/// `None` only in tests.
-pub(crate) type Ticket = Option<OwnedSemaphorePermit>;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -139,7 +132,7 @@ pub(crate) enum Input {
     PublicAllowed(Vec<[u8; 32]>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
-    /// A client's message.
+    /// A client's message, and its share of the client's budget.
     ClientSaid(ClientId, ClientMessage, Ticket),
     /// A client is gone.
     ClientLeft(ClientId),
@@ -168,10 +161,8 @@ pub(crate) enum Frame {
         subscription: Option<u64>,
         /// The id it claims.
         id: EventId,
-        /// The whole message …
-        text: Utf8Bytes,
-        /// … and where in it the event stands.
-        json: std::ops::Range<usize>,
+        /// The event as JSON text.
+        json: Text,
         /// Its share of the relay's budget.
         ticket: Ticket,
     },
@@ -254,6 +245,7 @@ enum Timer {
 pub(crate) struct Router {
     limits: Limits,
     stats: Arc<CoreStats>,
+    secret: Secret,
     clients: Map<ClientId, clients::Client>,
     relays: Map<RelayId, relays::Relay>,
     subscriptions: Map<u64, Subscription>,
@@ -286,10 +278,17 @@ pub(crate) struct Router {
 
 impl Router {
     /// An empty one. `verify_depth`: how many events may be out for verification at a time.
-    pub(crate) fn new(limits: Limits, stats: Arc<CoreStats>, verify_depth: usize) -> Self {
+    /// `secret`: of nobody else's knowledge, and never used for two routers with the same clients.
+    pub(crate) fn new(
+        limits: Limits,
+        stats: Arc<CoreStats>,
+        verify_depth: usize,
+        secret: Secret,
+    ) -> Self {
         Self {
             limits,
             stats,
+            secret,
             clients: Map::default(),
             relays: Map::default(),
             subscriptions: Map::default(),

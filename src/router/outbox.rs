@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::ids::{ClientId, RelayId};
@@ -21,7 +22,7 @@ use crate::router::publication::{Delivery, Publication, Published, more_telling}
 use super::flush::Question;
 use super::ledger::Ledger;
 use super::publish::accept;
-use super::{Effects, Map, Router, Timer};
+use super::{Effects, Router, Timer};
 
 /// The events that wait, and what the database has to be told of them.
 #[derive(Debug)]

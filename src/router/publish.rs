@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
+use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::constants::{
     MAX_EARLIER_EVENTS, MAX_IN_DOUBT, MAX_UNANSWERED_EVENTS, MAX_WAITING_BYTES, MAX_WAITING_EVENTS,
@@ -19,7 +21,7 @@ use crate::router::publication::{Delivery, Fate, Publication, Published};
 
 use super::intake::{Source, Tag};
 use super::relays::Relay;
-use super::{Effects, Map, Router, Ticket, Timer};
+use super::{Effects, Router, Timer};
 
 /// Events that wait for a place among the unanswered ones, and what became of earlier ones.
 #[derive(Debug, Default)]
@@ -254,7 +256,7 @@ impl Router {
         in_flight.remove(event);
         if !accepted && !why.starts_with("duplicate:") {
             stats.rejected.add();
-            stats.error(&format!("refused an event: {why}"));
+            stats.error(now.precisely(), &format!("refused an event: {why}"));
         }
         if !accepted && why.starts_with("auth-required:") {
             stats.authentication_required.store(true, Relaxed);

@@ -7,16 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
+use crate::base::hash::Map;
 use crate::constants::{RECENT_BYTES, RECENT_EVENTS};
 use crate::nostr::event::{Event, EventId};
 
 /// Owned by the router.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    events: HashMap<EventId, Arc<Event>, RandomState>,
+    events: Map<EventId, Arc<Event>>,
     order: VecDeque<EventId>,
     bytes: usize,
 }

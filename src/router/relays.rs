@@ -256,9 +256,8 @@ impl Router {
                 return;
             }
             match frame {
-                Frame::Event { subscription, id: event, text, json, ticket } => {
-                    let Some(json) = text.as_str().get(json) else { continue };
-                    self.relay_event(id, subscription, event, json, ticket, now, fx);
+                Frame::Event { subscription, id: event, json, ticket } => {
+                    self.relay_event(id, subscription, event, &json, ticket, now, fx);
                 }
                 Frame::Eose(Some(key), hint) => {
                     if self.asked(id, key, now, fx) {
@@ -344,7 +343,7 @@ impl Router {
     pub(super) fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get(&id) else { return };
         let Some(link) = relay.link.as_ref().map(|link| link.id) else { return };
-        relay.stats.error(why);
+        relay.stats.error(now.precisely(), why);
         fx.cut.push((id, link));
         self.link_down(id, link, &[], now.unix, now, fx);
     }

@@ -6,43 +6,23 @@
 //! cannot be told from a repeat, and is dropped. Forgetting can so cost an event, never repeat one.
 //! Dates in the far future would lift the floor over everything, so those ids are kept apart.
 
-use std::hash::{BuildHasher, RandomState};
-
-use foldhash::fast::RandomState as Fold;
-use hashbrown::{HashMap, HashSet};
-
+use crate::base::hash::{Fingerprint, Map, Set};
 use crate::constants::{SEEN_EXACT, SEEN_FOLDS, SEEN_FUTURE, SEEN_FUTURE_MAX};
 use crate::nostr::event::EventId;
 
 /// The memory of one subscription. Owned by it, gone with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seen {
-    exact: HashSet<EventId, Fold>,
+    exact: Set<EventId>,
     /// Fingerprints, the generation being filled and the one before it.
-    folded: [HashSet<u64, Fold>; 2],
+    folded: [Set<u64>; 2],
     /// Newest date among `exact` and among each generation of `folded`.
     exact_newest: u64,
     folded_newest: [u64; 2],
     /// Dated in the future when they came, with their dates.
-    future: HashMap<EventId, u64, Fold>,
+    future: Map<EventId, u64>,
     floor: Option<u64>,
-    /// Keys the fingerprints with a secret of this process (`SipHash`), so that nobody can make two
-    /// ids collide on purpose.
-    fingerprint: RandomState,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self {
-            exact: HashSet::default(),
-            folded: Default::default(),
-            exact_newest: 0,
-            folded_newest: [0; 2],
-            future: HashMap::default(),
-            floor: None,
-            fingerprint: RandomState::new(),
-        }
-    }
+    fingerprint: Fingerprint,
 }
 
 impl Seen {
@@ -55,7 +35,7 @@ impl Seen {
         if self.folded[0].is_empty() && self.folded[1].is_empty() {
             return false;
         }
-        let fingerprint = self.fingerprint.hash_one(id);
+        let fingerprint = self.fingerprint.of(id);
         self.folded.iter().any(|generation| generation.contains(&fingerprint))
     }
 
@@ -96,10 +76,10 @@ impl Seen {
             }
             self.folded.swap(0, 1);
             self.folded_newest.swap(0, 1);
-            self.folded[0] = HashSet::default();
+            self.folded[0] = Set::default();
             self.folded_newest[0] = 0;
         }
-        let fingerprints = self.exact.drain().map(|id| self.fingerprint.hash_one(id));
+        let fingerprints = self.exact.drain().map(|id| self.fingerprint.of(id));
         self.folded[0].extend(fingerprints);
         self.folded_newest[0] = self.folded_newest[0].max(self.exact_newest);
         self.exact_newest = 0;

@@ -129,9 +129,9 @@ impl Router {
     }
 
     /// What a relay's refusal of a subscription says to its owner.
-    pub(super) fn relay_refuses(&self, id: RelayId, why: &str) {
+    pub(super) fn relay_refuses(&self, id: RelayId, why: &str, now: Now) {
         let Some(relay) = self.relays.get(&id) else { return };
-        relay.stats.error(&format!("ended a subscription: {why}"));
+        relay.stats.error(now.precisely(), &format!("ended a subscription: {why}"));
         if why.starts_with("auth-required:") {
             relay.stats.authentication_required.store(true, Relaxed);
             relay.stats.auth_refused.store(true, Relaxed);

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::REQUEST_LINGER;
 use crate::ids::{ClientId, RelayId};
@@ -24,7 +25,7 @@ use crate::nostr::message;
 use crate::router::subscription::{Phase, Subscription};
 
 use super::arrivals::Arrivals;
-use super::{Effects, Map, Router, Timer};
+use super::{Effects, Router, Timer};
 
 /// See the module's own page.
 #[derive(Debug)]

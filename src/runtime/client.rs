@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
-use crate::base::time::unix_now;
-use crate::constants::{
-    CLOSE_REASON, INBOX_BYTES, INBOX_MESSAGES, MAX_INSIDE_CLIENTS, SOURCE_BUDGET, SOURCE_EVENT_COST,
-};
+use crate::base::clock::unix_now;
+use crate::base::ticket::Ticket;
+use crate::constants::{CLOSE_REASON, INBOX_BYTES, INBOX_MESSAGES, MAX_INSIDE_CLIENTS};
 use crate::ids::{ClientId, RelayId};
 use crate::nostr::message::{ClientMessage, Reply, Resumed};
-use crate::router::{Input, Limits, Role, Ticket};
+use crate::router::{Input, Limits, Role};
 use crate::runtime::mailbox::{CLOSE_POLICY, CLOSE_TRY_LATER, Slot, mailbox};
 use crate::stats::ClientStats;
 
+use super::budget::Budget;
 use super::{Arrival, CoreError, Shared, lock};
 
 /// How much of a message that is too long is looked at for its id.
@@ -262,7 +262,7 @@ async fn serve(
     limits: Limits,
     router: mpsc::Sender<Arrival>,
 ) {
-    let budget = Arc::new(Semaphore::new(SOURCE_BUDGET));
+    let budget = Budget::new();
     // A router that is gone has closed the client's mailbox, which is all there is to do.
     let mut open = router.send(joined).await.is_ok();
     while open {
@@ -322,10 +322,9 @@ impl Door {
 
 /// Unverified events take their share of the client's budget, so that one client's flood waits in
 /// its own inbox.
-async fn ticket(budget: &Arc<Semaphore>, message: &ClientMessage) -> Ticket {
+async fn ticket(budget: &Arc<Budget>, message: &ClientMessage) -> Ticket {
     let (ClientMessage::Event { json, .. } | ClientMessage::Auth { json, .. }) = message else {
-        return None;
+        return Ticket::default();
     };
-    let cost = json.len().clamp(SOURCE_EVENT_COST, SOURCE_BUDGET);
-    Arc::clone(budget).acquire_many_owned(u32::try_from(cost).unwrap_or(u32::MAX)).await.ok()
+    budget.take(json.len()).await
 }

@@ -4,14 +4,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use foldhash::fast::RandomState;
 use futures_util::FutureExt;
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::base::time::{Now, unix_seconds};
+use crate::base::clock::unix_time;
+use crate::base::hash::Map;
+use crate::base::time::Now;
 use crate::constants::{BACKOFF_FIRST, ROUTER_BATCH, ROUTER_QUEUE, VERIFY_DEPTH};
 use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::EventId;
@@ -57,8 +57,8 @@ struct Driver {
     router: Router,
     verifier: Verifier<Tag>,
     verdicts: mpsc::Receiver<Verdict<Tag>>,
-    mailboxes: HashMap<ClientId, Mailbox, RandomState>,
-    lines: HashMap<RelayId, Standing, RandomState>,
+    mailboxes: Map<ClientId, Mailbox>,
+    lines: Map<RelayId, Standing>,
     started: Instant,
     /// The unix second it is.
     second: u64,
@@ -81,7 +81,8 @@ impl Driver {
             // Never full: the state machine has no more jobs out than fit.
             let _ = deliver.try_send(verdict);
         });
-        let mut router = Router::new(shared.limits, Arc::clone(&shared.stats), verifier.depth());
+        let (stats, secret) = (Arc::clone(&shared.stats), shared.secret.clone());
+        let mut router = Router::new(shared.limits, stats, verifier.depth(), secret);
         router.set_outbox_size(shared.outbox_size.load(SeqCst));
         router.set_public_reads(shared.public_reads.load(SeqCst));
         router.set_public_allowed(lock(&shared.public_allowed).clone());
@@ -92,8 +93,8 @@ impl Driver {
             router,
             verifier,
             verdicts,
-            mailboxes: HashMap::default(),
-            lines: HashMap::default(),
+            mailboxes: Map::default(),
+            lines: Map::default(),
             started: Instant::now(),
             second: 0,
             effects: Effects::default(),
@@ -142,7 +143,7 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        Now { mono: self.started.elapsed(), unix: unix_seconds() }
+        Now::new(self.started.elapsed(), unix_time())
     }
 
     fn take(&mut self, now: Now, step: Step) {
@@ -247,6 +248,7 @@ enum Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ticket::Ticket;
     use crate::nostr::keys::Keys;
     use crate::nostr::message::{ClientMessage, Reply};
     use crate::router::{Limits, Role};
@@ -268,7 +270,7 @@ mod tests {
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
         let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);
-        take(&mut driver, Arrival::Input(Input::ClientSaid(2, message, None)));
+        take(&mut driver, Arrival::Input(Input::ClientSaid(2, message, Ticket::default())));
         let job = driver.effects.verify.pop().unwrap();
         driver.take(now, Step::Verdict(job.run()));
         let down = Input::LinkDown { relay: 1, link: 1, unsent: Vec::new(), heard: now.unix };

@@ -3,6 +3,7 @@
 //! One [`Core`] has one tokio runtime, one router task, one task per relay and per client, and the
 //! verifying threads. [`Core::stop`], or dropping it, ends all of them.
 
+pub(crate) mod budget;
 mod client;
 mod desk;
 mod driver;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::base::secret::Secret;
 use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::keys::{KeyError, Keys};
@@ -113,6 +115,8 @@ struct Entry {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    /// For the routers.
+    secret: Secret,
     bell: Arc<Bell>,
     stats: Arc<CoreStats>,
     /// The relays by url. The owner's wish; the router has the state.
@@ -137,9 +141,12 @@ struct Shared {
 impl Shared {
     fn new(limits: Limits) -> std::io::Result<(Arc<Self>, mpsc::Receiver<Arrival>)> {
         let (router, queue) = mpsc::channel(ROUTER_QUEUE);
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
         let bell = Arc::new(Bell::new()?);
         let shared = Self {
             limits,
+            secret: Secret::new(secret),
             desk: Desk::new(&bell),
             outbox_size: AtomicUsize::new(OUTBOX_SIZE),
             public_reads: AtomicBool::new(false),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::base::time::{unix_now, unix_seconds};
+use crate::base::clock::{unix_now, unix_seconds};
 use crate::constants::{RELAY_LOG, RELAY_LOG_TEXT};
 use crate::stats::history::{Counts, History, Second};
 
@@ -128,15 +128,15 @@ impl Default for RelayStats {
 }
 
 impl RelayStats {
-    /// Notes an error, cut to a length fit for a page.
-    pub(crate) fn error(&self, text: &str) {
+    /// Notes an error, cut to a length fit for a page. `at`: unix seconds.
+    pub(crate) fn error(&self, at: f64, text: &str) {
         self.error_count.add();
-        note(&self.errors, text);
+        note(&self.errors, at, text);
     }
 
-    /// Notes a NOTICE of the relay.
-    pub(crate) fn notice(&self, text: &str) {
-        note(&self.notices, text);
+    /// Notes a NOTICE of the relay, likewise.
+    pub(crate) fn notice(&self, at: f64, text: &str) {
+        note(&self.notices, at, text);
     }
 
     /// The last errors and when they were noted (unix seconds), newest last.
@@ -239,13 +239,13 @@ pub(crate) struct ClientStats {
     pub published: Counter,
 }
 
-fn note(log: &Mutex<VecDeque<Line>>, text: &str) {
+fn note(log: &Mutex<VecDeque<Line>>, at: f64, text: &str) {
     let text = text.chars().take(RELAY_LOG_TEXT).collect();
     let mut log = lock(log);
     if log.len() == RELAY_LOG {
         log.pop_front();
     }
-    log.push_back((unix_now(), text));
+    log.push_back((at, text));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -29,7 +29,7 @@ const REPLAY: u64 = u64::MAX;
 
 /// So long after the REQ.
 fn after(mono: Duration) -> Now {
-    Now { mono: Duration::from_secs(100) + mono, unix: UNIX + mono.as_secs() }
+    Now { mono: Duration::from_secs(100) + mono, unix: UNIX + mono.as_secs(), nanos: 0 }
 }
 
 fn seconds(seconds: u64) -> Now {

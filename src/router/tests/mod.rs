@@ -26,8 +26,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::base::secret::Secret;
+use crate::base::text::Text;
+use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::EventId;
@@ -43,6 +47,7 @@ use super::Tag;
 
 const CLIENT: u64 = 1;
 const OTHER_CLIENT: u64 = 2;
+const SECRET: Secret = Secret::new([7; 32]);
 const UNIX: u64 = 1_800_000_000;
 
 /// A state machine with everything around it played by the test.
@@ -84,8 +89,8 @@ impl World {
     /// Two clients and this many relays, connected, for reading and writing.
     fn new(relays: u64) -> Self {
         let mut world = Self {
-            router: Router::new(Limits::default(), Arc::new(CoreStats::default()), 4),
-            now: Now { mono: Duration::from_secs(100), unix: UNIX },
+            router: Router::new(Limits::default(), Arc::new(CoreStats::default()), 4, SECRET),
+            now: Now { mono: Duration::from_secs(100), unix: UNIX, nanos: 0 },
             stats: Vec::new(),
             told: Vec::new(),
             sent: Vec::new(),
@@ -224,7 +229,7 @@ impl World {
             self.router.tick(self.now, &mut fx);
             self.carry_out(fx);
         }
-        self.now = Now { mono: end, unix: start.unix + time.as_secs() };
+        self.now = Now { mono: end, unix: start.unix + time.as_secs(), nanos: 0 };
     }
 
     fn pass_ms(&mut self, milliseconds: u64) {
@@ -241,7 +246,7 @@ impl World {
 
     fn say(&mut self, client: u64, message: &Value) {
         let message = ClientMessage::parse(&message.to_string(), 100);
-        self.input(Input::ClientSaid(client, message, None));
+        self.input(Input::ClientSaid(client, message, Ticket::default()));
     }
 
     fn relay_says(&mut self, relay: RelayId, message: &Value) {
@@ -250,12 +255,11 @@ impl World {
     }
 
     fn relay_says_over(&mut self, relay: RelayId, link: LinkId, message: &Value) {
-        let text = message.to_string();
-        let frame = match RelayMessage::scan(&text) {
+        let text = Bytes::from(message.to_string());
+        let frame = match RelayMessage::scan(str::from_utf8(&text).unwrap()) {
             Ok(RelayMessage::Event { subscription, id, json }) => {
-                let start = json.as_ptr() as usize - text.as_ptr() as usize;
-                let json = start..start + json.len();
-                Frame::Event { subscription, id, json, text: text.into(), ticket: None }
+                let json = Text::part(&text, json);
+                Frame::Event { subscription, id, json, ticket: Ticket::default() }
             }
             Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
             Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),

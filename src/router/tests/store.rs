@@ -55,7 +55,7 @@ fn a_database_that_fails_means_no() {
 #[test]
 fn nothing_is_queued_before_the_rows_are_read() {
     let mut world = offline();
-    world.router = Router::new(Limits::default(), Arc::default(), 4);
+    world.router = Router::new(Limits::default(), Arc::default(), 4, SECRET);
     world.input(Input::ClientJoined(CLIENT, Role::Outside, Arc::default()));
     world.switch(0, Switches { read: true, write: true });
     let note = note("early");

@@ -1,7 +1,7 @@
 //! What the owner sees of relays and clients, and what he does with them.
 
 use super::*;
-use crate::base::time::unix_seconds;
+use crate::base::clock::unix_seconds;
 
 const URL: &str = "ws://relay0";
 
