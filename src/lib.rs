@@ -33,6 +33,7 @@ mod stats;
 #[doc(hidden)]
 pub mod measured {
     pub use crate::constants::SEEN_EXACT;
+    pub use crate::ids::{RequestNumber, SubscriptionKey};
     pub use crate::nostr::event::{Event, EventError, EventId, Tag, Unverified, event_id};
     pub use crate::nostr::filter::Filter;
     pub use crate::nostr::hex;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::constants::MAX_SUBSCRIPTION_ID;
-use crate::ids::RelayId;
+use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
@@ -177,8 +177,8 @@ pub enum Reply {
         id: Arc<str>,
         /// A verified event.
         event: Arc<Event>,
-        /// Where it came from first; [`crate::ids::HERE`]: from a client here.
-        relay: RelayId,
+        /// Where it came from first.
+        from: Origin,
     },
     /// The end of stored events.
     Eose {
@@ -371,19 +371,19 @@ impl Reply {
 pub enum RelayMessage<'a> {
     /// An event for a subscription.
     Event {
-        /// Our number for the subscription; `None` for an id that is none of ours.
-        subscription: Option<u64>,
+        /// Our number for the request; `None` for an id that is none of ours.
+        number: Option<RequestNumber>,
         /// The id the event claims. Good for a drop, never for a pass.
         id: EventId,
         /// The event as JSON text.
         json: &'a str,
     },
     /// The end of stored events.
-    Eose(Option<u64>, Hint),
+    Eose(Option<RequestNumber>, Hint),
     /// How many events match. `None`: it is no number.
-    Count(Option<u64>, Option<Counted>),
+    Count(Option<RequestNumber>, Option<Counted>),
     /// The end of a subscription, by the relay's will.
-    Closed(Option<u64>, String),
+    Closed(Option<RequestNumber>, String),
     /// The answer to an EVENT.
     Ok(EventId, bool, String),
     /// A sentence for a person.
@@ -410,7 +410,7 @@ impl<'a> RelayMessage<'a> {
         let rest = text.strip_prefix("[\"EVENT\",\"")?;
         let (subscription, json) = rest.split_once("\",")?;
         let json = json.strip_suffix(']')?;
-        Some(Self::Event { subscription: subscription.parse().ok(), id: scan_id(json)?, json })
+        Some(Self::Event { number: RequestNumber::read(subscription), id: scan_id(json)?, json })
     }
 
     fn parse(text: &'a str) -> Result<Self, &'static str> {
@@ -419,23 +419,23 @@ impl<'a> RelayMessage<'a> {
         let string = |at: usize| {
             parts.get(at).and_then(|part| serde_json::from_str::<String>(part.get()).ok())
         };
-        let subscription = || string(1).and_then(|id| id.parse().ok());
+        let number = || string(1).and_then(|id| RequestNumber::read(&id));
         match string(0).as_deref() {
             Some("EVENT") => {
                 let json = parts.get(2).ok_or(malformed)?.get();
                 let id = event_id(json).ok_or("sent an event without an id")?;
-                Ok(Self::Event { subscription: subscription(), id, json })
+                Ok(Self::Event { number: number(), id, json })
             }
             Some("EOSE") => {
                 let hints: Option<Vec<String>> =
                     parts.get(2).and_then(|hints| serde_json::from_str(hints.get()).ok());
-                Ok(Self::Eose(subscription(), Hint::read(&hints.unwrap_or_default())))
+                Ok(Self::Eose(number(), Hint::read(&hints.unwrap_or_default())))
             }
             Some("COUNT") => {
                 let counted = parts.get(2).and_then(|counted| Counted::parse(counted.get()));
-                Ok(Self::Count(subscription(), counted))
+                Ok(Self::Count(number(), counted))
             }
-            Some("CLOSED") => Ok(Self::Closed(subscription(), string(2).unwrap_or_default())),
+            Some("CLOSED") => Ok(Self::Closed(number(), string(2).unwrap_or_default())),
             Some("OK") => {
                 let id = string(1).and_then(|id| hex::decode(&id)).ok_or(malformed)?;
                 let accepted = match parts.get(2).map(|part| part.get()) {
@@ -454,17 +454,17 @@ impl<'a> RelayMessage<'a> {
 }
 
 /// `["REQ", …]` for a relay, under our own number. `filters` are JSON objects.
-pub(crate) fn req<'a>(subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
-    query("REQ", subscription, filters)
+pub(crate) fn req<'a>(number: RequestNumber, filters: impl Iterator<Item = &'a str>) -> String {
+    query("REQ", number, filters)
 }
 
 /// `["COUNT", …]` for a relay, the same.
-pub(crate) fn count<'a>(subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
-    query("COUNT", subscription, filters)
+pub(crate) fn count<'a>(number: RequestNumber, filters: impl Iterator<Item = &'a str>) -> String {
+    query("COUNT", number, filters)
 }
 
-fn query<'a>(verb: &str, subscription: u64, filters: impl Iterator<Item = &'a str>) -> String {
-    let mut out = format!("[\"{verb}\",\"{subscription}\"");
+fn query<'a>(verb: &str, number: RequestNumber, filters: impl Iterator<Item = &'a str>) -> String {
+    let mut out = format!("[\"{verb}\",\"{number}\"");
     for filter in filters {
         out.push(',');
         out.push_str(filter);
@@ -474,8 +474,8 @@ fn query<'a>(verb: &str, subscription: u64, filters: impl Iterator<Item = &'a st
 }
 
 /// `["CLOSE", …]` for a relay.
-pub(crate) fn close(subscription: u64) -> String {
-    format!("[\"CLOSE\",\"{subscription}\"]")
+pub(crate) fn close(number: RequestNumber) -> String {
+    format!("[\"CLOSE\",\"{number}\"]")
 }
 
 /// `["EVENT", …]` for a relay.

@@ -24,7 +24,7 @@ impl From<ClientHandle> for Client {
 impl Client {
     #[getter]
     const fn token(&self) -> u64 {
-        self.0.id
+        self.0.id.0
     }
 
     #[getter]

@@ -6,18 +6,22 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::ids::{BatchNumber, ClientId};
 use crate::nostr::hex;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
 use crate::relay::Proxy;
 use crate::router::Switches;
 use crate::router::{Limits, Role};
-use crate::runtime::{Core as Running, RelayView};
+use crate::runtime::{Caller, Core as Running, RelayView};
 use crate::stats::RelayState;
 
 use super::client::Client;
 use super::keys::Text;
 use super::outbox::{self, StoredRow};
+
+/// Among those that are ready: the database's turn has come. No client's name.
+pub(super) const STORE: u64 = 0;
 
 /// The running multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -50,7 +54,11 @@ impl Core {
     }
 
     fn ready(&self) -> Vec<u64> {
-        self.0.ready()
+        let number = |caller| match caller {
+            Caller::Client(ClientId(id)) => id,
+            Caller::Store => STORE,
+        };
+        self.0.ready().into_iter().map(number).collect()
     }
 
     #[pyo3(signature = (public=true, hosts=Vec::new()))]
@@ -173,7 +181,7 @@ impl Core {
         certain: bool,
         elsewhere: Vec<String>,
     ) -> PyResult<()> {
-        Ok(self.0.stored(number, outbox::result(error, certain, &elsewhere)?)?)
+        Ok(self.0.stored(BatchNumber(number), outbox::result(error, certain, &elsewhere)?)?)
     }
 
     fn outbox_adopt(

@@ -62,7 +62,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Fails if another copy of this module has done it already, which will do.
         let _ = pyo3_log::try_init();
-        module.add("STORE", crate::runtime::STORE)?;
+        module.add("STORE", super::core::STORE)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

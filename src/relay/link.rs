@@ -184,16 +184,14 @@ impl<D: Dial> Reader<'_, D> {
     async fn take_text(&mut self, text: Utf8Bytes) -> Result<(), Over> {
         let stats = &self.relay.stats;
         let frame = match RelayMessage::scan(&text) {
-            Ok(RelayMessage::Event { subscription, id, json }) => {
+            Ok(RelayMessage::Event { number, id, json }) => {
                 let ticket = self.ticket(json.len()).await?;
                 let json = Text::part(text.as_ref(), json);
-                Frame::Event { subscription, id, json, ticket }
+                Frame::Event { number, id, json, ticket }
             }
-            Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
-            Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
-            Ok(RelayMessage::Closed(subscription, why)) => {
-                Frame::Closed(subscription, shortened(&why))
-            }
+            Ok(RelayMessage::Eose(number, hint)) => Frame::Eose(number, hint),
+            Ok(RelayMessage::Count(number, counted)) => Frame::Count(number, counted),
+            Ok(RelayMessage::Closed(number, why)) => Frame::Closed(number, shortened(&why)),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, shortened(&why)),
             Ok(RelayMessage::Notice(notice)) => {
                 stats.notice(unix_now(), &notice);

@@ -102,7 +102,7 @@ impl<D: Dial> Relay<D> {
     async fn keep_connected(&mut self) -> Result<(), Over> {
         self.tell_news().await?;
         let mut backoff = Backoff::default();
-        for link in 1.. {
+        for link in (1..).map(LinkId) {
             self.stats.set_state(RelayState::Connecting);
             let started = Instant::now();
             let (dial, url) = (Arc::clone(&self.dial), Arc::clone(&self.url));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::time::Now;
 use crate::constants::REQUEST_FEW_MEMBERS;
-use crate::ids::RelayId;
+use crate::ids::{Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, is_ephemeral};
 use crate::nostr::message::Hint;
 use crate::router::merge::{self, Place};
@@ -79,7 +79,7 @@ impl Router {
     pub(super) fn arrived(
         &mut self,
         id: RelayId,
-        number: u64,
+        number: RequestNumber,
         arrival: Arrival,
         now: Now,
         fx: &mut Effects,
@@ -93,7 +93,7 @@ impl Router {
     pub(super) fn settled(
         &mut self,
         id: RelayId,
-        number: u64,
+        number: RequestNumber,
         expected: Expected,
         event: Option<&Arc<Event>>,
         now: Now,
@@ -119,7 +119,7 @@ impl Router {
         }
     }
 
-    fn look_at_arrivals(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    fn look_at_arrivals(&mut self, id: RelayId, number: RequestNumber, now: Now, fx: &mut Effects) {
         let mut any = false;
         while let Some(request) = self.requests.get_mut(&(id, number))
             && let Some(arrival) = request.arrivals.pop()
@@ -155,13 +155,13 @@ impl Router {
         }
     }
 
-    fn members(&self, id: RelayId, number: u64) -> Vec<u64> {
+    fn members(&self, id: RelayId, number: RequestNumber) -> Vec<SubscriptionKey> {
         let request = self.requests.get(&(id, number));
         request.map(|request| request.members.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Something has come: the relay is not silent.
-    pub(super) fn hear_noise(&mut self, id: RelayId, number: u64) {
+    pub(super) fn hear_noise(&mut self, id: RelayId, number: RequestNumber) {
         let Some(request) = self.requests.get_mut(&(id, number)) else { return };
         if std::mem::replace(&mut request.heard, true) || request.gathers() {
             return;
@@ -174,7 +174,7 @@ impl Router {
     }
 
     /// The relay has come to this place of what it stores.
-    fn hear(&mut self, id: RelayId, number: u64, place: Place, now: Now) {
+    fn hear(&mut self, id: RelayId, number: RequestNumber, place: Place, now: Now) {
         let Some(request) = self.requests.get(&(id, number)) else { return };
         // No EOSE waits for a repeated one, which may have thousands of members.
         if request.gathers() || request.is_over() || matches!(request.asked(), Some((_, true))) {
@@ -188,7 +188,7 @@ impl Router {
     }
 
     /// Gives the members what has become due to them.
-    fn release_members(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    fn release_members(&mut self, id: RelayId, number: RequestNumber, now: Now, fx: &mut Effects) {
         // A request that repeats others has no stored events to sort.
         let again =
             |request: &Request| request.gathers() || matches!(request.asked(), Some((_, true)));
@@ -204,7 +204,7 @@ impl Router {
     fn route(
         &mut self,
         id: RelayId,
-        number: u64,
+        number: RequestNumber,
         event: &Arc<Event>,
         now: Now,
         fx: &mut Effects,
@@ -241,7 +241,7 @@ impl Router {
             if is_ephemeral(event.kind) && event.created_at < stale_before {
                 continue;
             }
-            offered = offered.max(self.offer(*key, event, id, came, now, fx));
+            offered = offered.max(self.offer(*key, event, Origin::Relay(id), came, now, fx));
         }
         self.matching = keys;
         if let Some(relay) = self.relays.get(&id) {
@@ -258,7 +258,14 @@ impl Router {
     }
 
     /// The relay has sent all it stores.
-    fn request_eose(&mut self, id: RelayId, number: u64, hint: Hint, now: Now, fx: &mut Effects) {
+    fn request_eose(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        hint: Hint,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(request) = self.requests.get_mut(&(id, number)) else { return };
         if request.unanswered().is_none() {
             return;
@@ -293,7 +300,7 @@ impl Router {
     }
 
     /// A request that brings what several others do is live: they are closed.
-    fn gathered(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    fn gathered(&mut self, id: RelayId, number: RequestNumber, now: Now, fx: &mut Effects) {
         if let Some(relay) = self.relays.get_mut(&id) {
             relay.upstream.gathering = None;
         }
@@ -312,7 +319,7 @@ impl Router {
 
     /// A live request whose members all ask for what another one brings already is closed, and they
     /// move there.
-    fn share(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    fn share(&mut self, id: RelayId, number: RequestNumber, now: Now, fx: &mut Effects) {
         let mut keys = self.members(id, number);
         keys.retain(|key| self.stays(id, number, *key));
         let mut names = keys.iter().filter_map(|key| Some(self.subscriptions.get(key)?.name));
@@ -339,7 +346,14 @@ impl Router {
     }
 
     /// The relay has ended a request.
-    fn request_closed(&mut self, id: RelayId, number: u64, why: &str, now: Now, fx: &mut Effects) {
+    fn request_closed(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        why: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(request) = self.requests.get_mut(&(id, number)) else { return };
         if !request.is_out() || request.is_over() {
             return;
@@ -392,7 +406,7 @@ impl Router {
     pub(super) fn refused_at(
         &mut self,
         id: RelayId,
-        key: u64,
+        key: SubscriptionKey,
         why: &str,
         now: Now,
         fx: &mut Effects,

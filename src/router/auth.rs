@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::base::time::Now;
 use crate::constants::{AUTH_ANSWERS, AUTH_PATIENCE};
-use crate::ids::RelayId;
+use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::event::{EventId, KIND_AUTH, event_id};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::message;
@@ -39,7 +39,7 @@ pub(super) struct Auth {
     /// It has refused our answer, or let us wait too long for something to answer.
     hopeless: bool,
     /// Subscriptions it has ended for want of an authentication, and its words.
-    pub(super) ended: BTreeMap<u64, String>,
+    pub(super) ended: BTreeMap<SubscriptionKey, String>,
 }
 
 impl Auth {
@@ -108,7 +108,7 @@ impl Router {
         let known = auth.challenge.as_ref() == Some(&challenge);
         let answer = match auth.key.as_ref().filter(|_| !known) {
             Some(key) if auth.answers.len() < AUTH_ANSWERS => {
-                let secret = self.secret.bytes_for("signature", id);
+                let secret = self.secret.bytes_for("signature", id.0);
                 answer(key, url, &challenge, &secret, now)
             }
             _ => {

@@ -183,7 +183,7 @@ impl Router {
         if asked.identity.challenge.is_some() {
             return;
         }
-        let bytes = self.secret.bytes_for("challenge", client);
+        let bytes = self.secret.bytes_for("challenge", client.0);
         let challenge: Box<str> = hex::encode(&bytes[..CHALLENGE_BYTES]).into();
         asked.identity.challenge = Some(challenge.clone());
         fx.to_client.push((client, Reply::Auth { challenge }));

@@ -10,7 +10,7 @@ use crate::constants::{
     COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN, RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS,
     RELAY_SUBSCRIPTIONS_LEAST,
 };
-use crate::ids::RelayId;
+use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::router::combine::Combined;
 use crate::router::part::Stage;
@@ -43,7 +43,7 @@ impl Relay {
 
 impl Router {
     /// A subscription is to be asked for at this relay, when it is its turn.
-    pub(super) fn want(&mut self, id: RelayId, key: u64) {
+    pub(super) fn want(&mut self, id: RelayId, key: SubscriptionKey) {
         let Some(relay) = self.relays.get_mut(&id).filter(|relay| relay.link.is_some()) else {
             return;
         };
@@ -90,7 +90,7 @@ impl Router {
     }
 
     /// The subscription whose turn it is.
-    pub(super) fn next_turn(&mut self, id: RelayId) -> Option<u64> {
+    pub(super) fn next_turn(&mut self, id: RelayId) -> Option<SubscriptionKey> {
         let relay = self.relays.get_mut(&id)?;
         while let Some(key) = relay.upstream.turns.pop() {
             let part = self.subscriptions.get_mut(&key).and_then(|member| member.part(id));
@@ -115,7 +115,7 @@ impl Router {
         let (most, most_bytes) = (relay.filters(), relay.filter_bytes());
         let late = self.subscriptions.get(&first).map(|member| member.is_late(id));
         let (mut keys, mut filters, mut bytes) = (vec![first], 0, 0);
-        let size = |router: &Self, key: &u64| {
+        let size = |router: &Self, key: &SubscriptionKey| {
             router.subscriptions.get(key).map_or((0, 0), |member| {
                 let bytes: usize = member.filters.iter().map(|filter| filter.json.len() + 1).sum();
                 (member.filters.len(), bytes)
@@ -138,7 +138,7 @@ impl Router {
         self.open_request(id, &keys, None, now, fx);
     }
 
-    fn wait_again(&mut self, id: RelayId, key: u64) {
+    fn wait_again(&mut self, id: RelayId, key: SubscriptionKey) {
         let Some(client) = self.subscriptions.get(&key).map(|member| member.client) else { return };
         if let Some(relay) = self.relays.get_mut(&id) {
             relay.upstream.turns.push(client, key);
@@ -146,19 +146,19 @@ impl Router {
     }
 
     /// Whether it may be asked for together with others: what a search finds only the relay can tell.
-    fn is_sociable(&self, id: RelayId, key: u64) -> bool {
+    fn is_sociable(&self, id: RelayId, key: SubscriptionKey) -> bool {
         self.subscriptions.get(&key).is_some_and(|member| {
             member.filters.iter().all(|filter| filter.search.is_none())
                 && member.part_of(id).is_some_and(|part| !part.turn.alone)
         })
     }
 
-    fn gap(&self, id: RelayId, key: u64) -> Option<u64> {
+    fn gap(&self, id: RelayId, key: SubscriptionKey) -> Option<u64> {
         self.subscriptions.get(&key)?.part_of(id)?.gap
     }
 
     /// After a loss, many subscriptions go on in one request that reaches back for all of them.
-    fn resume_together(&mut self, id: RelayId, first: u64, now: Now, fx: &mut Effects) {
+    fn resume_together(&mut self, id: RelayId, first: SubscriptionKey, now: Now, fx: &mut Effects) {
         let Some(relay) = self.relays.get(&id) else { return };
         let mut combined = Combined::new(relay.filters(), relay.filter_bytes(), false);
         let (mut keys, mut others) = (Vec::new(), Vec::new());
@@ -251,7 +251,7 @@ impl Router {
             return;
         }
         let Some(relay) = self.relays.get(&id) else { return };
-        let unheard = |number: &&u64| {
+        let unheard = |number: &&RequestNumber| {
             self.requests.get(&(id, **number)).is_some_and(super::upstream::Request::is_unheard)
         };
         let last = relay.upstream.open.iter().rev().find(unheard).copied();

@@ -9,7 +9,7 @@ use crate::constants::{
     MAX_CLIENTS, MAX_FILTER_BYTES, MAX_FILTERS, MAX_INSIDE_FILTER_BYTES, MAX_INSIDE_SUBSCRIPTIONS,
     MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS, RATE_WINDOW,
 };
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::message::{ClientMessage, RelayNews, Reply};
 use crate::router::subscription::Subscription;
 use crate::stats::ClientStats;
@@ -66,9 +66,9 @@ pub(super) struct Client {
     /// The only relays it wants; `None`: those the owner has configured.
     pub(super) relays: Option<Box<[RelayId]>>,
     /// Its subscriptions: its own id to our number.
-    pub(super) subscriptions: Map<Box<str>, u64>,
+    pub(super) subscriptions: Map<Box<str>, SubscriptionKey>,
     /// Its open COUNTs, the same.
-    pub(super) counts: Map<Box<str>, u64>,
+    pub(super) counts: Map<Box<str>, RequestNumber>,
     /// Bytes of their filters.
     pub(super) filter_bytes: usize,
     /// Its numbers.

@@ -22,7 +22,7 @@ use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
     COUNT_PROBES, COUNT_PROBES_PER_SECOND, COUNT_REST, COUNT_UNANSWERED, EOSE_QUIET, EOSE_SILENT,
 };
-use crate::ids::{ClientId, LinkId, RelayId};
+use crate::ids::{ClientId, LinkId, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{self, Reply};
@@ -33,7 +33,7 @@ use super::{Effects, Role, Router, Timer};
 /// The open counts, and what is known of who counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    open: Map<u64, Count>,
+    open: Map<RequestNumber, Count>,
     counters: Map<RelayId, Counter>,
 }
 
@@ -94,15 +94,15 @@ impl Count {
 
 impl Counts {
     /// Whether this is the number of an open one.
-    pub(super) fn contains(&self, key: u64) -> bool {
-        self.open.contains_key(&key)
+    pub(super) fn contains(&self, number: RequestNumber) -> bool {
+        self.open.contains_key(&number)
     }
 
     /// The COUNT for this relay, now going out. `None`: it has ended meanwhile.
-    fn ask(&mut self, relay: RelayId, key: u64) -> Option<String> {
-        let count = self.open.get_mut(&key)?;
+    fn ask(&mut self, relay: RelayId, number: RequestNumber) -> Option<String> {
+        let count = self.open.get_mut(&number)?;
         *count.stage(relay)? = Stage::Asked;
-        Some(message::count(key, count.filters.iter().map(|filter| &*filter.json)))
+        Some(message::count(number, count.filters.iter().map(|filter| &*filter.json)))
     }
 
     /// A relay is no longer configured.
@@ -148,36 +148,37 @@ impl Router {
             Ok(asked) => asked,
             Err(why) => return self.refuse_count(client, id, why.to_owned(), now, fx),
         };
-        let key = self.next_number();
+        let number = self.numbers.request();
         let due = now.mono + EOSE_SILENT;
-        self.timers.insert((due, Timer::Count(key)));
+        self.timers.insert((due, Timer::Count(number)));
         if let Some(asker) = self.clients.get_mut(&client) {
             asker.filter_bytes += bytes(&filters);
-            asker.counts.insert(id.into(), key);
+            asker.counts.insert(id.into(), number);
         }
         let parts = asked.iter().map(|relay| (*relay, Stage::InLine)).collect();
         let count = Count { client, id: id.into(), filters, parts, due, refusal: None };
-        self.counts.open.insert(key, count);
+        self.counts.open.insert(number, count);
         for relay in asked {
-            self.ask_count(relay, key, now, fx);
+            self.ask_count(relay, number, now, fx);
         }
     }
 
     /// The COUNT for this relay, now going out. `None`: it is not wanted any more, or the relay has
     /// come to know us and the client is a public one.
-    pub(super) fn count_text(&mut self, relay: RelayId, key: u64) -> Option<String> {
-        if !self.bars_count(relay, key) {
-            return self.counts.ask(relay, key);
+    pub(super) fn count_text(&mut self, relay: RelayId, number: RequestNumber) -> Option<String> {
+        if !self.bars_count(relay, number) {
+            return self.counts.ask(relay, number);
         }
-        if let Some(stage) = self.counts.open.get_mut(&key).and_then(|count| count.stage(relay)) {
+        if let Some(stage) = self.counts.open.get_mut(&number).and_then(|count| count.stage(relay))
+        {
             *stage = Stage::Out;
         }
         None
     }
 
     /// Whether this relay's answer is not for the one who asks.
-    fn bars_count(&self, relay: RelayId, key: u64) -> bool {
-        let count = self.counts.open.get(&key);
+    fn bars_count(&self, relay: RelayId, number: RequestNumber) -> bool {
+        let count = self.counts.open.get(&number);
         let asker = count.and_then(|count| self.clients.get(&count.client));
         asker.is_some_and(|asker| asker.role == Role::Public) && self.bars_public(relay)
     }
@@ -195,7 +196,9 @@ impl Router {
         let (mut connected, mut too_many) = (false, false);
         let mut asked = Vec::new();
         // As they are told, with the longest number there is.
-        let length = message::count(u64::MAX, filters.iter().map(|filter| &*filter.json)).len();
+        let length =
+            message::count(RequestNumber::LONGEST, filters.iter().map(|filter| &*filter.json))
+                .len();
         for id in relays {
             let Some(relay) = self.relays.get(id) else { continue };
             let Some(link) = &relay.link else { continue };
@@ -233,18 +236,18 @@ impl Router {
     pub(super) fn relay_count(
         &mut self,
         relay: RelayId,
-        key: Option<u64>,
+        number: Option<RequestNumber>,
         counted: Option<Counted>,
         now: Now,
         fx: &mut Effects,
     ) {
         // A number given out before may be of a count that was not waited for.
-        let Some(key) = key.filter(|key| *key < self.next_subscription) else {
+        let Some(number) = number.filter(|number| self.numbers.gave(*number)) else {
             return self.relay_junk(relay, now, fx);
         };
         let is_none = counted.is_none();
-        let barred = self.bars_count(relay, key);
-        let Some(count) = self.counts.open.get_mut(&key) else {
+        let barred = self.bars_count(relay, number);
+        let Some(count) = self.counts.open.get_mut(&number) else {
             if let Some(counter) = self.counts.counters.get_mut(&relay).filter(|_| !is_none) {
                 counter.answers();
             }
@@ -263,21 +266,21 @@ impl Router {
             if let Some(counter) = self.counts.counters.get_mut(&relay) {
                 counter.answers();
             }
-            self.hurry_count(key, now);
+            self.hurry_count(number, now);
         }
-        self.look_at_count(key, now, fx);
+        self.look_at_count(number, now, fx);
     }
 
     /// A relay has ended a count with CLOSED.
     pub(super) fn count_closed(
         &mut self,
         relay: RelayId,
-        key: u64,
+        number: RequestNumber,
         why: &str,
         now: Now,
         fx: &mut Effects,
     ) {
-        let Some(count) = self.counts.open.get_mut(&key) else { return };
+        let Some(count) = self.counts.open.get_mut(&number) else { return };
         match count.stage(relay) {
             Some(stage @ Stage::Asked) => *stage = Stage::Out,
             _ => return,
@@ -296,72 +299,72 @@ impl Router {
         if let Some(relay) = self.relays.get(&relay).filter(|_| why.starts_with("auth-required:")) {
             relay.stats.authentication_required.store(true, Relaxed);
         }
-        self.look_at_count(key, now, fx);
+        self.look_at_count(number, now, fx);
     }
 
     /// A relay's connection is gone, and with it what it was asked.
     pub(super) fn count_lost(&mut self, relay: RelayId, now: Now, fx: &mut Effects) {
-        let mut keys = Vec::new();
-        for (key, count) in &mut self.counts.open {
+        let mut numbers = Vec::new();
+        for (number, count) in &mut self.counts.open {
             if let Some(stage @ (Stage::InLine | Stage::Asked)) = count.stage(relay) {
                 *stage = Stage::Out;
-                keys.push(*key);
+                numbers.push(*number);
             }
         }
-        keys.sort_unstable();
-        for key in keys {
-            self.look_at_count(key, now, fx);
+        numbers.sort_unstable();
+        for number in numbers {
+            self.look_at_count(number, now, fx);
         }
     }
 
     /// A client's COUNT of this id is wanted no more.
     pub(super) fn end_count_of(&mut self, client: ClientId, id: &str, now: Now, fx: &mut Effects) {
         let asker = self.clients.get_mut(&client);
-        if let Some(key) = asker.and_then(|asker| asker.counts.remove(id)) {
-            self.end_count(key, now, fx);
+        if let Some(number) = asker.and_then(|asker| asker.counts.remove(id)) {
+            self.end_count(number, now, fx);
         }
     }
 
     /// Forgets a count and ends it at every relay that has not answered.
-    pub(super) fn end_count(&mut self, key: u64, now: Now, fx: &mut Effects) {
-        if let Some(count) = self.take_count(key) {
-            self.close_count(key, &count, now, fx);
+    pub(super) fn end_count(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
+        if let Some(count) = self.take_count(number) {
+            self.close_count(number, &count, now, fx);
         }
     }
 
     /// Its time is up: whoever has not answered is left out.
-    pub(super) fn count_deadline(&mut self, key: u64, now: Now, fx: &mut Effects) {
-        let Some(count) = self.counts.open.get(&key) else { return };
+    pub(super) fn count_deadline(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
+        let Some(count) = self.counts.open.get(&number) else { return };
         for (relay, stage) in &count.parts {
             let counter = self.counts.counters.get_mut(relay);
             if let Some(counter) = counter.filter(|_| matches!(stage, Stage::Asked)) {
                 counter.is_silent(now);
             }
         }
-        self.answer_count(key, now, fx);
+        self.answer_count(number, now, fx);
     }
 
-    fn look_at_count(&mut self, key: u64, now: Now, fx: &mut Effects) {
-        if self.counts.open.get(&key).is_some_and(|count| !count.is_waiting()) {
-            self.answer_count(key, now, fx);
+    fn look_at_count(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
+        if self.counts.open.get(&number).is_some_and(|count| !count.is_waiting()) {
+            self.answer_count(number, now, fx);
         }
     }
 
     /// After the first answer the others have less time.
-    fn hurry_count(&mut self, key: u64, now: Now) {
-        let Some(count) = self.counts.open.get_mut(&key) else { return };
+    fn hurry_count(&mut self, number: RequestNumber, now: Now) {
+        let Some(count) = self.counts.open.get_mut(&number) else { return };
         let due = now.mono + EOSE_QUIET;
         let answered = count.parts.iter().filter(|(_, stage)| matches!(stage, Stage::Answered(_)));
         if answered.count() == 1 && due < count.due {
-            self.timers.remove(&(count.due, Timer::Count(key)));
+            self.timers.remove(&(count.due, Timer::Count(number)));
             count.due = due;
-            self.timers.insert((due, Timer::Count(key)));
+            self.timers.insert((due, Timer::Count(number)));
         }
     }
 
-    fn answer_count(&mut self, key: u64, now: Now, fx: &mut Effects) {
-        let Some(mut count) = self.take_count(key) else { return };
-        self.close_count(key, &count, now, fx);
+    fn answer_count(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
+        let Some(mut count) = self.take_count(number) else { return };
+        self.close_count(number, &count, now, fx);
         let asked = count.parts.len();
         let answers = count.parts.drain(..).filter_map(|(_, stage)| match stage {
             Stage::Answered(counted) => Some(counted),
@@ -392,21 +395,21 @@ impl Router {
         fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
     }
 
-    fn take_count(&mut self, key: u64) -> Option<Count> {
-        let count = self.counts.open.remove(&key)?;
-        self.timers.remove(&(count.due, Timer::Count(key)));
+    fn take_count(&mut self, number: RequestNumber) -> Option<Count> {
+        let count = self.counts.open.remove(&number)?;
+        self.timers.remove(&(count.due, Timer::Count(number)));
         if let Some(client) = self.clients.get_mut(&count.client) {
             client.filter_bytes = client.filter_bytes.saturating_sub(count.bytes());
-            client.counts.retain(|_, other| *other != key);
+            client.counts.retain(|_, other| *other != number);
         }
         Some(count)
     }
 
-    fn close_count(&mut self, key: u64, count: &Count, now: Now, fx: &mut Effects) {
+    fn close_count(&mut self, number: RequestNumber, count: &Count, now: Now, fx: &mut Effects) {
         for (relay, stage) in &count.parts {
             match stage {
                 Stage::InLine => self.forget_ask(*relay),
-                Stage::Asked => self.close_upstream(*relay, key, now, fx),
+                Stage::Asked => self.close_upstream(*relay, number, now, fx),
                 Stage::Answered(_) | Stage::Out => {}
             }
         }

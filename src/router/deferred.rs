@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::ids::RelayId;
+use crate::ids::{Position, RelayId, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
 use crate::router::entry::At;
 use crate::router::part::{Part, Stage};
@@ -29,7 +29,7 @@ impl Router {
     pub(super) fn defer_subscription(
         &mut self,
         id: RelayId,
-        key: u64,
+        key: SubscriptionKey,
         asked: Option<Duration>,
         why: &str,
         now: Now,
@@ -113,7 +113,7 @@ impl Router {
         let Some(relay) = self.relays.get_mut(&id) else { return };
         let backlog = relay.backlog.take();
         let under_way = self.publications.values_mut().chain(self.named.values_mut());
-        let mut again: Vec<(u64, Arc<Event>)> = under_way
+        let mut again: Vec<(Position, Arc<Event>)> = under_way
             .filter_map(|publication| {
                 let Publication { published, .. } = publication;
                 let (position, event) = (published.position, Arc::clone(&published.event));
@@ -149,7 +149,7 @@ impl Router {
         let Some(Relay { auth, stats, .. }) = self.relays.get(&id) else { return };
         let stats = Arc::clone(stats);
         // They stay known: the relay may change its mind.
-        let ended: Vec<(u64, String)> = auth.ended.clone().into_iter().collect();
+        let ended: Vec<(SubscriptionKey, String)> = auth.ended.clone().into_iter().collect();
         for (key, why) in ended {
             let Some(subscription) = self.subscriptions.get_mut(&key) else { continue };
             let waits = |part: &&mut Part| part.stage == Stage::Unasked && !part.turn.waits;

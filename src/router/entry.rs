@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::constants::{OUTBOX_RETRY_FIRST, OUTBOX_RETRY_MOST};
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{BatchNumber, ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId};
 
 /// What a relay said of an event, by the relay's url.
@@ -50,7 +50,7 @@ pub(crate) struct Row {
     /// Where it stands.
     pub state: State,
     /// Orders the events as they were published.
-    pub position: u64,
+    pub position: Position,
     /// Unix seconds since when it has been here.
     pub queued_at: u64,
     /// Why relays refused it.
@@ -61,7 +61,7 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// Names it in the answer. Never used again.
-    pub number: u64,
+    pub number: BatchNumber,
     /// Rows that may not be there yet.
     pub insert: Vec<Row>,
     /// Rows that were there for certain. If one is not, somebody else has removed it.
@@ -155,7 +155,7 @@ pub(crate) struct Entry {
     /// The event.
     pub event: Arc<Event>,
     /// Orders the events as they were published.
-    pub position: u64,
+    pub position: Position,
     /// Unix seconds since when it has been here.
     pub queued_at: u64,
     /// It was sent before it came here.

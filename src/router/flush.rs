@@ -9,7 +9,7 @@ use crate::constants::{
     NEVER_ANSWERED, NEVER_ANSWERED_LEAST, OUTBOX_AHEAD, OUTBOX_ASK, OUTBOX_ASK_TIMEOUT,
     OUTBOX_RETRY_MOST,
 };
-use crate::ids::RelayId;
+use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::EventId;
 use crate::nostr::hex;
 use crate::nostr::message;
@@ -123,8 +123,7 @@ impl Router {
 
     /// Asks a relay which of these it has.
     fn ask_for(&mut self, relay: RelayId, ids: &[EventId], now: Now, fx: &mut Effects) {
-        let key = self.next_subscription;
-        self.next_subscription += 1;
+        let number = self.numbers.request();
         for id in ids {
             if let Some(entry) = self.outbox.get_mut(id) {
                 entry.part(relay).at = At::Asked;
@@ -133,9 +132,9 @@ impl Router {
         let names: Vec<String> = ids.iter().map(|id| format!("\"{}\"", hex::encode(id))).collect();
         let filter = format!("{{\"ids\":[{}]}}", names.join(","));
         let until = now.mono + OUTBOX_ASK_TIMEOUT;
-        self.outbox.questions.insert(key, Question { relay, ids: ids.to_vec(), until });
+        self.outbox.questions.insert(number, Question { relay, ids: ids.to_vec(), until });
         self.outbox.look_again(until);
-        let text = message::req(key, std::iter::once(filter.as_str()));
+        let text = message::req(number, std::iter::once(filter.as_str()));
         self.ask_once(relay, text, now, fx);
     }
 
@@ -143,12 +142,12 @@ impl Router {
     pub(super) fn found(
         &mut self,
         relay: RelayId,
-        key: u64,
+        number: RequestNumber,
         id: &EventId,
         now: Now,
         fx: &mut Effects,
     ) {
-        let question = self.outbox.questions.get(&key);
+        let question = self.outbox.questions.get(&number);
         // The claim is as good as an OK: it is the relay's own word in both.
         if question.is_some_and(|question| question.relay == relay && question.ids.contains(id)) {
             self.delivered(relay, id, "duplicate: the relay has it", now, fx);
@@ -156,12 +155,18 @@ impl Router {
     }
 
     /// The relay has told all it has: the rest is sent again. False: there is no such question.
-    pub(super) fn asked(&mut self, relay: RelayId, key: u64, now: Now, fx: &mut Effects) -> bool {
-        let Some(question) = self.outbox.questions.get(&key) else { return false };
+    pub(super) fn asked(
+        &mut self,
+        relay: RelayId,
+        number: RequestNumber,
+        now: Now,
+        fx: &mut Effects,
+    ) -> bool {
+        let Some(question) = self.outbox.questions.get(&number) else { return false };
         if question.relay != relay {
             return true;
         }
-        let Some(Question { ids, .. }) = self.outbox.questions.remove(&key) else { return true };
+        let Some(Question { ids, .. }) = self.outbox.questions.remove(&number) else { return true };
         for id in ids {
             let Some(entry) = self.outbox.get_mut(&id) else { continue };
             let part = entry.part(relay);
@@ -233,16 +238,16 @@ impl Router {
     /// Something is to be tried again, or given up.
     pub(super) fn look_at_outbox(&mut self, now: Now, fx: &mut Effects) {
         self.outbox.due = None;
-        let late: Vec<(u64, RelayId)> = self
+        let late: Vec<(RequestNumber, RelayId)> = self
             .outbox
             .questions
             .iter()
             .filter(|(_, question)| question.until <= now.mono)
-            .map(|(key, question)| (*key, question.relay))
+            .map(|(number, question)| (*number, question.relay))
             .collect();
-        for (key, relay) in late {
-            self.close_upstream(relay, key, now, fx);
-            self.asked(relay, key, now, fx);
+        for (number, relay) in late {
+            self.close_upstream(relay, number, now, fx);
+            self.asked(relay, number, now, fx);
         }
         self.give_up(now, fx);
         self.flush_all(now, fx);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::time::Now;
 use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
-use crate::ids::RelayId;
+use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::router::combine::Combined;
 use crate::router::part::Stage;
@@ -19,9 +19,9 @@ use super::{Effects, Router};
 
 /// Requests that may become one.
 struct Together {
-    numbers: Vec<u64>,
+    numbers: Vec<RequestNumber>,
     /// Their members.
-    keys: Vec<u64>,
+    keys: Vec<SubscriptionKey>,
     filters: Vec<Filter>,
 }
 
@@ -55,7 +55,7 @@ impl Router {
         if now.mono < upstream.gather_after.max(upstream.combine_after) {
             return self.plan_again(id, now);
         }
-        let mut live: Vec<(usize, u64)> = Vec::new();
+        let mut live: Vec<(usize, RequestNumber)> = Vec::new();
         let mut unanswered = false;
         for number in &upstream.open {
             let Some(request) = self.requests.get(&(id, *number)) else { continue };
@@ -93,11 +93,12 @@ impl Router {
         }
         // So many less one that a turn can be given, and one place is left for gathering.
         let most = (upstream.open.len() + 3).saturating_sub(relay.places());
-        let is_live = |number: &u64| {
+        let is_live = |number: &RequestNumber| {
             let request = self.requests.get(&(id, *number)).filter(|request| request.is_live());
             request.map(|request| (request.members.len(), *number))
         };
-        let mut live: Vec<(usize, u64)> = upstream.open.iter().filter_map(is_live).collect();
+        let mut live: Vec<(usize, RequestNumber)> =
+            upstream.open.iter().filter_map(is_live).collect();
         live.sort_unstable();
         let together = [false, true]
             .into_iter()
@@ -121,7 +122,7 @@ impl Router {
     }
 
     /// Every change would be a reason to try again.
-    fn not_combined(&mut self, id: RelayId, requests: &[(usize, u64)], now: Now) {
+    fn not_combined(&mut self, id: RelayId, requests: &[(usize, RequestNumber)], now: Now) {
         let members: usize = requests.iter().map(|(members, _)| members).sum();
         if let Some(relay) = self.relays.get_mut(&id).filter(|_| members > COMBINE_FEW) {
             relay.upstream.combine_after = now.mono + PLAN_AGAIN;
@@ -133,7 +134,7 @@ impl Router {
     fn combine(
         &self,
         id: RelayId,
-        requests: &[(usize, u64)],
+        requests: &[(usize, RequestNumber)],
         broad: bool,
         resumed: Option<(usize, u64)>,
     ) -> Option<Together> {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::base::time::Now;
-use crate::ids::{ClientId, HERE};
+use crate::ids::{ClientId, Origin};
 use crate::nostr::event::Event;
 use crate::router::part::Came;
 
@@ -36,7 +36,7 @@ impl Router {
                 && target.filters.iter().any(|it| it.search.is_none() && it.matches(event));
             if takes {
                 let other = many || target.client != publisher;
-                let offered = self.offer(*key, event, HERE, Came::Live, now, fx);
+                let offered = self.offer(*key, event, Origin::Here, Came::Live, now, fx);
                 others |= other && offered != Offered::Dropped;
             }
         }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use hashbrown::hash_map::Entry;
 
 use crate::base::hash::{Keyed, Map};
+use crate::ids::SubscriptionKey;
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 
@@ -27,10 +28,12 @@ const SPARSE: usize = 8;
 /// Subscriptions by what their filters ask for.
 #[derive(Debug, Default)]
 pub struct Index {
-    filed: Map<u64, Filed>,
+    filed: Map<SubscriptionKey, Filed>,
     /// By the fingerprint of a [`Mark`].
     shelves: Map<u64, Shelf>,
     fingerprint: Keyed,
+    /// For its memory, the shelves that were looked at last.
+    looked_at: Vec<u64>,
 }
 
 /// One subscription.
@@ -69,7 +72,7 @@ enum Value<'a> {
 }
 
 /// A filter, by its subscription's key and its position there.
-type Card = (u64, usize);
+type Card = (SubscriptionKey, usize);
 
 /// The filters under one fingerprint. Most are alone there.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ enum Shelf {
 
 impl Index {
     /// Files a subscription. One that is there under the same key is replaced.
-    pub fn insert(&mut self, key: u64, filters: Arc<[Filter]>) {
+    pub fn insert(&mut self, key: SubscriptionKey, filters: Arc<[Filter]>) {
         self.remove(key);
         let mut places = Vec::with_capacity(filters.len());
         for (position, filter) in filters.iter().enumerate() {
@@ -98,7 +101,7 @@ impl Index {
     }
 
     /// Takes a subscription out, if it is there.
-    pub fn remove(&mut self, key: u64) {
+    pub fn remove(&mut self, key: SubscriptionKey) {
         let Some(Filed { filters, places }) = self.filed.remove(&key) else { return };
         for (position, (filter, place)) in filters.iter().zip(places).enumerate() {
             each_mark(filter, place, |mark| {
@@ -116,17 +119,16 @@ impl Index {
 
     /// Fills `keys` with the key of every subscription that has a filter the event matches, each
     /// once, ascending. What was in `keys` is gone.
-    pub fn matching(&self, event: &Event, keys: &mut Vec<u64>) {
+    pub fn matching(&mut self, event: &Event, keys: &mut Vec<SubscriptionKey>) {
         keys.clear();
-        // First the shelves to look at, each once however often a tag is repeated. What they hold
-        // comes after them in the same list, so that nothing has to be allocated per event.
-        self.each_shelf_of(event, |fingerprint| keys.push(fingerprint));
-        keys.sort_unstable();
-        keys.dedup();
-        let shelves = keys.len();
-        for place in 0..shelves {
-            let shelf = keys.get(place).and_then(|fingerprint| self.shelves.get(fingerprint));
-            match shelf {
+        // First the shelves to look at, each once however often a tag is repeated.
+        let mut shelves = std::mem::take(&mut self.looked_at);
+        shelves.clear();
+        self.each_shelf_of(event, |fingerprint| shelves.push(fingerprint));
+        shelves.sort_unstable();
+        shelves.dedup();
+        for fingerprint in &shelves {
+            match self.shelves.get(fingerprint) {
                 Some(Shelf::One(card)) => self.test(*card, event, keys),
                 Some(Shelf::Many(cards)) => {
                     for card in cards {
@@ -136,7 +138,7 @@ impl Index {
                 None => {}
             }
         }
-        keys.drain(..shelves);
+        self.looked_at = shelves;
         keys.sort_unstable();
         keys.dedup();
     }
@@ -151,7 +153,7 @@ impl Index {
         self.filed.is_empty()
     }
 
-    fn test(&self, (key, position): Card, event: &Event, keys: &mut Vec<u64>) {
+    fn test(&self, (key, position): Card, event: &Event, keys: &mut Vec<SubscriptionKey>) {
         let filter = self.filed.get(&key).and_then(|filed| filed.filters.get(position));
         if filter.is_some_and(|filter| filter.matches(event)) {
             keys.push(key);
@@ -264,7 +266,7 @@ fn each_mark(filter: &Filter, place: Place, mut found: impl FnMut(Mark)) {
     }
 }
 
-fn give_back<V>(map: &mut Map<u64, V>) {
+fn give_back<K: Eq + Hash, V>(map: &mut Map<K, V>) {
     if map.len() < map.capacity() / SPARSE {
         map.shrink_to(map.len() * 2);
     }

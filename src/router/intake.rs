@@ -13,7 +13,7 @@ use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, Origin, Position, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH};
 use crate::nostr::message::{self, Reply};
 use crate::nostr::verify::{Job, Verdict};
@@ -43,7 +43,7 @@ enum Purpose {
     Incoming(EventId, Copy),
     /// A client publishes it. The id is the one to answer for, the number its place among all that
     /// is published.
-    Published(ClientId, Option<EventId>, u64, Ticket),
+    Published(ClientId, Option<EventId>, Position, Ticket),
     /// A client says who it is. The id is the one to answer for.
     Auth(ClientId, EventId, Ticket),
 }
@@ -52,7 +52,7 @@ impl Tag {
     pub(super) const fn published(
         client: ClientId,
         id: Option<EventId>,
-        position: u64,
+        position: Position,
         ticket: Ticket,
     ) -> Self {
         Self(Purpose::Published(client, id, position, ticket))
@@ -67,7 +67,7 @@ impl Tag {
 #[derive(Debug)]
 struct Copy {
     relay: RelayId,
-    request: u64,
+    request: RequestNumber,
     /// Where its verdict belongs.
     expected: Expected,
     /// Released when the copy is settled.
@@ -94,7 +94,8 @@ pub(super) struct Intake {
     recent: Recent,
     /// Waiting for a verifying thread: relays' events and clients' events, taking turns, so that
     /// neither many clients nor many relays can push the other side aside.
-    lines: [FairQueue<u64, Job<Tag>>; 2],
+    relays: FairQueue<RelayId, Job<Tag>>,
+    clients: FairQueue<ClientId, Job<Tag>>,
     clients_turn: bool,
     /// With the verifying threads.
     out: usize,
@@ -106,7 +107,8 @@ impl Intake {
         Self {
             pending: Map::default(),
             recent: Recent::default(),
-            lines: Default::default(),
+            relays: FairQueue::default(),
+            clients: FairQueue::default(),
             clients_turn: false,
             out: 0,
             depth,
@@ -121,18 +123,21 @@ impl Intake {
         claimed: Option<EventId>,
         text: Box<str>,
     ) {
-        let (line, key) = match source {
-            Source::Relay(relay) => (0, relay),
-            Source::Client(client) => (1, client),
-        };
-        self.lines[line].push(key, Job { tag, claimed, text });
+        let job = Job { tag, claimed, text };
+        match source {
+            Source::Relay(relay) => self.relays.push(relay, job),
+            Source::Client(client) => self.clients.push(client, job),
+        }
     }
 
     fn next_job(&mut self) -> Option<Job<Tag>> {
         self.clients_turn = !self.clients_turn;
-        let [relays, clients] = &mut self.lines;
-        let (first, second) = if self.clients_turn { (clients, relays) } else { (relays, clients) };
-        first.pop().or_else(|| second.pop())
+        let Self { relays, clients, .. } = self;
+        if self.clients_turn {
+            clients.pop().or_else(|| relays.pop())
+        } else {
+            relays.pop().or_else(|| clients.pop())
+        }
     }
 
     /// The verified event this text is, to the letter. Its id alone would prove nothing.
@@ -147,7 +152,10 @@ impl Intake {
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.lines.iter().all(FairQueue::is_empty) && self.out == 0
+        self.pending.is_empty()
+            && self.relays.is_empty()
+            && self.clients.is_empty()
+            && self.out == 0
     }
 
     fn check_copy(&mut self, id: EventId, copy: Copy, text: Box<str>) {
@@ -169,7 +177,7 @@ impl Router {
     pub(super) fn relay_event(
         &mut self,
         relay: RelayId,
-        subscription: Option<u64>,
+        number: Option<RequestNumber>,
         id: EventId,
         json: &Text,
         ticket: Ticket,
@@ -185,7 +193,7 @@ impl Router {
         stats.received.add();
         self.stats.received.add();
         // A number given out before may be of a request just closed, with events under way.
-        let Some(number) = subscription.filter(|number| *number < self.next_subscription) else {
+        let Some(number) = number.filter(|number| self.numbers.gave(*number)) else {
             stats.unasked.add();
             return self.relay_junk(relay, now, fx);
         };
@@ -272,7 +280,7 @@ impl Router {
         now: Now,
         fx: &mut Effects,
     ) {
-        let has = |key: &u64| {
+        let has = |key: &SubscriptionKey| {
             self.subscriptions.get(key).is_none_or(|member| member.seen.contains(&event.id))
         };
         let request = self.requests.get(&(copy.relay, copy.request));
@@ -312,9 +320,9 @@ impl Router {
     /// speaks against it.
     pub(super) fn offer(
         &mut self,
-        key: u64,
+        key: SubscriptionKey,
         event: &Arc<Event>,
-        relay: RelayId,
+        from: Origin,
         came: Came,
         now: Now,
         fx: &mut Effects,
@@ -327,7 +335,7 @@ impl Router {
             return Offered::Seen;
         }
         // Proofs of who somebody is are passed on to nobody (NIP-42).
-        if event.kind == KIND_AUTH || !target.admits(event, relay, came) {
+        if event.kind == KIND_AUTH || !target.admits(event, from, came) {
             return Offered::Dropped;
         }
         let before = target.seen.len();
@@ -337,10 +345,10 @@ impl Router {
             return Offered::Seen;
         }
         let held = target.merge.bytes();
-        let taken = target.take(event, relay, came);
+        let taken = target.take(event, from, came);
         if taken == Taken::Now {
             let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
-            fx.to_client.push((target.client, Reply::Event { id, event, relay }));
+            fx.to_client.push((target.client, Reply::Event { id, event, from }));
             self.stats.delivered.add();
         }
         self.held += target.merge.bytes() - held;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::hash::{Map, Set};
 use crate::constants::{STORE_BATCH, STORE_BATCH_BYTES, STORE_RETRY};
+use crate::ids::{BatchNumber, Position};
 use crate::nostr::event::EventId;
 use crate::nostr::succession;
 use crate::router::entry::{Batch, Entry, Row, Stage};
@@ -32,9 +33,9 @@ pub(super) struct Ledger {
 /// A batch that the database has.
 #[derive(Debug)]
 pub(super) struct Out {
-    number: u64,
+    number: BatchNumber,
     /// Rows being written: the position tells an entry from a later one of the same id.
-    pub(super) put: Vec<(EventId, u64)>,
+    pub(super) put: Vec<(EventId, Position)>,
     /// Those of them that had a row before, and whether that was certain.
     before: Map<EventId, bool>,
     /// Rows being removed on their own account.
@@ -51,9 +52,9 @@ pub(super) struct Out {
 #[derive(Debug)]
 pub(super) struct Void {
     pub(super) id: EventId,
-    pub(super) position: u64,
+    pub(super) position: Position,
     /// The entry it gives way to, if that one still stands by then.
-    pub(super) by: (EventId, u64),
+    pub(super) by: (EventId, Position),
     /// By its author's wish, not by a newer version.
     pub(super) withdrawn: bool,
 }
@@ -118,7 +119,7 @@ impl Ledger {
     pub(super) fn hand_out(
         &mut self,
         entries: &Map<EventId, Entry>,
-        number: impl FnOnce() -> u64,
+        number: impl FnOnce() -> BatchNumber,
         now: Duration,
     ) -> Option<Batch> {
         if self.out.is_some() {
@@ -178,7 +179,7 @@ impl Ledger {
                 _ => _ = self.undo.remove(&id),
             }
         }
-        Some(Out { number: 0, put, before, delete, undo, voids, until })
+        Some(Out { number: BatchNumber::default(), put, before, delete, undo, voids, until })
     }
 
     /// As many as fit into one batch. Those that failed before go first, once in a while and alone.
@@ -213,7 +214,7 @@ impl Ledger {
     }
 
     /// The database has answered. `None`: not to the batch that is out.
-    pub(super) fn close(&mut self, number: u64) -> Option<Out> {
+    pub(super) fn close(&mut self, number: BatchNumber) -> Option<Out> {
         self.out.take_if(|out| out.number == number)
     }
 

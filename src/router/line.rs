@@ -16,7 +16,7 @@ use crate::base::time::Now;
 use crate::constants::{
     OK_DEADLINE, OUTBOX_AHEAD, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS,
 };
-use crate::ids::RelayId;
+use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message;
 
@@ -26,12 +26,12 @@ use super::{Effects, Outgoing, Router, named};
 /// Something to be sent to a relay. The text is made when its turn comes.
 #[derive(Debug)]
 enum Work {
-    Ask(u64),
+    Ask(RequestNumber),
     /// A REQ that is no client's, or an AUTH.
     AskOnce(String),
     /// A COUNT.
-    Count(u64),
-    Close(u64),
+    Count(RequestNumber),
+    Close(RequestNumber),
     Publish {
         event: Arc<Event>,
         /// An ephemeral event is not sent after this (SPEC 2.6).
@@ -128,7 +128,7 @@ impl Line {
 
 impl Router {
     /// A request of this number.
-    pub(super) fn ask(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn ask(&mut self, id: RelayId, number: RequestNumber, now: Now, fx: &mut Effects) {
         self.push_work(id, Work::Ask(number), now, fx);
     }
 
@@ -138,12 +138,24 @@ impl Router {
     }
 
     /// A COUNT of [`count`](super::count).
-    pub(super) fn ask_count(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
-        self.push_work(id, Work::Count(key), now, fx);
+    pub(super) fn ask_count(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        self.push_work(id, Work::Count(number), now, fx);
     }
 
-    pub(super) fn close_upstream(&mut self, id: RelayId, key: u64, now: Now, fx: &mut Effects) {
-        self.push_work(id, Work::Close(key), now, fx);
+    pub(super) fn close_upstream(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        self.push_work(id, Work::Close(number), now, fx);
     }
 
     pub(super) fn send_event(
@@ -190,7 +202,7 @@ impl Router {
             let (living, counts) = (&self.requests, &self.counts);
             relay.line.work.retain(|work| match work {
                 Work::Ask(number) => living.contains_key(&(id, *number)),
-                Work::Count(key) => counts.contains(*key),
+                Work::Count(number) => counts.contains(*number),
                 _ => true,
             });
         }
@@ -224,13 +236,13 @@ impl Router {
                     }
                 }
                 Work::AskOnce(text) => Some(Outgoing { text, event: None }),
-                Work::Count(key) => {
-                    if !self.counts.contains(key) {
+                Work::Count(number) => {
+                    if !self.counts.contains(number) {
                         relay.line.dead = relay.line.dead.saturating_sub(1);
                     }
-                    self.count_text(id, key).map(|text| Outgoing { text, event: None })
+                    self.count_text(id, number).map(|text| Outgoing { text, event: None })
                 }
-                Work::Close(key) => Some(Outgoing { text: message::close(key), event: None }),
+                Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
                 Work::Publish { event, until } => {
                     relay.line.forget(&event);
                     let most = relay.limits.max_message_length;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::base::hash::{Fingerprint, Map};
 use crate::constants::{HELD_BYTES, HELD_EVENT_COST, VERSIONS};
-use crate::ids::RelayId;
+use crate::ids::Origin;
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::nostr::succession;
@@ -75,7 +75,7 @@ struct Quota {
 struct Held {
     place: Place,
     event: Arc<Event>,
-    relay: RelayId,
+    from: Origin,
 }
 
 impl Merge {
@@ -116,7 +116,7 @@ impl Merge {
     }
 
     /// Takes a true stored event, which matches.
-    pub(crate) fn hold(&mut self, filters: &[Filter], event: &Arc<Event>, relay: RelayId) {
+    pub(crate) fn hold(&mut self, filters: &[Filter], event: &Arc<Event>, from: Origin) {
         for (filter, quota) in filters.iter().zip(&mut self.quotas) {
             if let Some(missing) = quota.missing.as_mut().filter(|_| filter.matches(event)) {
                 *missing = missing.saturating_sub(1);
@@ -124,21 +124,21 @@ impl Merge {
         }
         let place = place(event.created_at, event.id);
         self.bytes += size(event);
-        self.held.push(Held { place, event: Arc::clone(event), relay });
+        self.held.push(Held { place, event: Arc::clone(event), from });
     }
 
-    /// The next event that is to be given, with the relay it came from. Where too much is held, the
+    /// The next event that is to be given, and where it came from. Where too much is held, the
     /// next one goes whatever may still come before it.
-    pub(crate) fn next(&mut self, filters: &[Filter], bar: Bar) -> Option<(Arc<Event>, RelayId)> {
+    pub(crate) fn next(&mut self, filters: &[Filter], bar: Bar) -> Option<(Arc<Event>, Origin)> {
         loop {
             let first = self.held.peek()?;
             if !bar.lets(first.place) && self.bytes <= HELD_BYTES {
                 return None;
             }
-            let Held { event, relay, .. } = self.held.pop()?;
+            let Held { event, from, .. } = self.held.pop()?;
             self.bytes -= size(&event);
             if !self.versions.is_superseded(&event) && self.takes(filters, &event) {
-                return Some((event, relay));
+                return Some((event, from));
             }
         }
     }

@@ -68,7 +68,7 @@ use crate::base::secret::Secret;
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::base::time::Now;
-use crate::ids::{ClientId, LinkId, RelayId};
+use crate::ids::{BatchNumber, ClientId, LinkId, Numbers, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::count::Counted;
 use crate::nostr::event::EventId;
 use crate::nostr::keys::Keys;
@@ -149,7 +149,7 @@ pub(crate) enum Input {
     /// Rows that are this node's no longer.
     OutboxGone(Vec<EventId>),
     /// What became of the batch of this number.
-    OutboxStored(u64, Stored),
+    OutboxStored(BatchNumber, Stored),
 }
 
 /// A relay's message, as much of it as the router needs.
@@ -157,8 +157,8 @@ pub(crate) enum Input {
 pub(crate) enum Frame {
     /// An event, not verified.
     Event {
-        /// Our number for the subscription; `None` for an id that is none of ours.
-        subscription: Option<u64>,
+        /// Our number for the request; `None` for an id that is none of ours.
+        number: Option<RequestNumber>,
         /// The id it claims.
         id: EventId,
         /// The event as JSON text.
@@ -167,11 +167,11 @@ pub(crate) enum Frame {
         ticket: Ticket,
     },
     /// The end of stored events.
-    Eose(Option<u64>, Hint),
+    Eose(Option<RequestNumber>, Hint),
     /// How many events match; `None` for what is no number.
-    Count(Option<u64>, Option<Counted>),
+    Count(Option<RequestNumber>, Option<Counted>),
     /// The relay has ended a subscription.
-    Closed(Option<u64>, String),
+    Closed(Option<RequestNumber>, String),
     /// The answer to an event.
     Ok(EventId, bool, String),
     /// A sentence for a person.
@@ -221,9 +221,9 @@ impl Effects {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// Look at a subscription's EOSE.
-    Eose(u64),
+    Eose(SubscriptionKey),
     /// Answer a COUNT.
-    Count(u64),
+    Count(RequestNumber),
     /// Answer a publication.
     Answer(EventId),
     /// Answer one of a client inside with relays of its own.
@@ -235,7 +235,7 @@ enum Timer {
     /// Look at what a relay is asked for.
     Plan(RelayId),
     /// Forget a request that is closed.
-    Retired(RelayId, u64),
+    Retired(RelayId, RequestNumber),
     /// What waits for an authentication at this relay has waited long enough.
     Auth(RelayId),
 }
@@ -248,21 +248,21 @@ pub(crate) struct Router {
     secret: Secret,
     clients: Map<ClientId, clients::Client>,
     relays: Map<RelayId, relays::Relay>,
-    subscriptions: Map<u64, Subscription>,
+    subscriptions: Map<SubscriptionKey, Subscription>,
     /// Which of them an event matches.
     index: Index,
     /// For its memory, what it said last.
-    matching: Vec<u64>,
-    requests: Map<(RelayId, u64), upstream::Request>,
+    matching: Vec<SubscriptionKey>,
+    requests: Map<(RelayId, RequestNumber), upstream::Request>,
     /// Relays at which something has changed for the plan of what they are asked.
     replan: BTreeSet<RelayId>,
     /// Bytes of stored events held by all subscriptions together.
     held: usize,
     /// Of subscriptions and requests.
-    next_subscription: u64,
+    numbers: Numbers,
     counts: counting::Counts,
     /// Of requests: numbers are used again.
-    last_serial: u64,
+    last_serial: upstream::Serial,
     /// Ids remembered by all subscriptions together.
     remembered: usize,
     publications: Map<EventId, Publication>,
@@ -297,9 +297,9 @@ impl Router {
             requests: Map::default(),
             replan: BTreeSet::new(),
             held: 0,
-            next_subscription: 1,
+            numbers: Numbers::default(),
             counts: counting::Counts::default(),
-            last_serial: 0,
+            last_serial: upstream::Serial::default(),
             remembered: 0,
             publications: Map::default(),
             named: named::Named::new(),

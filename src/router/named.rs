@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::base::time::Now;
 use crate::constants::{MAX_UNANSWERED_EVENTS, OK_DEADLINE};
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::message::Reply;
 use crate::router::publication::{Delivery, Fate, Publication, Published};
@@ -28,7 +28,7 @@ impl Router {
         client: ClientId,
         event: &Arc<Event>,
         relays: &[RelayId],
-        position: u64,
+        position: Position,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -98,7 +98,7 @@ impl Router {
     }
 
     pub(super) fn named_of(&self, event: &EventId) -> Vec<(EventId, ClientId)> {
-        let all = (*event, ClientId::MIN)..=(*event, ClientId::MAX);
+        let all = (*event, ClientId::FIRST)..=(*event, ClientId::LAST);
         self.named.range(all).map(|(key, _)| *key).collect()
     }
 
@@ -144,7 +144,7 @@ fn refuse(waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
 
 /// The connection takes the event.
 pub(super) fn sent(named: &mut Named, relay: RelayId, event: &EventId) {
-    let all = (*event, ClientId::MIN)..=(*event, ClientId::MAX);
+    let all = (*event, ClientId::FIRST)..=(*event, ClientId::LAST);
     for (_, publication) in named.range_mut(all) {
         publication.sent(relay);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{BatchNumber, ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::succession::{self, Address};
 use crate::nostr::url;
@@ -29,7 +29,7 @@ use super::{Effects, Router, Timer};
 pub(super) struct Outbox {
     entries: Map<EventId, Entry>,
     /// Those that wait or are about to, in the order published.
-    order: BTreeSet<(u64, EventId)>,
+    order: BTreeSet<(Position, EventId)>,
     /// The newest version here of each replaceable event.
     addresses: Map<Address, EventId>,
     /// How many there are of each [`State`].
@@ -44,7 +44,7 @@ pub(super) struct Outbox {
     pub(super) lease: Option<Duration>,
     pub(super) ledger: Ledger,
     /// What relays are being asked, by our number for the subscription.
-    pub(super) questions: Map<u64, Question>,
+    pub(super) questions: Map<RequestNumber, Question>,
     /// When something is to be tried again.
     pub(super) due: Option<Duration>,
 }
@@ -178,7 +178,11 @@ impl Outbox {
     }
 
     /// What the database is to be told next.
-    pub(super) fn next_batch(&mut self, number: impl FnOnce() -> u64, now: Now) -> Option<Batch> {
+    pub(super) fn next_batch(
+        &mut self,
+        number: impl FnOnce() -> BatchNumber,
+        now: Now,
+    ) -> Option<Batch> {
         self.ledger.hand_out(&self.entries, number, now.mono)
     }
 

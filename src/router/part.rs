@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::time::Now;
 use crate::constants::EOSE_SILENT;
-use crate::ids::RelayId;
+use crate::ids::{RelayId, RequestNumber};
 use crate::router::merge::{FIRST, Place};
 
 /// Where one relay stands with one subscription.
@@ -36,9 +36,9 @@ pub(super) struct Part {
     /// Unix seconds since when events of this relay may have been missed, once it has been live.
     pub gap: Option<u64>,
     /// The relay's request (`router::upstream`) that brings its events.
-    pub request: Option<u64>,
+    pub request: Option<RequestNumber>,
     /// The request it moves to as soon as that one is live.
-    pub next: Option<u64>,
+    pub next: Option<RequestNumber>,
     /// How it came, or comes, to be asked.
     pub turn: Turn,
     /// It waits for its turn, and the relay answers nobody else either.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::Event;
 
 /// What became of the event at one relay.
@@ -48,7 +48,7 @@ pub(super) struct Published {
     /// The event.
     pub event: Arc<Event>,
     /// Orders the events as they were published.
-    pub position: u64,
+    pub position: Position,
     /// One entry per EVENT that is owed an OK.
     pub waiters: Vec<ClientId>,
     /// When it is answered at the latest.

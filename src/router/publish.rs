@@ -13,7 +13,7 @@ use crate::constants::{
     MAX_EARLIER_EVENTS, MAX_IN_DOUBT, MAX_UNANSWERED_EVENTS, MAX_WAITING_BYTES, MAX_WAITING_EVENTS,
     OK_DEADLINE, OUTBOX_BYTES, SEND_LEAST, STORE_PATIENCE,
 };
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::nostr::message::Reply;
 use crate::router::entry::{Stage, State};
@@ -34,7 +34,7 @@ pub(super) struct Outbound {
     /// What became of those of late.
     earlier: Map<EventId, Earlier>,
     earlier_order: VecDeque<EventId>,
-    last_position: u64,
+    last_position: Position,
 }
 
 /// What became of an event that must not be answered `false` any more.
@@ -81,13 +81,13 @@ impl Outbound {
 
     /// The place of one more event among all that is published: by the clock, so that the events of
     /// several nodes and runs stay in order; never back, as clocks may be set.
-    fn next_position(&mut self, now: Now) -> u64 {
-        self.last_position = (self.last_position + 1).max(now.unix * 1_000_000);
+    fn next_position(&mut self, now: Now) -> Position {
+        self.last_position = Position((self.last_position.0 + 1).max(now.unix * 1_000_000));
         self.last_position
     }
 
     /// Events of earlier runs have places up to this one.
-    pub(super) fn positions_from(&mut self, last: u64) {
+    pub(super) fn positions_from(&mut self, last: Position) {
         self.last_position = self.last_position.max(last);
     }
 
@@ -118,7 +118,7 @@ impl Router {
         &mut self,
         client: ClientId,
         id: Option<EventId>,
-        position: u64,
+        position: Position,
         result: Result<Arc<Event>, EventError>,
         now: Now,
         fx: &mut Effects,
@@ -161,7 +161,7 @@ impl Router {
         &mut self,
         client: ClientId,
         event: Arc<Event>,
-        position: u64,
+        position: Position,
         now: Now,
         fx: &mut Effects,
     ) {

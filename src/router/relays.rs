@@ -7,7 +7,7 @@ use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, RELAY_WINDOW,
 };
-use crate::ids::{LinkId, RelayId};
+use crate::ids::{LinkId, RelayId, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::RelayNews;
@@ -256,23 +256,23 @@ impl Router {
                 return;
             }
             match frame {
-                Frame::Event { subscription, id: event, json, ticket } => {
-                    self.relay_event(id, subscription, event, &json, ticket, now, fx);
+                Frame::Event { number, id: event, json, ticket } => {
+                    self.relay_event(id, number, event, &json, ticket, now, fx);
                 }
-                Frame::Eose(Some(key), hint) => {
-                    if self.asked(id, key, now, fx) {
-                        self.close_upstream(id, key, now, fx);
+                Frame::Eose(Some(number), hint) => {
+                    if self.asked(id, number, now, fx) {
+                        self.close_upstream(id, number, now, fx);
                     } else {
-                        self.arrived(id, key, Arrival::Eose(hint), now, fx);
+                        self.arrived(id, number, Arrival::Eose(hint), now, fx);
                     }
                 }
-                Frame::Count(key, counted) => self.relay_count(id, key, counted, now, fx),
-                Frame::Closed(Some(key), why) if self.counts.contains(key) => {
-                    self.count_closed(id, key, &why, now, fx);
+                Frame::Count(number, counted) => self.relay_count(id, number, counted, now, fx),
+                Frame::Closed(Some(number), why) if self.counts.contains(number) => {
+                    self.count_closed(id, number, &why, now, fx);
                 }
-                Frame::Closed(Some(key), why) => {
-                    if !self.asked(id, key, now, fx) {
-                        self.arrived(id, key, Arrival::Closed(why), now, fx);
+                Frame::Closed(Some(number), why) => {
+                    if !self.asked(id, number, now, fx) {
+                        self.arrived(id, number, Arrival::Closed(why), now, fx);
                     }
                 }
                 Frame::Ok(event, accepted, why) => {
@@ -311,7 +311,7 @@ impl Router {
     pub(super) fn want_all(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let has_part = |subscription: &Subscription| subscription.part_of(id).is_some();
         let subscriptions = self.subscriptions.iter();
-        let mut keys: Vec<u64> = subscriptions
+        let mut keys: Vec<SubscriptionKey> = subscriptions
             .filter_map(|(key, subscription)| has_part(subscription).then_some(*key))
             .collect();
         keys.sort_unstable();

@@ -1,6 +1,7 @@
 //! What the database says of the outbox's rows, and what follows for those who wait (SPEC 1.4, 2.3).
 
 use crate::base::time::Now;
+use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
 use crate::router::entry::{Stage, State, Stored};
 
@@ -12,7 +13,7 @@ impl Router {
     /// The next batch for the database, and what the page shows.
     pub(super) fn hand_out_batch(&mut self, now: Now, fx: &mut Effects) {
         let (stats, outbox) = (&self.stats, &mut self.outbox);
-        if let Some(batch) = outbox.next_batch(|| stats.batches.next(), now) {
+        if let Some(batch) = outbox.next_batch(|| BatchNumber(stats.batches.next()), now) {
             fx.store = Some(batch);
         }
         stats.outbox_queued.set(outbox.count(State::Queued));
@@ -33,7 +34,13 @@ impl Router {
     }
 
     /// The database has answered.
-    pub(super) fn stored(&mut self, number: u64, result: Stored, now: Now, fx: &mut Effects) {
+    pub(super) fn stored(
+        &mut self,
+        number: BatchNumber,
+        result: Stored,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(out) = self.outbox.ledger.close(number) else { return };
         match result {
             Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, now, fx),

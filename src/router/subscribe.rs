@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::time::Now;
 use crate::constants::HELD_BYTES_ALL;
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{Hint, Reply, Resumed};
 use crate::router::part::Part;
@@ -50,7 +50,7 @@ impl Router {
         }
         let (only, role) = (subscriber.relays.clone(), subscriber.role);
         let readable = self.read_by(subscriber);
-        let key = self.next_number();
+        let key = self.numbers.subscription();
         if let Some(subscriber) = self.clients.get_mut(&client) {
             subscriber.filter_bytes +=
                 filters.iter().map(|filter| filter.json.len()).sum::<usize>();
@@ -96,7 +96,7 @@ impl Router {
     }
 
     /// Forgets a subscription and ends it at every relay that was asked.
-    pub(super) fn end_subscription(&mut self, key: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn end_subscription(&mut self, key: SubscriptionKey, now: Now, fx: &mut Effects) {
         let Some(subscription) = self.take_subscription(key) else { return };
         if let Some(at) = subscription.timer {
             self.timers.remove(&(at, Timer::Eose(key)));
@@ -107,7 +107,13 @@ impl Router {
     }
 
     /// A subscription has no part in this relay any more.
-    pub(super) fn leave_part(&mut self, key: u64, part: &Part, now: Now, fx: &mut Effects) {
+    pub(super) fn leave_part(
+        &mut self,
+        key: SubscriptionKey,
+        part: &Part,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         if part.turn.waits && part.request.is_none() {
             self.want_no_more(part.relay);
         }
@@ -116,7 +122,7 @@ impl Router {
         }
     }
 
-    fn take_subscription(&mut self, key: u64) -> Option<Subscription> {
+    fn take_subscription(&mut self, key: SubscriptionKey) -> Option<Subscription> {
         let subscription = self.subscriptions.remove(&key)?;
         self.index.remove(key);
         self.held -= subscription.merge.bytes();
@@ -153,7 +159,7 @@ impl Router {
         &mut self,
         now: Now,
         fx: &mut Effects,
-        mut change: impl FnMut(u64, &mut Subscription),
+        mut change: impl FnMut(SubscriptionKey, &mut Subscription),
     ) {
         let mut keys = Vec::with_capacity(self.subscriptions.len());
         for (key, subscription) in &mut self.subscriptions {
@@ -166,7 +172,7 @@ impl Router {
     }
 
     /// Sends EOSE or CLOSED where it is due, and else sets the time to look again.
-    pub(super) fn look_at_eose(&mut self, key: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn look_at_eose(&mut self, key: SubscriptionKey, now: Now, fx: &mut Effects) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         if let Some(at) = subscription.timer.take() {
             self.timers.remove(&(at, Timer::Eose(key)));
@@ -175,7 +181,7 @@ impl Router {
             let id = Arc::clone(&subscription.id);
             fx.to_client.push((subscription.client, Reply::Whole { id, whole }));
         }
-        let settled = |(relay, number, until): &(RelayId, u64, u64)| {
+        let settled = |(relay, number, until): &(RelayId, RequestNumber, u64)| {
             self.requests.get(&(*relay, *number)).is_none_or(|request| request.has_settled(*until))
         };
         subscription.early.retain(|early| !settled(early));
@@ -216,7 +222,7 @@ impl Router {
     }
 
     /// The stored events are complete.
-    fn end_stored(&mut self, key: u64, now: Now, fx: &mut Effects) {
+    fn end_stored(&mut self, key: SubscriptionKey, now: Now, fx: &mut Effects) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         subscription.phase = Phase::Live;
         let (id, hint) = (Arc::clone(&subscription.id), subscription.hint());
@@ -229,16 +235,16 @@ impl Router {
     }
 
     /// Gives what is held and has become due.
-    pub(super) fn release(&mut self, key: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn release(&mut self, key: SubscriptionKey, now: Now, fx: &mut Effects) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         let before = subscription.merge.bytes();
         if before == 0 {
             return;
         }
         let crowded = self.held > HELD_BYTES_ALL;
-        while let Some((event, relay)) = subscription.release(crowded, now) {
+        while let Some((event, from)) = subscription.release(crowded, now) {
             let id = Arc::clone(&subscription.id);
-            fx.to_client.push((subscription.client, Reply::Event { id, event, relay }));
+            fx.to_client.push((subscription.client, Reply::Event { id, event, from }));
             self.stats.delivered.add();
         }
         self.held -= before - subscription.merge.bytes();
@@ -248,7 +254,7 @@ impl Router {
     }
 
     /// No relay serves it any more: the client is told why.
-    fn close_downstream(&mut self, key: u64, fx: &mut Effects) {
+    fn close_downstream(&mut self, key: SubscriptionKey, fx: &mut Effects) {
         let Some(subscription) = self.take_subscription(key) else { return };
         let id: Box<str> = (&*subscription.id).into();
         if let Some(client) = self.clients.get_mut(&subscription.client) {

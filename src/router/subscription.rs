@@ -14,7 +14,7 @@ use crate::constants::{
     EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
     SLOW_CLOCK,
 };
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, KIND_GIFT_WRAP, is_ephemeral};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
@@ -81,7 +81,7 @@ pub(super) struct Subscription {
     pub phase: Phase,
     /// What came before EOSE was due and is being verified: requests, and how much of what they
     /// brought has to be settled first.
-    pub early: Vec<(RelayId, u64, u64)>,
+    pub early: Vec<(RelayId, RequestNumber, u64)>,
     /// It had all it may have before every relay had answered.
     pub complete: bool,
     /// What the relays say of their stored events (NIP-67), of those that had part in the EOSE.
@@ -282,24 +282,27 @@ impl Subscription {
     }
 
     /// Whether a true event that matches may be given, or held.
-    pub(super) fn admits(&self, event: &Event, relay: RelayId, came: Came) -> bool {
+    pub(super) fn admits(&self, event: &Event, from: Origin, came: Came) -> bool {
         match came {
             _ if is_ephemeral(event.kind) => true,
             Came::Stored if self.phase == Phase::Live => {
                 let since = self.live_from(event);
-                let passed = self.part_of(relay).is_some_and(|part| part.stream.passed);
+                let passed = from
+                    .relay()
+                    .and_then(|relay| self.part_of(relay))
+                    .is_some_and(|part| part.stream.passed);
                 event.created_at >= since || (!passed && self.merge.had_place(&self.filters, event))
             }
             Came::Stored | Came::Live => true,
-            Came::Repeated => self.reaches(event, relay),
+            Came::Repeated => self.reaches(event, from),
         }
     }
 
     /// Takes an event that was admitted and not given before. What is held goes its way by
     /// [`Self::release`].
-    pub(super) fn take(&mut self, event: &Arc<Event>, relay: RelayId, came: Came) -> Taken {
+    pub(super) fn take(&mut self, event: &Arc<Event>, from: Origin, came: Came) -> Taken {
         if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind) {
-            self.merge.hold(&self.filters, event, relay);
+            self.merge.hold(&self.filters, event, from);
             return Taken::Held;
         }
         if self.merge.is_superseded(event) {
@@ -319,8 +322,8 @@ impl Subscription {
 
     /// Whether it lies in what is asked for again, and is not only sent because another subscription
     /// reaches further back.
-    fn reaches(&self, event: &Event, relay: RelayId) -> bool {
-        let part = self.parts.iter().find(|part| part.relay == relay);
+    fn reaches(&self, event: &Event, from: Origin) -> bool {
+        let part = from.relay().and_then(|relay| self.part_of(relay));
         let Some(part) = part else { return true };
         let since = part.gap.unwrap_or(self.opened.unix);
         let late = part.gap.is_none();
@@ -331,9 +334,9 @@ impl Subscription {
         }) || (late && self.merge.had_place(&self.filters, event))
     }
 
-    /// The next stored event that is to be given, and its relay.
+    /// The next stored event that is to be given, and where it came from.
     /// `crowded`: too much is held in all.
-    pub(super) fn release(&mut self, crowded: bool, now: Now) -> Option<(Arc<Event>, RelayId)> {
+    pub(super) fn release(&mut self, crowded: bool, now: Now) -> Option<(Arc<Event>, Origin)> {
         let waits = self.phase == Phase::Stored && !crowded;
         let bar = if waits { self.bar(now) } else { Bar::Down };
         self.merge.next(&self.filters, bar)

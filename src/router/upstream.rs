@@ -19,7 +19,7 @@ use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::REQUEST_LINGER;
-use crate::ids::{ClientId, RelayId};
+use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::message;
 use crate::router::subscription::{Phase, Subscription};
@@ -31,7 +31,7 @@ use super::{Effects, Router, Timer};
 #[derive(Debug)]
 pub(super) struct Request {
     /// Subscriptions, by our number. May name some that are gone, or have moved to another request.
-    pub(super) members: BTreeSet<u64>,
+    pub(super) members: BTreeSet<SubscriptionKey>,
     /// What it asks for, in the members' own words or in fewer.
     pub(super) asks: Vec<Arc<[Filter]>>,
     /// The message, if it is not made of what the members are due when its turn comes.
@@ -46,7 +46,17 @@ pub(super) struct Request {
     /// The relay has ended it, and why; what came before is still being verified.
     pub(super) ending: Option<String>,
     /// Tells it from an earlier one of the same number.
-    serial: u64,
+    serial: Serial,
+}
+
+/// Tells requests of the same number apart, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Serial(u64);
+
+impl Serial {
+    const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// What a request is there for.
@@ -64,7 +74,7 @@ pub(super) enum Duty {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
     /// The request's.
-    serial: u64,
+    serial: Serial,
     /// Its place in what has come over the request, where that counts.
     pub(super) place: Option<u64>,
 }
@@ -84,17 +94,17 @@ pub(super) enum Sent {
 #[derive(Debug, Default)]
 pub(super) struct Upstream {
     /// Those that take one of the places the relay has.
-    pub(super) open: BTreeSet<u64>,
+    pub(super) open: BTreeSet<RequestNumber>,
     /// Subscriptions that wait for a place. May name some that are gone.
-    pub(super) turns: FairQueue<ClientId, u64>,
+    pub(super) turns: FairQueue<ClientId, SubscriptionKey>,
     /// How many those are, about.
     pub(super) dead: usize,
     /// Live requests by what their members ask for.
-    by_name: Map<[u8; 32], u64>,
+    by_name: Map<[u8; 32], RequestNumber>,
     /// The same the other way round.
-    names: Map<u64, [u8; 32]>,
+    names: Map<RequestNumber, [u8; 32]>,
     /// The request that is to bring what several others do, and since when.
-    pub(super) gathering: Option<(u64, Duration)>,
+    pub(super) gathering: Option<(RequestNumber, Duration)>,
     /// No other one before this.
     pub(super) gather_after: Duration,
     /// Nothing fitted together; it takes long to find that out, and is not tried before this.
@@ -109,10 +119,10 @@ pub(super) struct Upstream {
 
 impl Request {
     fn new(
-        members: BTreeSet<u64>,
+        members: BTreeSet<SubscriptionKey>,
         asks: Vec<Arc<[Filter]>>,
         text: Option<String>,
-        serial: u64,
+        serial: Serial,
     ) -> Self {
         Self {
             members,
@@ -172,7 +182,7 @@ impl Request {
     }
 
     /// A verdict is in. False: it is on a copy that came over an earlier request.
-    pub(super) const fn expected(&mut self, expected: Expected) -> bool {
+    pub(super) fn expected(&mut self, expected: Expected) -> bool {
         if self.serial == expected.serial {
             self.outstanding -= 1;
             return true;
@@ -195,7 +205,7 @@ impl Router {
     pub(super) fn open_request(
         &mut self,
         id: RelayId,
-        keys: &[u64],
+        keys: &[SubscriptionKey],
         combined: Option<(Vec<Filter>, bool)>,
         now: Now,
         fx: &mut Effects,
@@ -209,11 +219,11 @@ impl Router {
             // is left that had it.
             [key]
                 if !self.subscriptions.get_mut(key).is_none_or(used)
-                    && !self.requests.contains_key(&(id, *key)) =>
+                    && !self.requests.contains_key(&(id, key.own_request())) =>
             {
-                *key
+                key.own_request()
             }
-            _ => self.next_number(),
+            _ => self.numbers.request(),
         };
         let (asks, text) = if let Some((filters, _)) = combined {
             let text = message::req(number, filters.iter().map(|filter| &*filter.json));
@@ -222,7 +232,7 @@ impl Router {
             let all = keys.iter().filter_map(|key| self.subscriptions.get(key));
             (all.map(|member| Arc::clone(&member.filters)).collect(), None)
         };
-        self.last_serial += 1;
+        self.last_serial = self.last_serial.next();
         let members = keys.iter().copied().collect();
         let mut request = Request::new(members, asks, text, self.last_serial);
         if gathers {
@@ -255,18 +265,12 @@ impl Router {
         }
     }
 
-    pub(super) const fn next_number(&mut self) -> u64 {
-        let number = self.next_subscription;
-        self.next_subscription += 1;
-        number
-    }
-
     /// The message of a request whose turn it is; `Err`: the relay takes none that long, or with so
     /// many filters.
     pub(super) fn request_text(
         &mut self,
         id: RelayId,
-        number: u64,
+        number: RequestNumber,
         now: Now,
     ) -> Result<Option<String>, ()> {
         let Some(relay) = self.relays.get(&id) else { return Ok(None) };
@@ -308,7 +312,7 @@ impl Router {
     }
 
     /// Takes a request off the relay's list, unless something is under way that its members are owed.
-    pub(super) fn forget_request(&mut self, id: RelayId, number: u64) {
+    pub(super) fn forget_request(&mut self, id: RelayId, number: RequestNumber) {
         let Some(request) = self.requests.remove(&(id, number)) else { return };
         for key in &request.members {
             let part = self.subscriptions.get_mut(key).and_then(|member| member.part(id));
@@ -323,7 +327,7 @@ impl Router {
     }
 
     /// A request is closed at the relay, or its connection is gone; what is under way still counts.
-    pub(super) fn retire_request(&mut self, id: RelayId, number: u64, now: Now) {
+    pub(super) fn retire_request(&mut self, id: RelayId, number: RequestNumber, now: Now) {
         if let Some(relay) = self.relays.get_mut(&id) {
             relay.upstream.forget(number);
         }
@@ -334,7 +338,13 @@ impl Router {
     }
 
     /// Nothing more is to come over a request that was closed.
-    pub(super) fn drop_retired(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn drop_retired(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(request) = self.requests.get(&(id, number)).filter(|it| it.is_over()) else {
             return;
         };
@@ -379,8 +389,8 @@ impl Router {
     pub(super) fn leave_request(
         &mut self,
         id: RelayId,
-        number: u64,
-        key: u64,
+        number: RequestNumber,
+        key: SubscriptionKey,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -389,7 +399,13 @@ impl Router {
         self.close_left(id, number, now, fx);
     }
 
-    pub(super) fn close_request(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn close_request(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(request) = self.requests.get(&(id, number)) else { return };
         if request.is_out() {
             self.close_upstream(id, number, now, fx);
@@ -401,7 +417,12 @@ impl Router {
     }
 
     /// A member goes on with this request. The one it leaves, if it had another.
-    pub(super) fn move_member(&mut self, id: RelayId, key: u64, to: u64) -> Option<u64> {
+    pub(super) fn move_member(
+        &mut self,
+        id: RelayId,
+        key: SubscriptionKey,
+        to: RequestNumber,
+    ) -> Option<RequestNumber> {
         let part = self.subscriptions.get_mut(&key)?.part(id)?;
         part.next = None;
         part.request.replace(to).filter(|from| *from != to)
@@ -409,7 +430,13 @@ impl Router {
 
     /// A request that nobody needs any more is closed. If members have moved, it passes on what is
     /// under way.
-    pub(super) fn close_left(&mut self, id: RelayId, number: u64, now: Now, fx: &mut Effects) {
+    pub(super) fn close_left(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(request) = self.requests.get(&(id, number)).filter(|it| !it.is_over()) else {
             return;
         };
@@ -424,7 +451,7 @@ impl Router {
     }
 
     /// Whether this member needs the request: it has not moved on.
-    pub(super) fn stays(&self, id: RelayId, number: u64, key: u64) -> bool {
+    pub(super) fn stays(&self, id: RelayId, number: RequestNumber, key: SubscriptionKey) -> bool {
         let part = self.subscriptions.get(&key).and_then(|member| member.part_of(id));
         part.is_some_and(|part| [part.request, part.next].contains(&Some(number)))
     }
@@ -432,18 +459,18 @@ impl Router {
 
 impl Upstream {
     /// The live request whose members ask for this.
-    pub(super) fn named(&self, name: &[u8; 32]) -> Option<u64> {
+    pub(super) fn named(&self, name: &[u8; 32]) -> Option<RequestNumber> {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn name(&mut self, name: [u8; 32], number: u64) {
+    pub(super) fn name(&mut self, name: [u8; 32], number: RequestNumber) {
         if let Some(before) = self.by_name.insert(name, number) {
             self.names.remove(&before);
         }
         self.names.insert(number, name);
     }
 
-    fn forget(&mut self, number: u64) {
+    fn forget(&mut self, number: RequestNumber) {
         self.open.remove(&number);
         if let Some(name) = self.names.remove(&number) {
             self.by_name.remove(&name);

@@ -94,7 +94,7 @@ pub(super) fn connect(
         connected.fetch_sub(1, SeqCst);
         return Err(CoreError::TooManyClients(max));
     }
-    let id = shared.numbers.fetch_add(1, SeqCst);
+    let id = ClientId(shared.numbers.fetch_add(1, SeqCst));
     let (mailbox, slot) = mailbox(id, &shared.bell);
     let door = Arc::new(Door {
         slot,
@@ -181,11 +181,13 @@ impl ClientHandle {
     pub(crate) fn drain_parts(&self, most: usize) -> Vec<(Reply, String)> {
         let replies = self.door.slot.drain_replies(most);
         let urls = if replies.is_empty() { Vec::new() } else { self.shared.urls() };
-        let url_of = |reply: &Reply| match reply {
-            Reply::Event { relay, .. } | Reply::Relay { relay, .. } => {
-                urls.iter().find(|(id, _)| id == relay).map(|(_, url)| url.clone())
-            }
-            _ => None,
+        let url_of = |reply: &Reply| {
+            let relay = match reply {
+                Reply::Event { from, .. } => from.relay()?,
+                Reply::Relay { relay, .. } => *relay,
+                _ => return None,
+            };
+            urls.iter().find(|(id, _)| *id == relay).map(|(_, url)| url.clone())
         };
         replies
             .into_iter()

@@ -2,7 +2,7 @@
 //! knows the server's database) picks it up.
 //!
 //! One batch at a time lies here; the router makes the next one when it has heard what became of the
-//! last. The bell names [`STORE`] when there is something to pick up.
+//! last. The bell names [`Caller::Store`] when there is something to pick up.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
@@ -10,16 +10,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::ids::ClientId;
+use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
 use crate::router::Input;
 use crate::router::entry::{Batch, EntryView, Row, Stored};
-use crate::runtime::mailbox::Bell;
+use crate::runtime::mailbox::{Bell, Caller};
 
 use super::{Arrival, Core, CoreError, lock};
-
-/// What [`Core::ready`] says when [`Core::store_task`] has something. No client's name.
-pub(crate) const STORE: ClientId = 0;
 
 /// Something to be done with the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +53,12 @@ impl Desk {
     /// A new router begins: it knows no rows, and an earlier one's batch is nobody's.
     pub(super) fn load(&self) {
         *lock(&self.tasks) = (true, None);
-        self.bell.call(STORE);
+        self.bell.call(Caller::Store);
     }
 
     pub(super) fn write(&self, batch: Batch) {
         lock(&self.tasks).1 = Some((batch, Instant::now()));
-        self.bell.call(STORE);
+        self.bell.call(Caller::Store);
     }
 
     pub(super) fn take(&self) -> Option<StoreTask> {
@@ -77,7 +74,8 @@ impl Desk {
 
 /// What the owner of the outbox's rows has to do with the core.
 impl Core {
-    /// What is to be done with the database, once [`Core::ready`] has said [`STORE`]. To be called
+    /// What is to be done with the database, once [`Core::ready`] has said
+    /// [`Caller::Store`]. To be called
     /// until there is nothing.
     pub(crate) fn store_task(&self) -> Option<StoreTask> {
         self.shared.desk.take()
@@ -87,7 +85,7 @@ impl Core {
     ///
     /// # Errors
     /// [`CoreError::Stopped`] or [`CoreError::Busy`], and so below.
-    pub(crate) fn stored(&self, number: u64, result: Stored) -> Result<(), CoreError> {
+    pub(crate) fn stored(&self, number: BatchNumber, result: Stored) -> Result<(), CoreError> {
         self.call(Arrival::Input(Input::OutboxStored(number, result)))
     }
 

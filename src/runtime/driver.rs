@@ -261,21 +261,40 @@ mod tests {
         let now = driver.now();
         let take = |driver: &mut Driver, input| driver.take(now, Step::Arrival(input));
         let stats = Arc::default();
-        let set =
-            Input::RelaySet { relay: 1, url: "ws://a".into(), read: true, write: true, stats };
+        let set = Input::RelaySet {
+            relay: RelayId(1),
+            url: "ws://a".into(),
+            read: true,
+            write: true,
+            stats,
+        };
         take(&mut driver, Arrival::Input(set));
         let (line, mut outgoing) = mpsc::channel(8);
-        take(&mut driver, Arrival::LinkUp(1, 1, line));
-        take(&mut driver, Arrival::Input(Input::ClientJoined(2, Role::Outside, Arc::default())));
+        take(&mut driver, Arrival::LinkUp(RelayId(1), LinkId(1), line));
+        take(
+            &mut driver,
+            Arrival::Input(Input::ClientJoined(ClientId(2), Role::Outside, Arc::default())),
+        );
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
         let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);
-        take(&mut driver, Arrival::Input(Input::ClientSaid(2, message, Ticket::default())));
+        take(
+            &mut driver,
+            Arrival::Input(Input::ClientSaid(ClientId(2), message, Ticket::default())),
+        );
         let job = driver.effects.verify.pop().unwrap();
         driver.take(now, Step::Verdict(job.run()));
-        let down = Input::LinkDown { relay: 1, link: 1, unsent: Vec::new(), heard: now.unix };
+        let down = Input::LinkDown {
+            relay: RelayId(1),
+            link: LinkId(1),
+            unsent: Vec::new(),
+            heard: now.unix,
+        };
         take(&mut driver, Arrival::Input(down));
-        assert!(matches!(driver.effects.to_client[..], [(2, Reply::Ok { accepted: false, .. })]));
+        assert!(matches!(
+            driver.effects.to_client[..],
+            [(ClientId(2), Reply::Ok { accepted: false, .. })]
+        ));
         driver.carry_out(now);
         assert!(outgoing.try_recv().is_err());
     }

@@ -26,11 +26,20 @@ pub(crate) const CLOSE_RESTART: u16 = 1012;
 /// WebSocket close code: try again later.
 pub(crate) const CLOSE_TRY_LATER: u16 = 1013;
 
+/// Who has something to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A client, from its mailbox.
+    Client(ClientId),
+    /// Whoever writes the database, from the desk.
+    Store,
+}
+
 /// Tells the clients' side that there is something to fetch. Shared by all mailboxes.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    names: Sender<ClientId>,
-    list: Receiver<ClientId>,
+    names: Sender<Caller>,
+    list: Receiver<Caller>,
     /// Whether the descriptor is readable already.
     rung: AtomicBool,
     ring: UnixStream,
@@ -60,8 +69,8 @@ impl Bell {
         self.hear.as_raw_fd()
     }
 
-    /// The clients that have something to fetch since the last call. Silences the descriptor.
-    pub(crate) fn answer(&self) -> Vec<ClientId> {
+    /// Who has something to fetch since the last call. Silences the descriptor.
+    pub(crate) fn answer(&self) -> Vec<Caller> {
         let mut scratch = [0; 16];
         loop {
             match (&self.hear).read(&mut scratch) {
@@ -76,9 +85,9 @@ impl Bell {
     }
 
     /// Puts a name on the list.
-    pub(crate) fn call(&self, client: ClientId) {
+    pub(crate) fn call(&self, caller: Caller) {
         // The receiver lives in `self`: this cannot fail.
-        let _ = self.names.send(client);
+        let _ = self.names.send(caller);
         if !self.rung.swap(true, SeqCst) {
             // A full pipe is readable too, which is all that is needed.
             let _ = (&self.ring).write(&[1]);
@@ -102,13 +111,13 @@ struct Shared {
 impl Shared {
     fn call(&self) {
         if !self.listed.swap(true, SeqCst) {
-            self.bell.call(self.client);
+            self.bell.call(Caller::Client(self.client));
         }
     }
 
     fn close(&self, code: u16, why: Cow<'static, str>) {
         if self.closed.set((code, why)).is_ok() {
-            self.bell.call(self.client);
+            self.bell.call(Caller::Client(self.client));
         }
     }
 }
@@ -206,7 +215,7 @@ impl Slot {
     /// Has the client's side look at its state, even if it has mail that it has not fetched: it
     /// may be unable to.
     pub(crate) fn nudge(&self) {
-        self.shared.bell.call(self.shared.client);
+        self.shared.bell.call(Caller::Client(self.shared.client));
     }
 
     /// Ends the connection from this side, as [`Mailbox::close`] does from the other.
@@ -234,6 +243,8 @@ impl Slot {
 mod tests {
     use super::*;
 
+    const CALLER: Caller = Caller::Client(ClientId(7));
+
     fn notice(length: usize) -> Reply {
         Reply::Notice("x".repeat(length))
     }
@@ -241,39 +252,39 @@ mod tests {
     #[test]
     fn a_burst_rings_once_and_nothing_is_missed() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (mailbox, slot) = mailbox(7, &bell);
+        let (mailbox, slot) = mailbox(ClientId(7), &bell);
         assert!((0..100).all(|_| mailbox.post(notice(1))));
-        assert_eq!(bell.answer(), [7]);
-        assert_eq!(bell.answer(), [] as [u64; 0]);
+        assert_eq!(bell.answer(), [CALLER]);
+        assert_eq!(bell.answer(), []);
         assert_eq!(slot.drain(60).len(), 60);
         assert!(mailbox.post(notice(1)));
-        assert_eq!(bell.answer(), [7], "called again after a drain");
+        assert_eq!(bell.answer(), [CALLER], "called again after a drain");
         assert_eq!(slot.drain(60).len(), 41);
         drop(mailbox);
-        assert_eq!(bell.answer(), [7]);
+        assert_eq!(bell.answer(), [CALLER]);
         assert_eq!(slot.closed().map(|(code, _)| code), Some(CLOSE_RESTART));
     }
 
     #[test]
     fn a_client_that_cannot_fetch_its_mail_still_learns_that_it_is_closed() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (mailbox, slot) = mailbox(7, &bell);
+        let (mailbox, slot) = mailbox(ClientId(7), &bell);
         mailbox.post(notice(1));
-        assert_eq!(bell.answer(), [7]);
+        assert_eq!(bell.answer(), [CALLER]);
         mailbox.close(CLOSE_TRY_LATER, "too slow");
-        assert_eq!(bell.answer(), [7], "though the mail was not fetched");
+        assert_eq!(bell.answer(), [CALLER], "though the mail was not fetched");
         slot.nudge();
-        assert_eq!(bell.answer(), [7]);
+        assert_eq!(bell.answer(), [CALLER]);
     }
 
     #[test]
     fn bounded_by_count_and_bytes_and_empty_after_use() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (by_count, slot) = mailbox(1, &bell);
+        let (by_count, slot) = mailbox(ClientId(1), &bell);
         assert!((0..MAILBOX_MESSAGES).all(|_| by_count.post(notice(1))));
         assert!(!by_count.post(notice(1)));
         drop((by_count, slot));
-        let (by_bytes, slot) = mailbox(2, &bell);
+        let (by_bytes, slot) = mailbox(ClientId(2), &bell);
         assert!(by_bytes.post(notice(MAILBOX_BYTES / 2)));
         assert!(!by_bytes.post(notice(MAILBOX_BYTES / 2)));
         drop((by_bytes, slot));

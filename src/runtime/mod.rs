@@ -35,7 +35,8 @@ use crate::stats::{ClientStats, CoreStats, RelayStats};
 
 pub(crate) use client::ClientHandle;
 use desk::Desk;
-pub(crate) use desk::{OutboxCall, STORE, StoreTask};
+pub(crate) use desk::{OutboxCall, StoreTask};
+pub(crate) use mailbox::Caller;
 
 /// What the router's queue takes.
 #[derive(Debug)]
@@ -188,7 +189,7 @@ impl Shared {
         dial: &Arc<D>,
     ) -> Entry {
         let entry = Entry {
-            id: self.numbers.fetch_add(1, SeqCst),
+            id: RelayId(self.numbers.fetch_add(1, SeqCst)),
             stats: Arc::default(),
             wish: watch::Sender::new(Wish { switches, key: lock(&self.keys).get(url).cloned() }),
             limits: watch::Sender::new(RelayLimits::default()),
@@ -343,8 +344,9 @@ impl Core {
         self.shared.bell.fd()
     }
 
-    /// The clients that have messages waiting, may be fed again or were closed since the last call.
-    pub(crate) fn ready(&self) -> Vec<ClientId> {
+    /// Who has something to fetch since the last call: clients that have messages waiting, may be fed
+    /// again or were closed; and the database.
+    pub(crate) fn ready(&self) -> Vec<Caller> {
         self.shared.bell.answer()
     }
 

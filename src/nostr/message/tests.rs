@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{ClientMessage, Hint, Reply, close, publish, req};
+use crate::ids::{Origin, RequestNumber};
 use crate::nostr::event::Event;
 use crate::nostr::hex;
 use crate::nostr::keys::Keys;
@@ -285,7 +286,7 @@ proptest! {
         let ok = Reply::Ok { id: event_id, accepted, why: why.as_str().into() };
         let closed = Reply::Closed { id: id.as_str().into(), why: why.clone() };
         for (reply, expected) in [
-            (Reply::Event { id: shared.clone(), event, relay: 1 }, json!(["EVENT", id, event_json])),
+            (Reply::Event { id: shared.clone(), event, from: Origin::Here }, json!(["EVENT", id, event_json])),
             (Reply::Eose { id: Arc::clone(&shared), hint: Hint::None }, json!(["EOSE", id])),
             (Reply::Eose { id: Arc::clone(&shared), hint: Hint::More }, json!(["EOSE", id, ["more"]])),
             (Reply::Eose { id: shared, hint: Hint::Finish }, json!(["EOSE", id, ["finish"]])),
@@ -305,7 +306,7 @@ proptest! {
     fn the_size_of_plain_text_is_counted_and_never_too_low(text in "[ !#-\\[\\]-~é🦩]{0,80}") {
         let event = Arc::new(signed(&text));
         for reply in [
-            Reply::Event { id: text.as_str().into(), event, relay: 1 },
+            Reply::Event { id: text.as_str().into(), event, from: Origin::Here },
             Reply::Eose { id: text.as_str().into(), hint: Hint::None },
             Reply::Ok { id: ID, accepted: false, why: text.as_str().into() },
             Reply::Closed { id: text.as_str().into(), why: text.clone() },
@@ -332,8 +333,8 @@ proptest! {
 #[test]
 fn relays_are_asked_under_our_own_numbers() {
     let filters = ["{\"kinds\":[1]}", "{}"];
-    assert_eq!(req(17, filters.into_iter()), "[\"REQ\",\"17\",{\"kinds\":[1]},{}]");
-    assert_eq!(close(u64::MAX), "[\"CLOSE\",\"18446744073709551615\"]");
+    assert_eq!(req(RequestNumber(17), filters.into_iter()), "[\"REQ\",\"17\",{\"kinds\":[1]},{}]");
+    assert_eq!(close(RequestNumber(u64::MAX)), "[\"CLOSE\",\"18446744073709551615\"]");
     let event = signed("hello");
     assert_eq!(publish(&event), format!("[\"EVENT\",{}]", event.json));
 }

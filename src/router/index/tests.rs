@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Index, Place};
+use crate::ids::SubscriptionKey;
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
 use crate::nostr::filter::tests::{event, event_json, filter, filter_json};
@@ -25,10 +26,10 @@ fn every(range: impl Iterator<Item = u64>) -> Vec<u64> {
     range.collect()
 }
 
-fn found(index: &Index, event: &Event) -> Vec<u64> {
-    let mut keys = vec![9, 9, 1];
+fn found(index: &mut Index, event: &Event) -> Vec<u64> {
+    let mut keys = [9, 9, 1].map(SubscriptionKey).to_vec();
     index.matching(event, &mut keys);
-    keys
+    keys.into_iter().map(|SubscriptionKey(key)| key).collect()
 }
 
 fn author(number: usize) -> String {
@@ -67,11 +68,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert(key, wanted) => {
-                    index.insert(key, filters(&wanted));
+                    index.insert(SubscriptionKey(key), filters(&wanted));
                     oracle.insert(key, filters(&wanted));
                 }
                 Step::Remove(key) => {
-                    index.remove(key);
+                    index.remove(SubscriptionKey(key));
                     oracle.remove(&key);
                 }
                 Step::Event(json) => {
@@ -80,13 +81,13 @@ proptest! {
                         filters.iter().any(|filter| filter.matches(&event))
                     });
                     let matched: Vec<u64> = matched.map(|(key, _)| *key).collect();
-                    prop_assert_eq!(found(&index, &event), matched, "{}", json);
+                    prop_assert_eq!(found(&mut index, &event), matched, "{}", json);
                 }
             }
             prop_assert_eq!(index.len(), oracle.len());
         }
         for key in oracle.into_keys() {
-            index.remove(key);
+            index.remove(SubscriptionKey(key));
         }
         prop_assert!(index.is_empty());
         prop_assert!(index.shelves.is_empty(), "left behind: {:?}", index.shelves);
@@ -126,36 +127,39 @@ fn wallets_of_one_service_do_not_lie_under_the_service() {
         let wallet = author(number);
         let order = json!({"kinds": [23_194], "authors": [wallet], "#p": [service]});
         let answer = json!({"kinds": [23_195], "authors": [service], "#p": [wallet]});
-        index.insert(number as u64, filters(&[order, answer]));
+        index.insert(SubscriptionKey(number as u64), filters(&[order, answer]));
     }
     let longest = index.shelves.values().map(super::Shelf::len).max();
     assert_eq!(longest, Some(1));
     let order = an_event(&author(7), 23_194, &json!([["p", service]]));
-    assert_eq!(found(&index, &order), [7]);
+    assert_eq!(found(&mut index, &order), [7]);
     let answer = an_event(&service, 23_195, &json!([["p", author(8)]]));
-    assert_eq!(found(&index, &answer), [8]);
+    assert_eq!(found(&mut index, &answer), [8]);
 }
 
 #[test]
 fn each_subscription_is_named_once_however_often_it_matches() {
     let mut index = Index::default();
     let by_tag = json!({"#t": ["a", "b", "c"]});
-    index.insert(5, filters(&[by_tag.clone(), json!({}), json!({"kinds": [1]}), by_tag]));
-    index.insert(3, filters(&[json!({"#t": ["b"]}), json!({"#t": ["z"]})]));
+    index.insert(
+        SubscriptionKey(5),
+        filters(&[by_tag.clone(), json!({}), json!({"kinds": [1]}), by_tag]),
+    );
+    index.insert(SubscriptionKey(3), filters(&[json!({"#t": ["b"]}), json!({"#t": ["z"]})]));
     let tags = json!([["t", "a"], ["t", "b"], ["t", "b"], ["t", "b"], ["t"], []]);
-    assert_eq!(found(&index, &an_event(&author(1), 1, &tags)), [3, 5]);
+    assert_eq!(found(&mut index, &an_event(&author(1), 1, &tags)), [3, 5]);
 }
 
 #[test]
 fn what_is_there_under_the_key_is_replaced() {
     let mut index = Index::default();
-    index.insert(1, filters(&[json!({"kinds": [1]})]));
-    index.insert(1, filters(&[json!({"kinds": [2]})]));
-    assert_eq!(found(&index, &an_event(&author(1), 1, &json!([]))), [0; 0]);
-    assert_eq!(found(&index, &an_event(&author(1), 2, &json!([]))), [1]);
+    index.insert(SubscriptionKey(1), filters(&[json!({"kinds": [1]})]));
+    index.insert(SubscriptionKey(1), filters(&[json!({"kinds": [2]})]));
+    assert_eq!(found(&mut index, &an_event(&author(1), 1, &json!([]))), [0; 0]);
+    assert_eq!(found(&mut index, &an_event(&author(1), 2, &json!([]))), [1]);
     assert_eq!((index.len(), index.shelves.len()), (1, 1));
-    index.remove(1);
-    index.remove(1);
+    index.remove(SubscriptionKey(1));
+    index.remove(SubscriptionKey(1));
     assert!(index.is_empty() && index.shelves.is_empty());
 }
 
@@ -166,9 +170,9 @@ fn the_largest_filters_take_memory_in_proportion() {
     for (kinds, most) in [(1, 15_000), (2, 30_000), (3, 15_000), (60_000, 15_000)] {
         let mut index = Index::default();
         let kinds: Vec<usize> = (0..kinds).collect();
-        index.insert(1, filters(&[json!({"authors": authors, "kinds": kinds})]));
+        index.insert(SubscriptionKey(1), filters(&[json!({"authors": authors, "kinds": kinds})]));
         assert_eq!(index.shelves.len(), most);
-        index.remove(1);
+        index.remove(SubscriptionKey(1));
         assert!(index.shelves.is_empty());
         assert!(index.shelves.capacity() < 100, "and it is given back");
     }
@@ -179,16 +183,16 @@ fn one_author_in_ten_thousand_filters_is_taken_out_one_by_one() {
     let mut index = Index::default();
     let wanted = filters(&[json!({"authors": [author(1)]})]);
     for key in 0..10_000 {
-        index.insert(key, Arc::clone(&wanted));
+        index.insert(SubscriptionKey(key), Arc::clone(&wanted));
     }
     let event = an_event(&author(1), 1, &json!([]));
-    assert_eq!(found(&index, &event), every(0..10_000));
+    assert_eq!(found(&mut index, &event), every(0..10_000));
     for key in (0..10_000).filter(|key| key % 100 != 7) {
-        index.remove(key);
+        index.remove(SubscriptionKey(key));
     }
-    assert_eq!(found(&index, &event), every((7..10_000).step_by(100)));
+    assert_eq!(found(&mut index, &event), every((7..10_000).step_by(100)));
     for key in (7..10_000).step_by(100) {
-        index.remove(key);
+        index.remove(SubscriptionKey(key));
     }
     assert!(index.is_empty() && index.shelves.is_empty());
 }
@@ -197,12 +201,12 @@ fn one_author_in_ten_thousand_filters_is_taken_out_one_by_one() {
 fn an_event_that_repeats_a_tag_is_looked_up_once() {
     let mut index = Index::default();
     for key in 0..1_000 {
-        index.insert(key, filters(&[json!({"#t": ["x"], "kinds": [1]})]));
+        index.insert(SubscriptionKey(key), filters(&[json!({"#t": ["x"], "kinds": [1]})]));
     }
     let tags: Vec<[&str; 2]> = vec![["t", "x"]; 50_000];
     let mut shelves = 0;
     let event = an_event(&author(1), 1, &json!(tags));
     index.each_shelf_of(&event, |_| shelves += 1);
     assert_eq!(shelves, 50_000);
-    assert_eq!(found(&index, &event), every(0..1_000));
+    assert_eq!(found(&mut index, &event), every(0..1_000));
 }

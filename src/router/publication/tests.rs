@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::RelayId;
+use crate::ids::{ClientId, Position, RelayId};
 
 use super::{Delivery, Fate as Known, Publication, Published, more_telling};
 use crate::nostr::event::Event;
@@ -49,14 +49,14 @@ fn publication(relays: usize) -> Publication {
         tags: Vec::new(),
         json: "{}".into(),
     };
-    let relays = (0..relays).map(|relay| relay as RelayId);
-    let (waiters, deadline) = (vec![5], Duration::from_secs(2));
-    let published = Published { event: Arc::new(event), position: 1, waiters, deadline };
+    let relays = (0..relays).map(|relay| RelayId(relay as u64));
+    let (waiters, deadline) = (vec![ClientId(5)], Duration::from_secs(2));
+    let published = Published { event: Arc::new(event), position: Position(1), waiters, deadline };
     Publication::new(published, relays)
 }
 
 fn apply(publication: &mut Publication, relay: usize, step: Step) -> Option<Known> {
-    let relay = relay as RelayId;
+    let relay = RelayId(relay as u64);
     match step {
         Taken => {
             publication.sent(relay);
@@ -247,10 +247,14 @@ fn no_relay_means_no() {
 #[test]
 fn a_relay_that_was_not_asked_has_no_say() {
     let mut publication = publication(2);
-    publication.sent(7);
-    assert_eq!(publication.answered(7, true, ""), None);
-    assert_eq!(publication.lost(7, false), None);
-    assert_eq!(publication.answered(0, true, ""), None, "the event has not left for it yet");
+    publication.sent(RelayId(7));
+    assert_eq!(publication.answered(RelayId(7), true, ""), None);
+    assert_eq!(publication.lost(RelayId(7), false), None);
+    assert_eq!(
+        publication.answered(RelayId(0), true, ""),
+        None,
+        "the event has not left for it yet"
+    );
     assert_eq!(publication.fate(), None);
     assert!(!is_accepted(&publication));
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Phase, Stage, Subscription};
 use crate::base::time::Now;
 use crate::constants::REPLAY_WINDOW;
-use crate::ids::RelayId;
+use crate::ids::{ClientId, RelayId};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::Hint;
@@ -36,17 +36,17 @@ fn seconds(seconds: u64) -> Now {
     after(Duration::from_secs(seconds))
 }
 
-fn subscription(filters: &[Value], relays: std::ops::Range<RelayId>) -> Subscription {
+fn subscription(filters: &[Value], relays: std::ops::Range<u64>) -> Subscription {
     let parse = |filter: &Value| {
         Filter::parse(&RawValue::from_string(filter.to_string()).unwrap()).unwrap()
     };
     let filters = filters.iter().map(parse).collect();
-    Subscription::new(1, "a".into(), filters, relays, seconds(0))
+    Subscription::new(ClientId(1), "a".into(), filters, relays.map(RelayId), seconds(0))
 }
 
 /// The filters of the REQ for relay 0, after a look at its envelope.
 fn asked(subscription: &mut Subscription, now: Now) -> Option<Vec<Value>> {
-    let (filters, _) = subscription.ask(0, RelayLimits::default(), now)?;
+    let (filters, _) = subscription.ask(RelayId(0), RelayLimits::default(), now)?;
     Some(filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect())
 }
 
@@ -54,7 +54,7 @@ fn asked(subscription: &mut Subscription, now: Now) -> Option<Vec<Value>> {
 fn live(filters: &[Value]) -> Subscription {
     let mut subscription = subscription(filters, 0..1);
     asked(&mut subscription, seconds(0)).unwrap();
-    assert!(subscription.relay_eose(0, Hint::None, seconds(1)));
+    assert!(subscription.relay_eose(RelayId(0), Hint::None, seconds(1)));
     subscription.phase = Phase::Live;
     subscription
 }
@@ -69,11 +69,11 @@ fn the_first_req_is_the_clients_own() {
 #[test]
 fn a_relay_is_asked_once_per_connection_and_only_if_it_has_a_part() {
     let mut subscription = live(&[json!({})]);
-    assert_eq!(subscription.ask(0, RelayLimits::default(), seconds(2)), None);
-    assert_eq!(subscription.ask(7, RelayLimits::default(), seconds(2)), None);
-    subscription.relay_lost(0, UNIX + 3);
-    assert!(subscription.ask(0, RelayLimits::default(), seconds(4)).is_some());
-    assert_eq!(subscription.ask(0, RelayLimits::default(), seconds(4)), None);
+    assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(2)), None);
+    assert_eq!(subscription.ask(RelayId(7), RelayLimits::default(), seconds(2)), None);
+    subscription.relay_lost(RelayId(0), UNIX + 3);
+    assert!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(4)).is_some());
+    assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(4)), None);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn after_a_loss_the_req_reaches_back_a_quarter_of_an_hour_before_it_without_limi
         json!({"kinds": [4], "since": long_ago, "until": UNIX + HOUR}),
         json!({"kinds": [4], "since": UNIX + 60}),
     ]);
-    subscription.relay_lost(0, UNIX + HOUR);
+    subscription.relay_lost(RelayId(0), UNIX + HOUR);
     let since = UNIX + HOUR - MARGIN;
     let expected = [
         json!({"kinds": [1], "since": since}),
@@ -97,7 +97,7 @@ fn after_a_loss_the_req_reaches_back_a_quarter_of_an_hour_before_it_without_limi
 #[test]
 fn a_filters_own_later_since_stays() {
     let mut subscription = live(&[json!({"kinds": [1], "since": UNIX + 5})]);
-    subscription.relay_lost(0, UNIX + 10);
+    subscription.relay_lost(RelayId(0), UNIX + 10);
     let expected = [json!({"kinds": [1], "since": UNIX + 5})];
     assert_eq!(asked(&mut subscription, seconds(11)).unwrap(), expected);
 }
@@ -106,7 +106,7 @@ fn a_filters_own_later_since_stays() {
 fn where_gift_wraps_can_match_the_req_reaches_back_three_days() {
     let filters = [json!({"kinds": [1_059]}), json!({"#p": ["a"]}), json!({"kinds": [1]})];
     let mut subscription = live(&filters);
-    subscription.relay_lost(0, UNIX + HOUR);
+    subscription.relay_lost(RelayId(0), UNIX + HOUR);
     let expected = [
         json!({"kinds": [1_059], "since": UNIX + HOUR - GIFT_WRAP_MARGIN}),
         json!({"#p": ["a"], "since": UNIX + HOUR - GIFT_WRAP_MARGIN}),
@@ -119,13 +119,13 @@ fn where_gift_wraps_can_match_the_req_reaches_back_three_days() {
 fn a_filter_whose_time_is_over_is_not_asked_again() {
     let over = json!({"kinds": [4], "until": UNIX - HOUR});
     let mut subscription = live(&[over.clone(), json!({"kinds": [1]})]);
-    subscription.relay_lost(0, UNIX + 10);
+    subscription.relay_lost(RelayId(0), UNIX + 10);
     let expected = [json!({"kinds": [1], "since": UNIX + 10 - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(11)).unwrap(), expected);
 
     let mut subscription = live(&[over]);
-    subscription.relay_lost(0, UNIX + 10);
-    assert_eq!(subscription.ask(0, RelayLimits::default(), seconds(11)), None);
+    subscription.relay_lost(RelayId(0), UNIX + 10);
+    assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(11)), None);
     assert_eq!(subscription.parts[0].stage, Stage::Live, "it has no more to add");
 }
 
@@ -136,7 +136,7 @@ fn a_first_req_that_was_lost_before_its_eose_is_sent_again_in_full() {
     for minute in 0..3 {
         let now = seconds(minute * 60);
         assert_eq!(asked(&mut subscription, now).unwrap(), filters);
-        subscription.relay_lost(0, now.unix);
+        subscription.relay_lost(RelayId(0), now.unix);
     }
 }
 
@@ -144,12 +144,12 @@ fn a_first_req_that_was_lost_before_its_eose_is_sent_again_in_full() {
 fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_loss() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
     for hour in 1..4 {
-        subscription.relay_lost(0, UNIX + hour * HOUR);
+        subscription.relay_lost(RelayId(0), UNIX + hour * HOUR);
         let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
         assert_eq!(asked(&mut subscription, seconds(hour * HOUR + 1)).unwrap(), expected);
     }
-    assert!(subscription.relay_eose(0, Hint::None, seconds(5 * HOUR)));
-    subscription.relay_lost(0, UNIX + 6 * HOUR);
+    assert!(subscription.relay_eose(RelayId(0), Hint::None, seconds(5 * HOUR)));
+    subscription.relay_lost(RelayId(0), UNIX + 6 * HOUR);
     let expected = [json!({"kinds": [1], "since": UNIX + 6 * HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(7 * HOUR)).unwrap(), expected);
 }
@@ -157,13 +157,13 @@ fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_
 #[test]
 fn a_relay_that_ended_it_is_asked_again_after_a_loss_from_the_end_on() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
-    assert!(subscription.relay_closed(0, seconds(HOUR)));
+    assert!(subscription.relay_closed(RelayId(0), seconds(HOUR)));
     assert_eq!(
-        subscription.ask(0, RelayLimits::default(), seconds(HOUR)),
+        subscription.ask(RelayId(0), RelayLimits::default(), seconds(HOUR)),
         None,
         "not on the same connection"
     );
-    subscription.relay_lost(0, UNIX + 9 * HOUR);
+    subscription.relay_lost(RelayId(0), UNIX + 9 * HOUR);
     let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(9 * HOUR)).unwrap(), expected);
 }
@@ -173,8 +173,8 @@ fn a_relay_that_refused_the_first_req_is_asked_in_full_after_a_loss() {
     let filters = [json!({"kinds": [1], "limit": 5})];
     let mut subscription = subscription(&filters, 0..1);
     asked(&mut subscription, seconds(0)).unwrap();
-    assert!(subscription.relay_closed(0, seconds(1)));
-    subscription.relay_lost(0, UNIX + HOUR);
+    assert!(subscription.relay_closed(RelayId(0), seconds(1)));
+    subscription.relay_lost(RelayId(0), UNIX + HOUR);
     assert_eq!(asked(&mut subscription, seconds(HOUR)).unwrap(), filters);
 }
 
@@ -182,9 +182,9 @@ fn a_relay_that_refused_the_first_req_is_asked_in_full_after_a_loss() {
 fn a_relay_added_later_is_asked_in_full_and_given_one_part() {
     let filters = [json!({"kinds": [1], "limit": 5})];
     let mut subscription = subscription(&filters, 1..2);
-    subscription.add_relay(0);
-    subscription.add_relay(0);
-    subscription.add_relay(1);
+    subscription.add_relay(RelayId(0));
+    subscription.add_relay(RelayId(0));
+    subscription.add_relay(RelayId(1));
     assert_eq!(subscription.parts.len(), 2);
     assert_eq!(asked(&mut subscription, seconds(5)).unwrap(), filters);
 }
@@ -192,14 +192,14 @@ fn a_relay_added_later_is_asked_in_full_and_given_one_part() {
 #[test]
 fn dates_near_the_epoch_do_not_underflow() {
     let mut subscription = live(&[json!({"kinds": [1]}), json!({})]);
-    subscription.relay_lost(0, 60);
+    subscription.relay_lost(RelayId(0), 60);
     let expected = [json!({"kinds": [1], "since": 0}), json!({"since": 0})];
     assert_eq!(asked(&mut subscription, seconds(150)).unwrap(), expected);
 }
 
 /// Asks relay 0: when, and whether as a repeated request.
 fn sent(subscription: &mut Subscription, now: Now) -> Option<(Now, bool)> {
-    let (_, again) = subscription.ask(0, RelayLimits::default(), now)?;
+    let (_, again) = subscription.ask(RelayId(0), RelayLimits::default(), now)?;
     Some((now, again))
 }
 
@@ -215,7 +215,7 @@ fn events_of_a_first_req_are_no_replays() {
 #[test]
 fn events_of_a_repeated_req_are_replays_until_its_eose() {
     let mut subscription = live(&[json!({})]);
-    subscription.relay_lost(0, UNIX + 10);
+    subscription.relay_lost(RelayId(0), UNIX + 10);
     let sent = sent(&mut subscription, seconds(20));
     assert_eq!(subscription.stale_before(sent, seconds(21)), REPLAY);
     assert_eq!(subscription.stale_before(None, seconds(22)), LIVE);
@@ -224,7 +224,7 @@ fn events_of_a_repeated_req_are_replays_until_its_eose() {
 #[test]
 fn a_relay_that_never_ends_its_replay_is_believed_after_the_window_in_what_is_newer() {
     let mut subscription = live(&[json!({})]);
-    subscription.relay_lost(0, UNIX + 10);
+    subscription.relay_lost(RelayId(0), UNIX + 10);
     let asked_at = Duration::from_secs(20);
     let sent = sent(&mut subscription, after(asked_at));
     let last = after(asked_at + REPLAY_WINDOW.saturating_sub(Duration::from_nanos(1)));
@@ -288,7 +288,7 @@ fn a_relay_is_asked_within_what_it_takes() {
     let limits =
         RelayLimits { max_limit: Some(500), max_filters: Some(4), ..RelayLimits::default() };
     let asked = |subscription: &mut Subscription, now| -> Vec<Value> {
-        let (filters, _) = subscription.ask(0, limits, now).unwrap();
+        let (filters, _) = subscription.ask(RelayId(0), limits, now).unwrap();
         filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect()
     };
     let expected = [
@@ -314,22 +314,22 @@ fn a_relay_is_asked_within_what_it_takes() {
 #[test]
 fn a_relay_that_ended_it_is_heard_no_more() {
     let mut subscription = live(&[json!({})]);
-    assert!(subscription.relay_closed(0, seconds(2)));
-    assert!(!subscription.relay_closed(0, seconds(3)), "it has no more to end");
-    assert!(!subscription.relay_eose(0, Hint::None, seconds(3)));
+    assert!(subscription.relay_closed(RelayId(0), seconds(2)));
+    assert!(!subscription.relay_closed(RelayId(0), seconds(3)), "it has no more to end");
+    assert!(!subscription.relay_eose(RelayId(0), Hint::None, seconds(3)));
 }
 
 #[test]
 fn it_is_refused_when_every_relay_has_ended_it() {
     let mut subscription = subscription(&[json!({})], 0..2);
-    assert!(!subscription.relay_closed(0, seconds(0)), "not asked yet");
+    assert!(!subscription.relay_closed(RelayId(0), seconds(0)), "not asked yet");
     for relay in 0..2 {
-        assert!(subscription.ask(relay, RelayLimits::default(), seconds(0)).is_some());
+        assert!(subscription.ask(RelayId(relay), RelayLimits::default(), seconds(0)).is_some());
         assert!(!subscription.is_refused());
-        assert!(subscription.relay_closed(relay, seconds(1)));
+        assert!(subscription.relay_closed(RelayId(relay), seconds(1)));
     }
     assert!(subscription.is_refused());
-    subscription.add_relay(5);
+    subscription.add_relay(RelayId(5));
     assert!(!subscription.is_refused(), "the new relay may serve it");
 }
 

@@ -17,8 +17,8 @@ pub(super) fn keys() -> Keys {
 /// The first of these relays knows us by a key, if it asks; a third client is a public one.
 pub(super) fn keyed(relays: u64) -> World {
     let mut world = World::new(relays);
-    world.input(Input::RelayKey(0, Some(keys())));
-    world.input(Input::ClientJoined(PUBLIC, Role::Public, Arc::default()));
+    world.input(Input::RelayKey(RelayId(0), Some(keys())));
+    world.input(Input::ClientJoined(ClientId(PUBLIC), Role::Public, Arc::default()));
     world.got(0);
     world
 }
@@ -31,13 +31,7 @@ impl World {
         Some(self.sent.remove(answer).1[1].clone())
     }
 
-    pub(super) fn relay_answers(
-        &mut self,
-        relay: RelayId,
-        event: &Value,
-        accepted: bool,
-        why: &str,
-    ) {
+    pub(super) fn relay_answers(&mut self, relay: u64, event: &Value, accepted: bool, why: &str) {
         self.relay_says(relay, &ok(event, accepted, why));
     }
 
@@ -49,8 +43,7 @@ impl World {
 
     pub(super) fn req(&mut self, client: u64, id: &str) -> String {
         self.say(client, &json!(["REQ", id, {"kinds": [1]}]));
-        let number = self.router.next_subscription - 1;
-        number.to_string()
+        self.router.numbers.last().to_string()
     }
 
     pub(super) fn flags(&self) -> [bool; 3] {
@@ -99,7 +92,7 @@ fn without_a_key_nobody_is_named() {
 
 #[test]
 fn a_key_is_never_shown() {
-    let input = Input::RelayKey(0, Some(keys()));
+    let input = Input::RelayKey(RelayId(0), Some(keys()));
     let world = keyed(1);
     for shown in [format!("{input:?}"), format!("{:?}", world.router)] {
         assert!(!shown.contains(SECRET) && shown.contains(&keys().public_hex()), "{shown}");
@@ -111,17 +104,17 @@ fn a_key_is_never_shown() {
 fn another_key_or_none_needs_another_connection_once_it_has_asked() {
     let other = || Some(Keys::from_hex(&"6".repeat(64)).unwrap());
     let mut world = keyed(1);
-    world.input(Input::RelayKey(0, other()));
+    world.input(Input::RelayKey(RelayId(0), other()));
     assert_eq!(world.cut, [0; 0], "it has not asked yet");
     let auth = world.challenge("a").unwrap();
     assert_eq!(auth["pubkey"], other().unwrap().public_hex());
-    world.input(Input::RelayKey(0, other()));
+    world.input(Input::RelayKey(RelayId(0), other()));
     assert_eq!(world.cut, [0; 0], "the same again");
-    world.input(Input::RelayKey(0, None));
+    world.input(Input::RelayKey(RelayId(0), None));
     assert_eq!(world.cut, [0]);
     world.up(0, 1);
     assert_eq!(world.challenge("b"), None);
-    world.input(Input::RelayKey(0, Some(keys())));
+    world.input(Input::RelayKey(RelayId(0), Some(keys())));
     assert_eq!(world.cut, [0, 0], "it has asked before there was a key");
     world.up(0, 1);
     assert!(world.challenge("b").is_some());
@@ -255,8 +248,8 @@ fn nothing_is_left_of_a_relay_that_is_removed_while_it_is_waited_for() {
     let mut world = keyed(2);
     world.challenge("a").unwrap();
     world.req(PUBLIC, "p");
-    world.input(Input::RelayRemoved(0));
-    world.input(Input::ClientLeft(PUBLIC));
+    world.input(Input::RelayRemoved(RelayId(0)));
+    world.input(Input::ClientLeft(ClientId(PUBLIC)));
     assert!(world.nothing_is_left());
 }
 

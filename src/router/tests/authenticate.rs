@@ -51,8 +51,8 @@ impl World {
     }
 
     fn comes(&mut self, client: u64, role: Role) {
-        self.input(Input::ClientJoined(client, role, Arc::default()));
-        self.input(Input::ClientReached(client, [HOST.into()].into()));
+        self.input(Input::ClientJoined(ClientId(client), role, Arc::default()));
+        self.input(Input::ClientReached(ClientId(client), [HOST.into()].into()));
     }
 
     /// The challenge, the only thing that was said.
@@ -333,9 +333,9 @@ fn the_relay_tag_names_this_server_in_any_spelling() {
     ];
     for (host, named, is_us) in cases {
         let mut world = listed(&[1]);
-        world.input(Input::ClientJoined(GUEST, Role::Public, Arc::default()));
+        world.input(Input::ClientJoined(ClientId(GUEST), Role::Public, Arc::default()));
         let hosts = ["other.example".into(), host.into()];
-        world.input(Input::ClientReached(GUEST, hosts.into()));
+        world.input(Input::ClientReached(ClientId(GUEST), hosts.into()));
         let challenge = world.challenge_of(GUEST);
         let tags = json!([["relay", named], ["challenge", challenge]]);
         let said = world.auth(GUEST, &signed(1, 22_242, UNIX, &tags));
@@ -346,7 +346,7 @@ fn the_relay_tag_names_this_server_in_any_spelling() {
 #[test]
 fn nobody_knows_who_we_are_where_no_host_was_told() {
     let mut world = listed(&[1]);
-    world.input(Input::ClientJoined(GUEST, Role::Public, Arc::default()));
+    world.input(Input::ClientJoined(ClientId(GUEST), Role::Public, Arc::default()));
     let challenge = world.challenge_of(GUEST);
     assert_eq!(prefix(&world.auth(GUEST, &answer(1, &challenge))[3]), "invalid");
 }
@@ -395,8 +395,8 @@ fn a_client_that_has_gone_is_nobody() {
     world.hold = true;
     world.say(GUEST, &json!(["AUTH", answer(1, &challenge)]));
     world.say(CLIENT, &json!(["EVENT", protected(1)]));
-    world.input(Input::ClientLeft(GUEST));
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(GUEST)));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     world.release();
     assert_eq!(world.heard_by(GUEST), [] as [Value; 0]);
     assert_eq!(world.got_events(0), [] as [Value; 0]);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::constants::BACKLOG_EVENTS;
 
-fn accept(world: &mut World, relay: RelayId, event: &Value) {
+fn accept(world: &mut World, relay: u64, event: &Value) {
     world.publish(event);
     world.relay_says(relay, &ok(event, true, ""));
 }
@@ -79,7 +79,12 @@ fn what_a_line_never_took_is_sent_over_the_next_once_others_have_it() {
     let mut world = World::new(2);
     let note = note("hello");
     world.publish(&note);
-    world.input(Input::LinkDown { relay: 1, link: 1, unsent: vec![id_of(&note)], heard: UNIX });
+    world.input(Input::LinkDown {
+        relay: RelayId(1),
+        link: LinkId(1),
+        unsent: vec![id_of(&note)],
+        heard: UNIX,
+    });
     world.got(1);
     world.relay_says(0, &ok(&note, true, ""));
     world.up(1, 2);
@@ -92,7 +97,12 @@ fn what_was_answered_false_is_in_no_backlog() {
     let note = note("hello");
     world.publish(&note);
     world.relay_says(0, &ok(&note, false, "blocked: no"));
-    world.input(Input::LinkDown { relay: 1, link: 1, unsent: vec![id_of(&note)], heard: UNIX });
+    world.input(Input::LinkDown {
+        relay: RelayId(1),
+        link: LinkId(1),
+        unsent: vec![id_of(&note)],
+        heard: UNIX,
+    });
     assert_eq!(world.heard(), [ok(&note, false, "blocked: no")]);
     world.got(1);
     world.up(1, 2);

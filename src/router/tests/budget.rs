@@ -32,7 +32,7 @@ struct Scene {
     models: Vec<Model>,
     watches: BTreeMap<(u64, String), Watch>,
     ended: Vec<Watch>,
-    links: Vec<LinkId>,
+    links: Vec<u64>,
     dice: Dice,
     clients: u64,
     opened: usize,
@@ -44,7 +44,7 @@ impl Scene {
     fn new(seed: u64, relays: u64, most: usize, clients: u64) -> Self {
         let mut world = World::new(relays);
         for client in 1..=clients {
-            world.input(Input::ClientJoined(client, Role::Outside, Arc::default()));
+            world.input(Input::ClientJoined(ClientId(client), Role::Outside, Arc::default()));
         }
         for relay in 0..relays {
             let limits = RelayLimits {
@@ -52,7 +52,7 @@ impl Scene {
                 max_filters: Some(24),
                 ..RelayLimits::default()
             };
-            world.input(Input::RelayLimits(relay, limits));
+            world.input(Input::RelayLimits(RelayId(relay), limits));
         }
         let models = (0..relays).map(|_| Model { most, ..Model::default() }).collect();
         Self {
@@ -195,7 +195,7 @@ impl Scene {
             max_filters: Some(24),
             ..RelayLimits::default()
         };
-        self.world.input(Input::RelayLimits(at as u64, limits));
+        self.world.input(Input::RelayLimits(RelayId(at as u64), limits));
         self.listen();
     }
 
@@ -291,7 +291,7 @@ fn opening_closing_and_combining_lose_and_repeat_nothing() {
         scene.check(seed);
         let clients = scene.clients;
         for client in 1..=clients {
-            scene.world.input(Input::ClientLeft(client));
+            scene.world.input(Input::ClientLeft(ClientId(client)));
         }
         scene.watches.clear();
         scene.settle();
@@ -498,7 +498,7 @@ fn a_document_that_comes_late_is_kept_to() {
     };
     settle(&mut scene);
     let limits = RelayLimits { max_subscriptions: Some(8), ..RelayLimits::default() };
-    scene.world.input(Input::RelayLimits(0, limits));
+    scene.world.input(Input::RelayLimits(RelayId(0), limits));
     settle(&mut scene);
     assert!(scene.models[0].open.len() < 8, "{}", scene.models[0].open.len());
     scene.world.told.clear();
@@ -517,7 +517,7 @@ fn a_relay_is_not_sent_what_it_takes_not() {
         max_message_length: Some(600),
         ..RelayLimits::default()
     };
-    world.input(Input::RelayLimits(0, limits));
+    world.input(Input::RelayLimits(RelayId(0), limits));
     let filter = json!({"kinds": [1]});
     let number = {
         world.say(CLIENT, &json!(["REQ", "many", filter, filter, {"kinds": [2]}, {"kinds": [3]}]));

@@ -147,7 +147,7 @@ fn there_is_nobody_to_ask() {
     assert_eq!(world.heard(), closed("a", "error: no relay connected"));
     world.up(0, 1);
     let limits = RelayLimits { counts: Some(false), ..RelayLimits::default() };
-    world.input(Input::RelayLimits(0, limits));
+    world.input(Input::RelayLimits(RelayId(0), limits));
     ask(&mut world, "a");
     assert_eq!(world.heard(), closed("a", "unsupported: no relay counts"));
     world.switch(0, Switches { read: false, write: true });
@@ -163,8 +163,8 @@ fn a_question_longer_than_a_relay_takes_is_not_sent_to_it() {
     let filters = |count| vec![json!({"kinds": [7]}); count];
     let few = RelayLimits { max_filters: Some(2), ..RelayLimits::default() };
     let short = RelayLimits { max_message_length: Some(100), ..RelayLimits::default() };
-    world.input(Input::RelayLimits(0, few));
-    world.input(Input::RelayLimits(1, short));
+    world.input(Input::RelayLimits(RelayId(0), few));
+    world.input(Input::RelayLimits(RelayId(1), short));
     for (count, asked) in [(2, vec![0, 1]), (3, vec![1]), (10, vec![])] {
         world.sent.clear();
         let message: Vec<Value> =
@@ -277,7 +277,7 @@ fn they_count_against_the_limit_of_subscriptions() {
     world.heard();
     world.subscribe("more", json!({"kinds": [1]}));
     assert_eq!(world.heard(), NONE, "there is room again");
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     world.pass(REQUEST_LINGER);
     assert!(world.nothing_is_left());
 }
@@ -293,7 +293,7 @@ fn the_bytes_of_its_filters_count_while_it_is_open() {
     world.say(CLIENT, &json!(["CLOSE", "a"]));
     world.say(CLIENT, &json!(["COUNT", "b", large]));
     assert_eq!(world.heard(), NONE);
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     assert!(world.nothing_is_left());
 }
 
@@ -414,7 +414,7 @@ fn a_stalled_relay_keeps_no_questions() {
     assert_eq!(world.got(0).len(), RELAY_WINDOW, "no more than the connection takes");
     assert!(world.nothing_is_left());
     world.stalled = false;
-    world.input(Input::LinkWrote(0, 1, RELAY_WINDOW));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), RELAY_WINDOW));
     assert!(world.got(0).iter().all(|message| message[0] == "CLOSE"));
 }
 
@@ -423,7 +423,7 @@ fn a_relay_that_is_removed_is_left_out() {
     let mut world = World::new(2);
     let number = ask(&mut world, "a");
     world.relay_says(0, &json!(["COUNT", number, {"count": 5}]));
-    world.input(Input::RelayRemoved(1));
+    world.input(Input::RelayRemoved(RelayId(1)));
     assert_eq!(world.heard(), [json!(["COUNT", "a", {"count": 5, "approximate": true}])]);
     assert!(world.nothing_is_left());
 }
@@ -460,7 +460,7 @@ fn what_waits_in_line_when_a_relay_comes_to_know_us_is_not_sent() {
     ask(&mut world, "private");
     world.got(0);
     assert_eq!(world.challenge("a challenge"), None, "its line is full");
-    world.input(Input::LinkWrote(0, 1, RELAY_WINDOW));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), RELAY_WINDOW));
     let sent = world.got(0);
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert_eq!(sent[0][0], "AUTH");

@@ -230,7 +230,7 @@ fn one_that_takes_us_late_is_asked_again_all_the_same() {
 #[test]
 fn what_waits_in_the_outbox_is_tried_at_once() {
     let mut world = offline();
-    world.input(Input::RelayKey(0, Some(keys())));
+    world.input(Input::RelayKey(RelayId(0), Some(keys())));
     let sent = note("hello");
     assert_eq!(world.publish(&sent), Some(ok(&sent, true, "queued: no relay connected")));
     world.up(0, 1);

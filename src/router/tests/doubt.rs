@@ -120,7 +120,12 @@ fn what_a_line_never_took_need_not_be_asked_for() {
     world.publish(&note);
     world.up(0, 1);
     assert_eq!(world.got(0), [json!(["EVENT", note])]);
-    world.input(Input::LinkDown { relay: 0, link: 1, unsent: vec![id_of(&note)], heard: UNIX });
+    world.input(Input::LinkDown {
+        relay: RelayId(0),
+        link: LinkId(1),
+        unsent: vec![id_of(&note)],
+        heard: UNIX,
+    });
     world.up(0, 2);
     assert_eq!(world.got(0), [json!(["EVENT", note])]);
     world.down(0, 2);

@@ -11,13 +11,13 @@ fn order(content: &str) -> Value {
     event(23_194, UNIX, &json!([]), content)
 }
 
-fn allows(world: &mut World, relay: RelayId, subscriptions: usize) {
+fn allows(world: &mut World, relay: u64, subscriptions: usize) {
     let limits = RelayLimits { max_subscriptions: Some(subscriptions), ..RelayLimits::default() };
-    world.input(Input::RelayLimits(relay, limits));
+    world.input(Input::RelayLimits(RelayId(relay), limits));
 }
 
 /// The numbers of the REQs that a relay was sent since last asked.
-fn asked(world: &mut World, relay: RelayId) -> Vec<String> {
+fn asked(world: &mut World, relay: u64) -> Vec<String> {
     let reqs = world.got(relay).into_iter().filter(|message| message[0] == "REQ");
     reqs.map(|message| message[1].as_str().unwrap().to_owned()).collect()
 }
@@ -51,8 +51,8 @@ fn a_request_is_not_forgotten_for_an_earlier_one_of_its_number() {
     let order = order("after the linger");
     world.relay_says_over(0, 2, &json!(["EVENT", number, order]));
     assert_eq!(events_of(&world.heard_by(OTHER_CLIENT)), [order]);
-    world.input(Input::ClientLeft(CLIENT));
-    world.input(Input::ClientLeft(OTHER_CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
+    world.input(Input::ClientLeft(ClientId(OTHER_CLIENT)));
     world.pass_ms(20_000);
     assert!(world.nothing_is_left());
 }
@@ -95,7 +95,7 @@ fn subscriptions_of_too_many_filters_go_on_after_a_loss() {
 }
 
 /// The relay answers every REQ, while no more than so many are open.
-fn serve(world: &mut World, link: LinkId, open: &mut Vec<(String, Value)>, most: usize) {
+fn serve(world: &mut World, link: u64, open: &mut Vec<(String, Value)>, most: usize) {
     for _ in 0..200 {
         let sent = world.got(0);
         if sent.is_empty() {
@@ -120,7 +120,7 @@ fn serve(world: &mut World, link: LinkId, open: &mut Vec<(String, Value)>, most:
 }
 
 /// Which of so many services' orders come to the first client.
-fn served(world: &mut World, link: LinkId, open: &[(String, Value)], services: u64) -> Vec<u64> {
+fn served(world: &mut World, link: u64, open: &[(String, Value)], services: u64) -> Vec<u64> {
     world.told.clear();
     let mut served = Vec::new();
     for service in 0..services {
@@ -183,8 +183,8 @@ fn a_client_that_comes_back_to_a_relay_takes_nothing_from_those_that_share_its_r
             world.relay_says(0, &json!(["EOSE", number]));
         }
     }
-    world.input(Input::ClientRelays(7, [1].into()));
-    world.input(Input::ClientRelays(7, [0].into()));
+    world.input(Input::ClientRelays(ClientId(7), [RelayId(1)].into()));
+    world.input(Input::ClientRelays(ClientId(7), [RelayId(0)].into()));
     let mut numbers = asked(&mut world, 0);
     numbers.push("1".to_owned());
     for number in &numbers {
@@ -226,7 +226,7 @@ fn a_relay_taken_away_while_its_events_are_verified_leaves_the_eose() {
         world.pass_ms(2_000);
         assert_eq!(world.heard(), NONE, "its event is being verified");
         if removed {
-            world.input(Input::RelayRemoved(1));
+            world.input(Input::RelayRemoved(RelayId(1)));
         } else {
             world.switch(1, Switches { read: false, write: true });
         }

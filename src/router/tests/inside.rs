@@ -18,7 +18,7 @@ fn own_relay() -> World {
 }
 
 /// The number of the last REQ.
-fn asked(world: &mut World, relay: RelayId) -> Option<String> {
+fn asked(world: &mut World, relay: u64) -> Option<String> {
     let mut reqs = world.got(relay).into_iter().filter(|message| message[0] == "REQ");
     reqs.next_back().map(|message| message[1].as_str().unwrap().to_owned())
 }
@@ -28,7 +28,7 @@ fn resumed(world: &mut World, id: &str, filter: &Value, since: u64) {
     let mut message = ClientMessage::parse(&text, 100);
     let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
     *resumed = Some(Resumed { since, whole: true });
-    world.input(Input::ClientSaid(INSIDE, message, Ticket::default()));
+    world.input(Input::ClientSaid(ClientId(INSIDE), message, Ticket::default()));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_relay_that_comes_later_is_asked_too() {
     world.up(7, 1);
     assert!(asked(&mut world, 7).is_some());
     assert_eq!(asked(&mut world, 0), None);
-    world.input(Input::RelayRemoved(7));
+    world.input(Input::RelayRemoved(RelayId(7)));
     world.say(INSIDE, &json!(["CLOSE", "a"]));
     assert!(world.nothing_is_left());
 }
@@ -150,7 +150,7 @@ fn what_is_refused_or_too_late_for_one_is_not_taken_back_from_the_other() {
     world.say(CLIENT, &json!(["EVENT", event]));
     world.relay_says(0, &ok(&event, false, "blocked: no"));
     assert_eq!(world.heard(), [ok(&event, false, "blocked: no")]);
-    world.input(Input::LinkWrote(1, 1, 1));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), 1));
     assert_eq!(world.got_events(1), std::slice::from_ref(&event));
     // What has not left by its deadline is refused, and does not leave.
     let late = note("late");
@@ -158,7 +158,7 @@ fn what_is_refused_or_too_late_for_one_is_not_taken_back_from_the_other() {
     world.pass_ms(2_000);
     let told = world.heard_by(INSIDE);
     assert!(told.contains(&ok(&late, false, "mute: no relay connected")), "{told:?}");
-    world.input(Input::LinkWrote(1, 1, 64));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), 64));
     assert!(world.got_events(1).is_empty());
 }
 
@@ -170,7 +170,7 @@ fn relays_named_later_and_no_more() {
     world.relay_says(1, &json!(["EOSE", number]));
     world.heard_by(INSIDE);
     // One more: it is asked for what it has, and the one there is left alone.
-    world.input(Input::ClientRelays(INSIDE, [0, 1].into()));
+    world.input(Input::ClientRelays(ClientId(INSIDE), [RelayId(0), RelayId(1)].into()));
     assert_eq!(asked(&mut world, 1), None);
     assert_eq!(asked(&mut world, 0), Some(number.clone()));
     assert_eq!(world.heard_by(INSIDE), [json!(["BEHIND", "a"])]);
@@ -181,7 +181,7 @@ fn relays_named_later_and_no_more() {
     world.relay_says(0, &json!(["EOSE", number]));
     let told = world.heard_by(INSIDE);
     assert_eq!(told, [json!(["EVENT", "a", stored]), json!(["WHOLE", "a"])], "no second EOSE");
-    world.input(Input::ClientRelays(INSIDE, [0].into()));
+    world.input(Input::ClientRelays(ClientId(INSIDE), [RelayId(0)].into()));
     assert_eq!(world.got(1), [json!(["CLOSE", number])]);
     assert!(world.got(0).is_empty());
 }
@@ -217,18 +217,18 @@ fn it_hears_of_its_relays() {
     world.join_inside(INSIDE, Some(&[1]));
     world.join_inside(4, None);
     let mut fx = Effects::default();
-    world.router.handle(world.now, Input::LinkUp(1, 1), &mut fx);
+    world.router.handle(world.now, Input::LinkUp(RelayId(1), LinkId(1)), &mut fx);
     let text = Frame::Notice("hello".to_owned());
-    world.router.handle(world.now, Input::RelaySaid(1, 1, vec![text]), &mut fx);
+    world.router.handle(world.now, Input::RelaySaid(RelayId(1), LinkId(1), vec![text]), &mut fx);
     let said = Frame::Notice("to all".to_owned());
-    world.router.handle(world.now, Input::RelaySaid(0, 1, vec![said]), &mut fx);
-    let told = |client, relay, news| (client, Reply::Relay { relay, news });
+    world.router.handle(world.now, Input::RelaySaid(RelayId(0), LinkId(1), vec![said]), &mut fx);
+    let told = |client, relay, news| (ClientId(client), Reply::Relay { relay, news });
     assert_eq!(
         fx.to_client,
         [
-            told(INSIDE, 1, RelayNews::Connected),
-            told(INSIDE, 1, RelayNews::Notice("hello".into())),
-            told(4, 0, RelayNews::Notice("to all".into())),
+            told(INSIDE, RelayId(1), RelayNews::Connected),
+            told(INSIDE, RelayId(1), RelayNews::Notice("hello".into())),
+            told(4, RelayId(0), RelayNews::Notice("to all".into())),
         ]
     );
 }
@@ -263,7 +263,7 @@ fn a_relay_that_is_removed_makes_nothing_whole() {
     assert_eq!(world.heard_by(INSIDE), [json!(["WHOLE", "a"]), json!(["EOSE", "a"])]);
     world.down(1, 1);
     assert_eq!(world.heard_by(INSIDE), [json!(["BEHIND", "a"])]);
-    world.input(Input::RelayRemoved(1));
-    world.input(Input::RelayRemoved(0));
+    world.input(Input::RelayRemoved(RelayId(1)));
+    world.input(Input::RelayRemoved(RelayId(0)));
     assert!(world.heard_by(INSIDE).is_empty());
 }

@@ -44,8 +44,8 @@ fn told(dice: &mut Dice, relays: &mut [Model], filters: &[Value]) -> Vec<Value> 
     world.hold = false;
     world.pass_ms(60_000);
     heard.extend(world.heard());
-    world.input(Input::ClientLeft(CLIENT));
-    world.input(Input::ClientLeft(OTHER_CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
+    world.input(Input::ClientLeft(ClientId(OTHER_CLIENT)));
     world.pass_ms(60_000);
     assert!(world.nothing_is_left());
     heard

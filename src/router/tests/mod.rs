@@ -33,7 +33,7 @@ use crate::base::secret::Secret;
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::base::time::Now;
-use crate::ids::{LinkId, RelayId};
+use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::EventId;
 use crate::nostr::keys::Keys;
 use crate::nostr::message::{ClientMessage, RelayMessage};
@@ -58,8 +58,8 @@ struct World {
     /// What each client was told since last asked.
     told: Vec<(u64, Value)>,
     /// What each relay was sent since last asked.
-    sent: Vec<(RelayId, Value)>,
-    cut: Vec<RelayId>,
+    sent: Vec<(u64, Value)>,
+    cut: Vec<u64>,
     /// Verifications not done yet, while `hold` is set.
     held: Vec<Job<Tag>>,
     hold: bool,
@@ -107,38 +107,43 @@ impl World {
             world.add_relay(relay, true, true);
             world.up(relay, 1);
         }
-        world.input(Input::ClientJoined(CLIENT, Role::Outside, Arc::default()));
-        world.input(Input::ClientJoined(OTHER_CLIENT, Role::Outside, Arc::default()));
+        world.input(Input::ClientJoined(ClientId(CLIENT), Role::Outside, Arc::default()));
+        world.input(Input::ClientJoined(ClientId(OTHER_CLIENT), Role::Outside, Arc::default()));
         world
     }
 
-    fn add_relay(&mut self, relay: RelayId, read: bool, write: bool) {
+    fn add_relay(&mut self, relay: u64, read: bool, write: bool) {
         self.stats.push(Arc::default());
         self.switch(relay, Switches { read, write });
     }
 
-    fn switch(&mut self, relay: RelayId, Switches { read, write }: Switches) {
+    fn switch(&mut self, relay: u64, Switches { read, write }: Switches) {
         let stats = Arc::clone(self.stats_of(relay));
         let url = format!("ws://relay{relay}").into();
-        self.input(Input::RelaySet { relay, url, read, write, stats });
+        self.input(Input::RelaySet { relay: RelayId(relay), url, read, write, stats });
     }
 
-    fn stats_of(&self, relay: RelayId) -> &Arc<RelayStats> {
+    fn stats_of(&self, relay: u64) -> &Arc<RelayStats> {
         &self.stats[usize::try_from(relay).unwrap()]
     }
 
-    fn up(&mut self, relay: RelayId, link: LinkId) {
-        self.input(Input::LinkUp(relay, link));
+    fn up(&mut self, relay: u64, link: u64) {
+        self.input(Input::LinkUp(RelayId(relay), LinkId(link)));
     }
 
     /// A relay that is configured and away.
-    fn away(&mut self, relay: RelayId) {
+    fn away(&mut self, relay: u64) {
         self.add_relay(relay, true, true);
     }
 
-    fn down(&mut self, relay: RelayId, link: LinkId) {
+    fn down(&mut self, relay: u64, link: u64) {
         let heard = self.now.unix;
-        self.input(Input::LinkDown { relay, link, unsent: Vec::new(), heard });
+        self.input(Input::LinkDown {
+            relay: RelayId(relay),
+            link: LinkId(link),
+            unsent: Vec::new(),
+            heard,
+        });
     }
 
     fn input(&mut self, input: Input) {
@@ -152,13 +157,13 @@ impl World {
             let doing = std::mem::take(&mut fx);
             let mut wrote: Vec<(RelayId, LinkId)> = Vec::new();
             for (relay, link, outgoing) in doing.to_relay {
-                self.sent.push((relay, serde_json::from_str(&outgoing.text).unwrap()));
+                self.sent.push((relay.0, serde_json::from_str(&outgoing.text).unwrap()));
                 wrote.push((relay, link));
             }
             for (client, reply) in doing.to_client {
-                self.told.push((client, serde_json::from_str(&reply.to_json()).unwrap()));
+                self.told.push((client.0, serde_json::from_str(&reply.to_json()).unwrap()));
             }
-            self.cut.extend(doing.cut.into_iter().map(|(relay, _)| relay));
+            self.cut.extend(doing.cut.into_iter().map(|(relay, _)| relay.0));
             if let Some(batch) = doing.store {
                 assert_eq!(self.unwritten.replace(batch), None, "one batch at a time");
             }
@@ -237,29 +242,32 @@ impl World {
     }
 
     /// A client inside this process, for these relays or for the owner's.
-    fn join_inside(&mut self, client: u64, relays: Option<&[RelayId]>) {
-        self.input(Input::ClientJoined(client, Role::Inside, Arc::default()));
+    fn join_inside(&mut self, client: u64, relays: Option<&[u64]>) {
+        self.input(Input::ClientJoined(ClientId(client), Role::Inside, Arc::default()));
         if let Some(relays) = relays {
-            self.input(Input::ClientRelays(client, relays.into()));
+            self.input(Input::ClientRelays(
+                ClientId(client),
+                relays.iter().copied().map(RelayId).collect(),
+            ));
         }
     }
 
     fn say(&mut self, client: u64, message: &Value) {
         let message = ClientMessage::parse(&message.to_string(), 100);
-        self.input(Input::ClientSaid(client, message, Ticket::default()));
+        self.input(Input::ClientSaid(ClientId(client), message, Ticket::default()));
     }
 
-    fn relay_says(&mut self, relay: RelayId, message: &Value) {
+    fn relay_says(&mut self, relay: u64, message: &Value) {
         let link = 1;
         self.relay_says_over(relay, link, message);
     }
 
-    fn relay_says_over(&mut self, relay: RelayId, link: LinkId, message: &Value) {
+    fn relay_says_over(&mut self, relay: u64, link: u64, message: &Value) {
         let text = Bytes::from(message.to_string());
         let frame = match RelayMessage::scan(str::from_utf8(&text).unwrap()) {
-            Ok(RelayMessage::Event { subscription, id, json }) => {
+            Ok(RelayMessage::Event { number, id, json }) => {
                 let json = Text::part(&text, json);
-                Frame::Event { subscription, id, json, ticket: Ticket::default() }
+                Frame::Event { number, id, json, ticket: Ticket::default() }
             }
             Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
             Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
@@ -269,7 +277,7 @@ impl World {
             Ok(RelayMessage::Auth(challenge)) => Frame::Auth(challenge),
             _ => Frame::Junk,
         };
-        self.input(Input::RelaySaid(relay, link, vec![frame]));
+        self.input(Input::RelaySaid(RelayId(relay), LinkId(link), vec![frame]));
     }
 
     /// What the first client was told since last asked.
@@ -284,20 +292,20 @@ impl World {
     }
 
     /// What a relay was sent since last asked.
-    fn got(&mut self, relay: RelayId) -> Vec<Value> {
+    fn got(&mut self, relay: u64) -> Vec<Value> {
         let (its, others) = self.sent.drain(..).partition(|(to, _)| *to == relay);
         self.sent = others;
         its.into_iter().map(|(_, message)| message).collect()
     }
 
     /// The events a relay was sent since last asked.
-    fn got_events(&mut self, relay: RelayId) -> Vec<Value> {
+    fn got_events(&mut self, relay: u64) -> Vec<Value> {
         let events = self.got(relay).into_iter().filter(|message| message[0] == "EVENT");
         events.map(|message| message[1].clone()).collect()
     }
 
     /// The last REQ a relay was sent since last asked: its number and the ids it is about.
-    fn got_question(&mut self, relay: RelayId) -> (String, Vec<Value>) {
+    fn got_question(&mut self, relay: u64) -> (String, Vec<Value>) {
         let question = self.got(relay).into_iter().rfind(|message| message[0] == "REQ").unwrap();
         let ids = question[2]["ids"].as_array().unwrap().clone();
         (question[1].as_str().unwrap().to_owned(), ids)

@@ -119,7 +119,7 @@ fn switching_writing_off_drops_nothing_of_a_client_inside() {
     world.heard_by(INSIDE);
     world.switch(1, OFF);
     assert_eq!(world.heard_by(INSIDE), [] as [Value; 0], "its relay is connected all the same");
-    world.input(Input::LinkWrote(1, 1, 64));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), 64));
     assert!(world.got_events(1).contains(events.last().unwrap()));
 }
 
@@ -132,7 +132,7 @@ fn no_second_eose_for_filters_that_match_nothing() {
     let mut message = ClientMessage::parse(&text, 100);
     let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
     *resumed = Some(Resumed { since: UNIX, whole: true });
-    world.input(Input::ClientSaid(INSIDE, message, Ticket::default()));
+    world.input(Input::ClientSaid(ClientId(INSIDE), message, Ticket::default()));
     assert_eq!(world.heard_by(INSIDE), [] as [Value; 0]);
 }
 

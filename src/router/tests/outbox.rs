@@ -278,12 +278,12 @@ fn a_relay_that_is_removed_is_not_waited_for() {
     world.publish(&note);
     world.up(0, 1);
     world.relay_says(0, &ok(&note, false, "blocked: no"));
-    world.input(Input::RelayRemoved(1));
+    world.input(Input::RelayRemoved(RelayId(1)));
     assert_eq!(states(&world), [State::Rejected]);
     // Without any relay nothing is refused.
     let mut world = offline();
     world.publish(&note);
-    world.input(Input::RelayRemoved(0));
+    world.input(Input::RelayRemoved(RelayId(0)));
     assert_eq!(states(&world), [State::Queued]);
 }
 
@@ -362,7 +362,7 @@ fn a_long_queue_does_not_swamp_a_slow_relay() {
     world.up(0, 1);
     let mut got = world.got_events(0);
     for _ in 0..5_000 {
-        world.input(Input::LinkWrote(0, 1, 1));
+        world.input(Input::LinkWrote(RelayId(0), LinkId(1), 1));
         got.extend(world.got_events(0));
     }
     assert_eq!(got, notes);

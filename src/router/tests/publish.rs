@@ -76,7 +76,7 @@ fn what_never_reached_the_wire_is_queued_or_if_ephemeral_refused_and_never_sent(
     world.say(CLIENT, &json!(["EVENT", note]));
     world.say(CLIENT, &json!(["EVENT", order]));
     let unsent = vec![id_of(&note), id_of(&order)];
-    world.input(Input::LinkDown { relay: 0, link: 1, unsent, heard: UNIX });
+    world.input(Input::LinkDown { relay: RelayId(0), link: LinkId(1), unsent, heard: UNIX });
     let mut heard = world.heard();
     heard.sort_by_key(|answer| answer[2] == false);
     let queued = ok(&note, true, "queued: no relay connected");
@@ -104,7 +104,7 @@ fn what_a_stalled_relay_has_not_taken_is_queued_or_if_ephemeral_refused() {
     assert!(answers.contains(&ok(&order, false, "mute: no relay connected")));
     assert!(answers.contains(&ok(&note, true, "queued: no relay took it in time")));
     assert_eq!(world.rows.len(), 1);
-    world.input(Input::LinkWrote(0, 1, window));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), window));
     assert_eq!(world.got(0), [json!(["EVENT", note])], "the order was taken back");
     world.relay_says(0, &ok(&note, true, ""));
     assert!(world.nothing_is_left());
@@ -118,14 +118,14 @@ fn what_one_relay_refuses_and_another_has_not_taken_is_refused_and_taken_back() 
     for number in 0..window {
         world.say(CLIENT, &json!(["EVENT", event(23_195, UNIX, &json!([]), &number.to_string())]));
     }
-    world.input(Input::LinkWrote(0, 1, window));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), window));
     let note = note("hello");
     world.publish(&note);
     world.relay_says(0, &ok(&note, false, "blocked: no"));
     world.pass_ms(2_000);
     assert!(world.heard().contains(&ok(&note, false, "blocked: no")));
     world.got(1);
-    world.input(Input::LinkWrote(1, 1, window));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), window));
     assert_eq!(world.got_events(1), [] as [Value; 0]);
 }
 
@@ -290,7 +290,7 @@ fn a_client_that_goes_does_not_take_its_event_along() {
     world.hold = true;
     let note = note("fire and forget");
     world.say(CLIENT, &json!(["EVENT", note]));
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     world.release();
     assert_eq!(world.got(0), [json!(["EVENT", note])]);
 }
@@ -303,7 +303,7 @@ fn an_event_that_stays_true_is_not_taken_back() {
     for number in 0..crate::constants::RELAY_WINDOW {
         world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
     }
-    world.input(Input::LinkWrote(0, 1, 100));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), 100));
     let note = note("in doubt");
     world.say(CLIENT, &json!(["EVENT", note]));
     world.pass_ms(2_000);
@@ -312,7 +312,7 @@ fn an_event_that_stays_true_is_not_taken_back() {
     world.pass_ms(2_000);
     assert!(world.heard().iter().all(|answer| answer[2] == true));
     world.got(1);
-    world.input(Input::LinkWrote(1, 1, 100));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), 100));
     assert!(world.got(1).contains(&json!(["EVENT", note])));
 }
 

@@ -150,7 +150,7 @@ fn one_that_is_judged_while_it_is_undone_gets_its_answer() {
         let vanish = event(62, UNIX + 1, &json!([["relay", "ws://relay0"]]), "");
         world.relay_says(1, &json!(["EVENT", number, vanish]));
         if how == 1 {
-            world.input(Input::RelayRemoved(2));
+            world.input(Input::RelayRemoved(RelayId(2)));
         }
         world.database(Database::Writes);
         world.pass_ms(5_000);

@@ -12,12 +12,12 @@ const QUARTER: u64 = 15 * 60;
 fn a_relays_limits_are_kept_over_its_connections() {
     let mut world = World::new(1);
     let limits = RelayLimits { max_subscriptions: Some(3), ..RelayLimits::default() };
-    world.input(Input::RelayLimits(0, limits));
-    world.input(Input::RelayLimits(7, limits));
+    world.input(Input::RelayLimits(RelayId(0), limits));
+    world.input(Input::RelayLimits(RelayId(7), limits));
     world.down(0, 1);
     world.up(0, 2);
-    assert_eq!(world.router.relays[&0].limits, limits);
-    assert!(!world.router.relays.contains_key(&7), "one that is not there");
+    assert_eq!(world.router.relays[&RelayId(0)].limits, limits);
+    assert!(!world.router.relays.contains_key(&RelayId(7)), "one that is not there");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_new_relay_gets_the_living_subscriptions_and_a_removed_one_loses_them() {
     assert_eq!(world.cut, [1]);
     world.up(1, 2);
     assert_eq!(world.got(1), [json!(["REQ", number, {"kinds": [1]}])]);
-    world.input(Input::RelayRemoved(1));
+    world.input(Input::RelayRemoved(RelayId(1)));
     world.relay_says(1, &json!(["EVENT", number, note("from the grave")]));
     world.relay_says(0, &json!(["EOSE", number]));
     assert_eq!(world.heard(), [json!(["EOSE", "a"])]);
@@ -198,15 +198,15 @@ fn what_is_closed_before_its_turn_is_never_sent() {
     let mut world = World::new(1);
     world.stalled = true;
     let limits = RelayLimits { max_subscriptions: Some(1_000), ..RelayLimits::default() };
-    world.input(Input::RelayLimits(0, limits));
+    world.input(Input::RelayLimits(RelayId(0), limits));
     for number in 0..200 {
         world.subscribe(&number.to_string(), json!({}));
     }
     let window = crate::constants::RELAY_WINDOW;
     assert_eq!(world.got(0).len(), window);
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     world.stalled = false;
-    world.input(Input::LinkWrote(0, 1, window));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), window));
     let rest = world.got(0);
     assert_eq!(rest.len(), window, "one CLOSE for each REQ that went out, and no REQ");
     assert!(rest.iter().all(|message| message[0] == "CLOSE"));
@@ -219,10 +219,10 @@ fn no_client_gets_a_relay_cut_off_by_what_it_subscribes_to() {
     for number in 0..30_000 {
         world.subscribe("a", json!({"kinds": [number % 10]}));
     }
-    assert_eq!(world.cut, [] as [RelayId; 0]);
+    assert_eq!(world.cut, [] as [u64; 0]);
     world.got(0);
     let window = crate::constants::RELAY_WINDOW;
-    world.input(Input::LinkWrote(0, 1, 2 * window));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), 2 * window));
     let rest = world.got(0);
     assert_eq!(rest.len(), 1, "of all that waited, only the last is still wanted: {rest:?}");
     assert_eq!(rest[0][0], "REQ");
@@ -238,13 +238,13 @@ fn an_ephemeral_event_is_not_sent_late_and_a_stored_one_is() {
     for number in 0..crate::constants::RELAY_WINDOW {
         world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
     }
-    world.input(Input::LinkWrote(0, 1, 100));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), 100));
     world.say(CLIENT, &json!(["EVENT", order]));
     world.say(CLIENT, &json!(["EVENT", stored]));
     world.relay_says(0, &ok(&order, true, ""));
     world.got(1);
     world.pass_ms(3_000);
-    world.input(Input::LinkWrote(1, 1, 100));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), 100));
     assert_eq!(world.got_events(1), [stored]);
 }
 
@@ -255,13 +255,13 @@ fn a_slow_relay_loses_the_oldest_events_not_its_connection() {
     for number in 0..4_000 {
         let note = note(&number.to_string());
         world.say(CLIENT, &json!(["EVENT", note]));
-        world.input(Input::LinkWrote(0, 1, 1));
+        world.input(Input::LinkWrote(RelayId(0), LinkId(1), 1));
         world.relay_says(0, &ok(&note, true, ""));
     }
     assert_eq!(world.heard().len(), 4_000);
-    assert_eq!(world.cut, [] as [RelayId; 0]);
+    assert_eq!(world.cut, [] as [u64; 0]);
     world.got(1);
-    world.input(Input::LinkWrote(1, 1, 10_000));
+    world.input(Input::LinkWrote(RelayId(1), LinkId(1), 10_000));
     let late = world.got(1);
     assert_eq!(late.len(), crate::constants::RELAY_EVENTS);
     assert_eq!(late.last().unwrap()[1]["content"], "3999");
@@ -288,7 +288,12 @@ fn a_connection_that_was_long_dead_is_asked_for_all_that_time() {
     let number = world.subscribe("a", json!({"kinds": [1]}));
     world.relay_says(0, &json!(["EOSE", number]));
     world.pass_ms(8 * 60 * 60 * 1_000);
-    world.input(Input::LinkDown { relay: 0, link: 1, unsent: Vec::new(), heard: UNIX });
+    world.input(Input::LinkDown {
+        relay: RelayId(0),
+        link: LinkId(1),
+        unsent: Vec::new(),
+        heard: UNIX,
+    });
     world.got(0);
     world.up(0, 2);
     assert_eq!(world.got(0)[0][2]["since"], UNIX - QUARTER);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::constants::{STORE_PATIENCE, STORE_RETRY};
+use crate::ids::BatchNumber;
 
 const FAILED: &str = "error: disk full";
 
@@ -56,7 +57,7 @@ fn a_database_that_fails_means_no() {
 fn nothing_is_queued_before_the_rows_are_read() {
     let mut world = offline();
     world.router = Router::new(Limits::default(), Arc::default(), 4, SECRET);
-    world.input(Input::ClientJoined(CLIENT, Role::Outside, Arc::default()));
+    world.input(Input::ClientJoined(ClientId(CLIENT), Role::Outside, Arc::default()));
     world.switch(0, Switches { read: true, write: true });
     let note = note("early");
     assert_eq!(world.publish(&note).unwrap()[2], false);
@@ -306,8 +307,8 @@ fn an_answer_about_an_unknown_batch_counts_for_nothing() {
     let note = note("waits");
     world.publish(&note);
     let number = world.unwritten.as_ref().unwrap().number;
-    world.input(Input::OutboxStored(number + 1, Stored::Done(Vec::new())));
-    world.input(Input::OutboxStored(0, Stored::Failed("old".to_owned())));
+    world.input(Input::OutboxStored(BatchNumber(number.0 + 1), Stored::Done(Vec::new())));
+    world.input(Input::OutboxStored(BatchNumber(0), Stored::Failed("old".to_owned())));
     assert_eq!(world.heard(), [] as [Value; 0]);
     world.database(Database::Writes);
     assert_eq!(world.heard(), [queued(&note)]);

@@ -107,7 +107,7 @@ fn a_relay_that_is_gone_has_answered() {
     assert_eq!(world.heard(), [eose("a")]);
     let number = world.subscribe("b", json!({"kinds": [1]}));
     world.relay_says(0, &eose(&number));
-    world.input(Input::RelayRemoved(1));
+    world.input(Input::RelayRemoved(RelayId(1)));
     assert_eq!(world.heard(), [eose("b")]);
 }
 
@@ -197,7 +197,7 @@ fn a_client_that_leaves_ends_all_its_subscriptions() {
     let mut world = World::new(1);
     let numbers = [world.subscribe("a", json!({})), world.subscribe("b", json!({}))];
     world.got(0);
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     let closed: Vec<Value> = world.got(0);
     assert_eq!(closed.len(), 2);
     assert!(numbers.iter().all(|number| closed.contains(&json!(["CLOSE", number]))));

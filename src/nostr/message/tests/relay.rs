@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{ID, id, signed};
+use crate::ids::RequestNumber;
 use crate::nostr::hex;
 use crate::nostr::message::{Hint, RelayMessage};
 use crate::nostr::verify::Job;
@@ -45,7 +46,7 @@ fn event() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn the_fast_look_and_the_parser_find_the_same(number in any::<u64>(), event in event()) {
-        let expected = RelayMessage::Event { subscription: Some(number), id: ID, json: &event };
+        let expected = RelayMessage::Event { number: Some(RequestNumber(number)), id: ID, json: &event };
         let fast = format!("[\"EVENT\",\"{number}\",{event}]");
         prop_assert_eq!(RelayMessage::scan(&fast), Ok(expected.clone()));
         for slow in [
@@ -157,7 +158,7 @@ fn a_subscription_id_that_is_no_number_is_none_of_ours() {
             format!("[ \"EVENT\",\"{foreign}\",{{\"id\":\"{}\"}}]", id()),
         ] {
             let message = RelayMessage::scan(&text);
-            let none = matches!(message, Ok(RelayMessage::Event { subscription: None, .. }));
+            let none = matches!(message, Ok(RelayMessage::Event { number: None, .. }));
             assert!(none, "{text}: {message:?}");
         }
         let eose = format!("[\"EOSE\",\"{foreign}\"]");
@@ -171,20 +172,38 @@ fn everything_else_a_relay_says() {
     let id = id();
     let text = str::to_owned;
     for (message, expected) in [
-        (text("[\"EOSE\",\"7\"]"), RelayMessage::Eose(Some(7), Hint::None)),
-        (text(" [ \"EOSE\" , \"7\" , 1 ] "), RelayMessage::Eose(Some(7), Hint::None)),
-        (text("[\"EOSE\",\"7\",[\"new\",\"finish\"]]"), RelayMessage::Eose(Some(7), Hint::Finish)),
-        (text("[\"EOSE\",\"7\",[\"more\"]]"), RelayMessage::Eose(Some(7), Hint::More)),
-        (text("[\"EOSE\",\"7\",[\"more\",\"finish\"]]"), RelayMessage::Eose(Some(7), Hint::None)),
-        (text("[\"EOSE\",\"7\",[]]"), RelayMessage::Eose(Some(7), Hint::None)),
-        (text("[\"EOSE\",\"7\",\"finish\"]"), RelayMessage::Eose(Some(7), Hint::None)),
+        (text("[\"EOSE\",\"7\"]"), RelayMessage::Eose(Some(RequestNumber(7)), Hint::None)),
+        (
+            text(" [ \"EOSE\" , \"7\" , 1 ] "),
+            RelayMessage::Eose(Some(RequestNumber(7)), Hint::None),
+        ),
+        (
+            text("[\"EOSE\",\"7\",[\"new\",\"finish\"]]"),
+            RelayMessage::Eose(Some(RequestNumber(7)), Hint::Finish),
+        ),
+        (
+            text("[\"EOSE\",\"7\",[\"more\"]]"),
+            RelayMessage::Eose(Some(RequestNumber(7)), Hint::More),
+        ),
+        (
+            text("[\"EOSE\",\"7\",[\"more\",\"finish\"]]"),
+            RelayMessage::Eose(Some(RequestNumber(7)), Hint::None),
+        ),
+        (text("[\"EOSE\",\"7\",[]]"), RelayMessage::Eose(Some(RequestNumber(7)), Hint::None)),
+        (
+            text("[\"EOSE\",\"7\",\"finish\"]"),
+            RelayMessage::Eose(Some(RequestNumber(7)), Hint::None),
+        ),
         (text("[\"EOSE\"]"), RelayMessage::Eose(None, Hint::None)),
         (
             text("[\"CLOSED\",\"7\",\"error: \\u00e9\\n\"]"),
-            RelayMessage::Closed(Some(7), text("error: é\n")),
+            RelayMessage::Closed(Some(RequestNumber(7)), text("error: é\n")),
         ),
-        (text("[\"CLOSED\",\"7\"]"), RelayMessage::Closed(Some(7), String::new())),
-        (text("[\"CLOSED\",\"7\",null]"), RelayMessage::Closed(Some(7), String::new())),
+        (text("[\"CLOSED\",\"7\"]"), RelayMessage::Closed(Some(RequestNumber(7)), String::new())),
+        (
+            text("[\"CLOSED\",\"7\",null]"),
+            RelayMessage::Closed(Some(RequestNumber(7)), String::new()),
+        ),
         (format!("[\"OK\",\"{id}\",true,\"\"]"), RelayMessage::Ok(ID, true, String::new())),
         (format!("[\"OK\",\"{id}\",true]"), RelayMessage::Ok(ID, true, String::new())),
         (

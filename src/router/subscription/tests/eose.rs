@@ -33,14 +33,14 @@ enum Did {
 
 /// What has happened, for a reader who knows nothing but SPEC 3.2.
 struct History {
-    relays: RelayId,
-    log: Vec<(Duration, RelayId, Did)>,
+    relays: u64,
+    log: Vec<(Duration, u64, Did)>,
 }
 
 impl History {
     /// What the relay did that counts: nothing does before the REQ has reached it, nor after it
     /// has ended the subscription; and only events before its EOSE are stored ones.
-    fn of(&self, relay: RelayId) -> Vec<(Duration, Did)> {
+    fn of(&self, relay: u64) -> Vec<(Duration, Did)> {
         let (mut asked, mut stored, mut ended) = (false, false, false);
         let mut counted = Vec::new();
         for (at, _, did) in self.log.iter().filter(|(_, of, _)| *of == relay) {
@@ -85,8 +85,8 @@ impl History {
     }
 }
 
-fn apply(subscription: &mut Subscription, at: Duration, relay: RelayId, did: Did) {
-    let now = after(at);
+fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
+    let (now, relay) = (after(at), RelayId(relay));
     match did {
         Did::Asked => drop(subscription.ask(relay, RelayLimits::default(), now)),
         Did::Event => {
@@ -176,7 +176,7 @@ proptest! {
                 now += pause;
             }
             // A relay that has no part in it yet can only be added.
-            let known = subscription.parts.iter().any(|part| part.relay == relay);
+            let known = subscription.parts.iter().any(|part| part.relay == RelayId(relay));
             let did = if known { did } else { Did::Added };
             apply(&mut subscription, now, relay, did);
             history.log.push((now, relay, did));
@@ -187,7 +187,7 @@ proptest! {
 }
 
 /// When EOSE is due after these doings of three relays, all asked at once unless told otherwise.
-fn due_after(doings: &[(u64, RelayId, Did)]) -> u64 {
+fn due_after(doings: &[(u64, u64, Did)]) -> u64 {
     let mut subscription = subscription(&[json!({})], 0..3);
     for relay in 0..3 {
         if !doings.contains(&(0, relay, Did::Lost)) {

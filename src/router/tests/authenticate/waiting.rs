@@ -73,7 +73,7 @@ fn what_a_client_said_before_it_left_counts() {
     world.say(CLIENT, &json!(["AUTH", answer(1, "x")]));
     world.say(CLIENT, &json!(["REQ", "s", {}]));
     world.say(CLIENT, &json!(["EVENT", event]));
-    world.input(Input::ClientLeft(CLIENT));
+    world.input(Input::ClientLeft(ClientId(CLIENT)));
     world.release();
     assert_eq!(world.got_events(0), [event]);
     assert!(world.router.subscriptions.is_empty());
