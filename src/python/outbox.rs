@@ -11,7 +11,7 @@ use crate::ids::{BatchNumber, Position};
 use crate::nostr::event::{EventId, is_ephemeral};
 use crate::nostr::hex;
 use crate::nostr::verify;
-use crate::router::entry::{Batch, EntryView, Reasons, Row, State, Stored};
+use crate::router::{Batch, EntryView, Reasons, Row, State, Stored};
 use crate::runtime::StoreTask;
 
 /// The `StoreTask` of `shapes.py`.

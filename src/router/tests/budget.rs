@@ -475,7 +475,7 @@ fn identical_filters_that_waited_for_a_place_share_one_too() {
     }
     let told = std::mem::take(&mut scene.world.told);
     assert_eq!(told.iter().filter(|(_, message)| message[0] == "EOSE").count(), 40);
-    assert_eq!(scene.world.router.requests.len(), 1);
+    assert_eq!(scene.world.router.owners.requests.len(), 1);
 }
 
 #[test]

@@ -39,7 +39,7 @@ use crate::nostr::keys::Keys;
 use crate::nostr::message::{ClientMessage, RelayMessage};
 use crate::nostr::verify::Job;
 use crate::router::Switches;
-use crate::router::entry::{Batch, Row, Stored};
+use crate::router::{Batch, Row, Stored};
 use crate::router::{Effects, Frame, Input, Limits, Role, Router};
 use crate::stats::{CoreStats, RelayStats};
 
@@ -350,16 +350,13 @@ impl World {
     }
 
     fn nothing_is_left(&self) -> bool {
-        self.router.subscriptions.is_empty()
-            && self.router.index.is_empty()
-            && self.router.requests.is_empty()
-            && self.router.held == 0
-            && self.router.counts.is_empty()
-            && self.router.publications.is_empty()
-            && self.router.named.is_empty()
-            && self.router.timers.is_empty()
-            && self.router.remembered == 0
-            && self.router.outbox_is_idle()
+        let Router { owners, timers, .. } = &self.router;
+        owners.subscriptions.is_empty()
+            && owners.requests.is_empty()
+            && owners.counting.is_empty()
+            && owners.publishing.unanswered() == 0
+            && timers.is_empty()
+            && owners.outbox.is_idle()
             && self.rows.is_empty()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::constants::{MAX_REJECTED, OUTBOX_RETRY_FIRST, OUTBOX_SIZE};
-use crate::router::entry::State;
+use crate::router::State;
 
 fn queued(event: &Value) -> Value {
     ok(event, true, "queued: no relay connected")
