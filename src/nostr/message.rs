@@ -286,7 +286,7 @@ impl Reply {
     /// About how many bytes [`Reply::to_json`] takes.
     pub fn size(&self) -> usize {
         24 + match self {
-            Self::Event { id, event, .. } => id.len() + event.json.len(),
+            Self::Event { id, event, .. } => id.len() + event.json().len(),
             Self::Eose { id, hint } => id.len() + hint.written().len(),
             Self::Whole { id, .. } => id.len(),
             Self::Count { id, counted } => id.len() + 64 + counted.hll.as_ref().map_or(0, |_| 512),
@@ -308,7 +308,7 @@ impl Reply {
                 out.push_str("[\"EVENT\",");
                 push_string(id, &mut out);
                 out.push(',');
-                out.push_str(&event.json);
+                out.push_str(event.json());
             }
             Self::Eose { id, hint } => {
                 out.push_str("[\"EOSE\",");
@@ -480,7 +480,7 @@ pub(crate) fn close(number: RequestNumber) -> String {
 
 /// `["EVENT", …]` for a relay.
 pub(crate) fn publish(event: &Event) -> String {
-    format!("[\"EVENT\",{}]", event.json)
+    format!("[\"EVENT\",{}]", event.json())
 }
 
 /// `["AUTH", …]` for a relay: our answer to its challenge, a signed event as JSON text.

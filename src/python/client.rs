@@ -79,8 +79,8 @@ fn told(reply: Reply, url: String) -> Told {
     let nothing = String::new;
     match reply {
         Reply::Event { id, event, .. } => {
-            let (json, date) = (event.json.to_string(), event.created_at);
-            ("EVENT", id.to_string(), json, url, hex::encode(&event.id), date)
+            let (json, date) = (event.json().to_string(), event.created_at());
+            ("EVENT", id.to_string(), json, url, hex::encode(event.id()), date)
         }
         Reply::Eose { id, .. } => ("EOSE", id.to_string(), nothing(), url, nothing(), 0),
         Reply::Ok { id, accepted, why } => {

@@ -129,7 +129,7 @@ impl Router {
                 Arrival::Event(event) => {
                     // What was not asked for is no sign of anything.
                     if self.route(id, number, &event, now, fx) {
-                        self.hear(id, number, merge::place(event.created_at, event.id), now);
+                        self.hear(id, number, merge::place(event.created_at(), *event.id()), now);
                         self.release_members(id, number, now, fx);
                     }
                 }
@@ -238,7 +238,7 @@ impl Router {
                 continue;
             }
             let stale_before = member.stale_before(asked, now);
-            if is_ephemeral(event.kind) && event.created_at < stale_before {
+            if is_ephemeral(event.kind()) && event.created_at() < stale_before {
                 continue;
             }
             offered = offered.max(self.offer(*key, event, Origin::Relay(id), came, now, fx));

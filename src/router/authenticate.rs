@@ -82,20 +82,20 @@ impl Identity {
     fn judge(&self, event: &Event, now: Now) -> Result<(), &'static str> {
         let has = |name: &str, is_right: &dyn Fn(&str) -> bool| {
             event
-                .tags
+                .tags()
                 .iter()
                 .any(|tag| &*tag.name == name && tag.value.as_deref().is_some_and(is_right))
         };
         let Some(challenge) = &self.challenge else { return Err(NO_CHALLENGE) };
-        if event.kind != KIND_AUTH {
+        if event.kind() != KIND_AUTH {
             Err("invalid: an authentication event is of kind 22242")
-        } else if event.created_at.abs_diff(now.unix) > AUTH_WINDOW {
+        } else if event.created_at().abs_diff(now.unix) > AUTH_WINDOW {
             Err("invalid: created_at is more than 10 minutes from the present")
         } else if !has("challenge", &|value| *value == **challenge) {
             Err("invalid: the challenge is not the one that was sent on this connection")
         } else if !has("relay", &|url| self.is_us(url)) {
             Err("invalid: the relay named is not this one")
-        } else if self.keys.len() >= MAX_CLIENT_KEYS && !self.keys.contains(&event.pubkey) {
+        } else if self.keys.len() >= MAX_CLIENT_KEYS && !self.keys.contains(event.pubkey()) {
             Err(TOO_MANY_KEYS)
         } else {
             Ok(())
@@ -295,7 +295,9 @@ impl Router {
         identity.checking = identity.checking.saturating_sub(1);
         let was_last = identity.checking == 0;
         let judged = match result {
-            Ok(event) => identity.judge(event, now).map_err(str::to_owned).map(|()| event.pubkey),
+            Ok(event) => {
+                identity.judge(event, now).map_err(str::to_owned).map(|()| *event.pubkey())
+            }
             Err(error) => Err(format!("invalid: {error}")),
         };
         match judged {
@@ -327,7 +329,7 @@ impl Router {
         let Some(Client { role, identity, .. }) = self.clients.get(&client) else {
             return Some(NOT_THE_AUTHOR);
         };
-        if identity.keys.contains(&event.pubkey) {
+        if identity.keys.contains(event.pubkey()) {
             None
         } else if !identity.keys.is_empty() || *role == Role::Inside {
             Some(NOT_THE_AUTHOR)

@@ -123,9 +123,9 @@ impl Router {
         again.sort_unstable_by_key(|(position, _)| *position);
         let mut sent = BTreeSet::new();
         for event in again.into_iter().map(|(_, event)| event).chain(backlog) {
-            let elsewhere = self.outbox.get(&event.id).is_some();
+            let elsewhere = self.outbox.get(event.id()).is_some();
             let expired = event.expiration().is_some_and(|at| at <= now.unix);
-            if !elsewhere && !expired && sent.insert(event.id) {
+            if !elsewhere && !expired && sent.insert(*event.id()) {
                 self.send_event(id, &event, now, fx);
             }
         }

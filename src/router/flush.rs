@@ -84,12 +84,12 @@ impl Router {
             }
             match due(entry, id, now) {
                 Some(Due::Ask) if asks && (asking || ask.len() == OUTBOX_ASK) => {}
-                Some(Due::Ask) if asks => ask.push(entry.event.id),
+                Some(Due::Ask) if asks => ask.push(*entry.event.id()),
                 Some(_) if send.len() == ahead => {
                     more = true;
                     break;
                 }
-                Some(_) => send.push(entry.event.id),
+                Some(_) => send.push(*entry.event.id()),
                 None => {}
             }
         }
@@ -217,7 +217,7 @@ impl Router {
     pub(super) fn lose_waiting(&mut self, relay: RelayId, unsent: &[EventId], now: Now) {
         self.outbox.questions.retain(|_, question| question.relay != relay);
         for entry in self.outbox.entries_mut() {
-            let id = entry.event.id;
+            let id = *entry.event.id();
             if matches!(entry.at(relay), Some(At::Sent(_) | At::Asked)) {
                 let part = entry.part(relay);
                 let left = part.at == At::Asked || !unsent.contains(&id);
@@ -285,7 +285,7 @@ impl Router {
                         && now.mono.saturating_sub(mono) >= NEVER_ANSWERED_LEAST
                 })
             })
-            .map(|entry| entry.event.id)
+            .map(|entry| *entry.event.id())
             .collect();
         for id in over {
             if let Some(entry) = self.outbox.get_mut(&id) {
@@ -305,7 +305,7 @@ impl Router {
             .outbox
             .in_order()
             .filter(|entry| entry.event.expiration().is_some_and(|at| at <= now.unix))
-            .map(|entry| entry.event.id)
+            .map(|entry| *entry.event.id())
             .collect();
         for id in expired {
             let Some(entry) = self.drop_entry(&id) else { continue };

@@ -142,7 +142,7 @@ impl Intake {
 
     /// The verified event this text is, to the letter. Its id alone would prove nothing.
     fn known(&self, id: &EventId, json: &Text) -> Option<Arc<Event>> {
-        self.recent.get(id).filter(|event| event.json.as_bytes() == json.as_bytes()).cloned()
+        self.recent.get(id).filter(|event| event.json().as_bytes() == json.as_bytes()).cloned()
     }
 
     /// A true event whose copies may come.
@@ -281,17 +281,17 @@ impl Router {
         fx: &mut Effects,
     ) {
         let has = |key: &SubscriptionKey| {
-            self.subscriptions.get(key).is_none_or(|member| member.seen.contains(&event.id))
+            self.subscriptions.get(key).is_none_or(|member| member.seen.contains(event.id()))
         };
         let request = self.requests.get(&(copy.relay, copy.request));
-        if text == event.json || request.is_none_or(|request| request.members.iter().all(has)) {
+        if *text == *event.json() || request.is_none_or(|request| request.members.iter().all(has)) {
             self.settled(copy.relay, copy.request, copy.expected, Some(event), now, fx);
-        } else if let Some(waiting) = self.intake.pending.get_mut(&event.id) {
+        } else if let Some(waiting) = self.intake.pending.get_mut(event.id()) {
             waiting.push((copy, text));
         } else {
             // Another spelling, or a forgery under the same id.
-            self.intake.pending.insert(event.id, Vec::new());
-            self.intake.check_copy(event.id, copy, text);
+            self.intake.pending.insert(*event.id(), Vec::new());
+            self.intake.check_copy(*event.id(), copy, text);
         }
     }
 
@@ -331,15 +331,15 @@ impl Router {
         let even = SEEN_ALL / (SEEN_FOLDS * 2 + 1) / self.subscriptions.len().max(1);
         let exact_max = if shared { SEEN_EXACT } else { even.max(SEEN_EXACT_LEAST) };
         let Some(target) = self.subscriptions.get_mut(&key) else { return Offered::Dropped };
-        if target.seen.contains(&event.id) {
+        if target.seen.contains(event.id()) {
             return Offered::Seen;
         }
         // Proofs of who somebody is are passed on to nobody (NIP-42).
-        if event.kind == KIND_AUTH || !target.admits(event, from, came) {
+        if event.kind() == KIND_AUTH || !target.admits(event, from, came) {
             return Offered::Dropped;
         }
         let before = target.seen.len();
-        let new = target.seen.insert(&event.id, event.created_at, now.unix, exact_max);
+        let new = target.seen.insert(event.id(), event.created_at(), now.unix, exact_max);
         self.remembered = self.remembered + target.seen.len() - before;
         if !new {
             return Offered::Seen;

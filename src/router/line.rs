@@ -73,10 +73,10 @@ impl Line {
         let Self { work, events, event_bytes, more, .. } = self;
         let mut dropped = Vec::new();
         work.retain(|work| match work {
-            Work::Publish { event, .. } if !keep(&event.id) => {
-                dropped.push(event.id);
+            Work::Publish { event, .. } if !keep(event.id()) => {
+                dropped.push(*event.id());
                 *events -= 1;
-                *event_bytes -= event.json.len();
+                *event_bytes -= event.json().len();
                 false
             }
             _ => true,
@@ -94,9 +94,9 @@ impl Line {
     pub(super) fn take_back(&mut self, id: &EventId) {
         let Self { work, events, event_bytes, .. } = self;
         work.retain(|work| match work {
-            Work::Publish { event, .. } if event.id == *id => {
+            Work::Publish { event, .. } if *event.id() == *id => {
                 *events -= 1;
-                *event_bytes -= event.json.len();
+                *event_bytes -= event.json().len();
                 false
             }
             _ => true,
@@ -105,13 +105,13 @@ impl Line {
 
     fn publish(&mut self, event: &Arc<Event>, until: Duration) {
         self.events += 1;
-        self.event_bytes += event.json.len();
+        self.event_bytes += event.json().len();
         self.work.push_back(Work::Publish { event: Arc::clone(event), until });
     }
 
     fn forget(&mut self, event: &Event) {
         self.events -= 1;
-        self.event_bytes -= event.json.len();
+        self.event_bytes -= event.json().len();
     }
 
     /// Takes the oldest event out of the line, if there are too many.
@@ -122,7 +122,7 @@ impl Line {
         let at = self.work.iter().position(|work| matches!(work, Work::Publish { .. }))?;
         let Some(Work::Publish { event, .. }) = self.work.remove(at) else { return None };
         self.forget(&event);
-        Some(event.id)
+        Some(*event.id())
     }
 }
 
@@ -246,21 +246,21 @@ impl Router {
                 Work::Publish { event, until } => {
                     relay.line.forget(&event);
                     let most = relay.limits.max_message_length;
-                    if is_ephemeral(event.kind) && now.mono > until {
-                        too_late.push(event.id);
+                    if is_ephemeral(event.kind()) && now.mono > until {
+                        too_late.push(*event.id());
                         None
                     } else {
-                        if let Some(publication) = self.publications.get_mut(&event.id) {
+                        if let Some(publication) = self.publications.get_mut(event.id()) {
                             publication.sent(id);
                         }
-                        named::sent(&mut self.named, id, &event.id);
+                        named::sent(&mut self.named, id, event.id());
                         let text = message::publish(&event);
                         if most.is_some_and(|most| text.len() > most) {
-                            too_long.push(event.id);
+                            too_long.push(*event.id());
                             continue;
                         }
-                        let sent = Some(event.id);
-                        if !is_ephemeral(event.kind) {
+                        let sent = Some(*event.id());
+                        if !is_ephemeral(event.kind()) {
                             relay.in_flight.append(event);
                         }
                         Some(Outgoing { text, event: sent })

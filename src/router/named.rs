@@ -32,23 +32,23 @@ impl Router {
         now: Now,
         fx: &mut Effects,
     ) {
-        let key = (event.id, client);
+        let key = (*event.id(), client);
         if let Some(under_way) = self.named.get_mut(&key) {
             return under_way.published.waiters.push(client);
         }
         let linked = |id: &RelayId| self.relays.get(id).is_some_and(|relay| relay.link.is_some());
         let relays: Vec<RelayId> = relays.iter().copied().filter(linked).collect();
         if relays.is_empty() {
-            return refuse(&[client], event.id, NO_RELAY, fx);
+            return refuse(&[client], *event.id(), NO_RELAY, fx);
         }
         if self.named.len() >= MAX_UNANSWERED_EVENTS {
-            return refuse(&[client], event.id, TOO_MANY, fx);
+            return refuse(&[client], *event.id(), TOO_MANY, fx);
         }
         let deadline = now.mono + OK_DEADLINE;
         let (event, waiters) = (Arc::clone(event), vec![client]);
         let published = Published { event: Arc::clone(&event), position, waiters, deadline };
         self.named.insert(key, Publication::new(published, relays.iter().copied()));
-        self.timers.insert((deadline, Timer::AnswerNamed(event.id, client)));
+        self.timers.insert((deadline, Timer::AnswerNamed(*event.id(), client)));
         for relay in relays {
             self.send_event(relay, &event, now, fx);
         }
@@ -112,25 +112,25 @@ impl Router {
         let Some(fate) = step(publication) else { return };
         let Some(Publication { published, relays }) = self.named.remove(&key) else { return };
         let Published { event, waiters, deadline, .. } = published;
-        self.timers.remove(&(deadline, Timer::AnswerNamed(event.id, key.1)));
+        self.timers.remove(&(deadline, Timer::AnswerNamed(*event.id(), key.1)));
         match fate {
-            Fate::Accepted(why) => return accept(&waiters, event.id, &why, fx),
-            Fate::Doubt(why) => accept(&waiters, event.id, &why, fx),
-            Fate::Refused(why) => refuse(&waiters, event.id, &why, fx),
-            Fate::Unsent => refuse(&waiters, event.id, NO_RELAY, fx),
+            Fate::Accepted(why) => return accept(&waiters, *event.id(), &why, fx),
+            Fate::Doubt(why) => accept(&waiters, *event.id(), &why, fx),
+            Fate::Refused(why) => refuse(&waiters, *event.id(), &why, fx),
+            Fate::Unsent => refuse(&waiters, *event.id(), NO_RELAY, fx),
         }
         // What has not left by now does not leave any more, unless somebody else publishes it too.
-        let owners = self.publications.get(&event.id);
+        let owners = self.publications.get(event.id());
         for (relay, delivery) in relays {
             let shared = owners
                 .is_some_and(|other| other.relays.iter().any(|(id, _)| *id == relay))
-                || self.outbox.get(&event.id).is_some()
-                || self.is_named(relay, &event.id);
+                || self.outbox.get(event.id()).is_some()
+                || self.is_named(relay, event.id());
             if delivery == Delivery::Queued
                 && !shared
                 && let Some(relay) = self.relays.get_mut(&relay)
             {
-                relay.line.take_back(&event.id);
+                relay.line.take_back(event.id());
             }
         }
     }

@@ -115,7 +115,7 @@ impl Outbox {
         let voided = |entry: &&Entry| {
             entry.stage != Stage::Rejected && succession::voids(event, &entry.event)
         };
-        self.entries.values().filter(voided).map(|entry| entry.event.id).collect()
+        self.entries.values().filter(voided).map(|entry| *entry.event.id()).collect()
     }
 
     /// The newest version of this event that is here, if it is newer.
@@ -130,9 +130,9 @@ impl Outbox {
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
-        let id = entry.event.id;
+        let id = *entry.event.id();
         self.remove(&id); // its row may have come in while it was being published
-        self.bytes += entry.event.json.len();
+        self.bytes += entry.event.json().len();
         self.tally[entry.state() as usize] += 1;
         if entry.stage != Stage::Rejected {
             self.line_up(&entry);
@@ -141,19 +141,19 @@ impl Outbox {
     }
 
     fn line_up(&mut self, entry: &Entry) {
-        self.order.insert((entry.position, entry.event.id));
+        self.order.insert((entry.position, *entry.event.id()));
         if let Some(address) = succession::address(&entry.event)
             && self.newer(&entry.event).is_none()
         {
-            self.addresses.insert(address, entry.event.id);
+            self.addresses.insert(address, *entry.event.id());
         }
     }
 
     /// It does not wait any more.
     fn step_out(&mut self, entry: &Entry) {
-        self.order.remove(&(entry.position, entry.event.id));
+        self.order.remove(&(entry.position, *entry.event.id()));
         let Some(address) = succession::address(&entry.event) else { return };
-        if self.addresses.get(&address) == Some(&entry.event.id) {
+        if self.addresses.get(&address) == Some(entry.event.id()) {
             self.addresses.remove(&address);
             let others = entry.voids.iter().filter_map(|id| self.entries.get(id));
             let versions = others.filter(|other| {
@@ -163,7 +163,7 @@ impl Outbox {
             let newest = versions.reduce(|one, other| {
                 if succession::is_newer(&one.event, &other.event) { one } else { other }
             });
-            if let Some(id) = newest.map(|newest| newest.event.id) {
+            if let Some(id) = newest.map(|newest| *newest.event.id()) {
                 self.addresses.insert(address, id);
             }
         }
@@ -171,7 +171,7 @@ impl Outbox {
 
     pub(super) fn remove(&mut self, id: &EventId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.bytes -= entry.event.json.len();
+        self.bytes -= entry.event.json().len();
         self.tally[entry.state() as usize] -= 1;
         self.step_out(&entry);
         Some(entry)
@@ -210,7 +210,7 @@ impl Router {
         } else if self.outbox.newer(event).is_some() {
             "replaced: a newer version is queued"
         } else if self.outbox.count(State::Queued) - freed >= self.outbox.size
-            || self.outbox.bytes + event.json.len() > OUTBOX_BYTES
+            || self.outbox.bytes + event.json().len() > OUTBOX_BYTES
         {
             "error: offline queue full"
         } else if self.outbox.ledger.len() >= LEDGER_MOST {
@@ -218,7 +218,7 @@ impl Router {
         } else {
             return self.store(published, why.to_owned(), false, voids, now);
         };
-        self.refuse(&published.waiters, event.id, refusal, fx);
+        self.refuse(&published.waiters, *event.id(), refusal, fx);
     }
 
     /// The event was sent and nobody has said what became of it.
@@ -226,18 +226,18 @@ impl Router {
         let Publication { mut published, relays } = sent;
         let event = Arc::clone(&published.event);
         if self.outbox.has_newer_for_good(&event) {
-            self.outbound.remember(event.id, false);
+            self.outbound.remember(*event.id(), false);
             // Nobody wants this version any more.
-            return accept(&published.waiters, event.id, &why, fx);
+            return accept(&published.waiters, *event.id(), &why, fx);
         }
         // What no relay's line has taken yet is sent from here.
-        self.take_back(&event.id);
+        self.take_back(event.id());
         let voids = self.outbox.voided_by(&event);
         published.deadline = now.mono + STORE_PATIENCE;
         self.store(published, why, true, voids, now);
         self.outbox.look_again(now.mono + STORE_PATIENCE);
         let urls: Vec<_> = relays.iter().map(|(relay, _)| self.url_of(*relay)).collect();
-        let Some(entry) = self.outbox.entries.get_mut(&event.id) else { return };
+        let Some(entry) = self.outbox.entries.get_mut(event.id()) else { return };
         for ((relay, delivery), url) in relays.into_iter().zip(urls) {
             match delivery {
                 Delivery::Sent | Delivery::Lost => entry.part(relay).at = At::Unsure(now.mono),
@@ -261,7 +261,7 @@ impl Router {
         now: Now,
     ) {
         let Published { event, position, waiters, deadline: until } = published;
-        let id = event.id;
+        let id = *event.id();
         self.timers.insert((until, Timer::Store(id)));
         self.outbox.insert(Entry {
             event,
@@ -333,12 +333,12 @@ impl Router {
         else {
             return;
         };
-        self.timers.remove(&(until, Timer::Store(entry.event.id)));
+        self.timers.remove(&(until, Timer::Store(*entry.event.id())));
         if accepted {
-            accept(&waiters, entry.event.id, why, fx);
+            accept(&waiters, *entry.event.id(), why, fx);
         } else {
-            self.outbox.ledger.mark_undo(entry.event.id);
-            self.refuse(&waiters, entry.event.id, why, fx);
+            self.outbox.ledger.mark_undo(*entry.event.id());
+            self.refuse(&waiters, *entry.event.id(), why, fx);
         }
     }
 
@@ -367,11 +367,12 @@ impl Router {
         let relay = *relay;
         let mut ids = Vec::new();
         for entry in self.outbox.entries.values_mut() {
-            let older = entry.event.created_at <= event.created_at && entry.event.id != event.id;
-            if older && entry.event.pubkey == event.pubkey {
+            let older =
+                entry.event.created_at() <= event.created_at() && *entry.event.id() != *event.id();
+            if older && *entry.event.pubkey() == *event.pubkey() {
                 entry.part(relay).at = At::Refused;
                 entry.reasons.insert(url.as_str().into(), "withdrawn by its author".to_owned());
-                ids.push(entry.event.id);
+                ids.push(*entry.event.id());
             }
         }
         for id in ids {
@@ -427,7 +428,7 @@ impl Router {
     }
 
     pub(super) fn judge_all(&mut self, fx: &mut Effects) {
-        let ids: Vec<EventId> = self.outbox.in_order().map(|entry| entry.event.id).collect();
+        let ids: Vec<EventId> = self.outbox.in_order().map(|entry| *entry.event.id()).collect();
         for id in ids {
             self.judge(&id, fx);
         }
@@ -442,7 +443,7 @@ impl Router {
         self.stats.outbox_rejected_ever.add();
         self.take_back(id);
         if self.outbox.count(State::Rejected) > MAX_REJECTED {
-            let oldest = self.outbox.rejected().first().map(|entry| entry.event.id);
+            let oldest = self.outbox.rejected().first().map(|entry| *entry.event.id());
             oldest.and_then(|oldest| self.drop_entry(&oldest));
         }
     }

@@ -15,7 +15,7 @@ impl Router {
     pub(super) fn adopt(&mut self, rows: Vec<Row>, now: Now, fx: &mut Effects) {
         self.outbox.open = true;
         for Row { event, state, position, queued_at, reasons } in rows {
-            let id = event.id;
+            let id = *event.id();
             self.outbound.positions_from(position);
             // What is here already, or about to be removed, is known better here.
             if self.outbox.get(&id).is_some() || self.outbox.ledger.is_pending(&id) {

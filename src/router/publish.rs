@@ -54,7 +54,7 @@ impl Outbound {
 
     fn take(&mut self, id: &EventId) -> Option<Published> {
         let waiting = self.waiting.remove(id)?;
-        self.waiting_bytes -= waiting.event.json.len();
+        self.waiting_bytes -= waiting.event.json().len();
         Some(waiting)
     }
 
@@ -139,21 +139,21 @@ impl Router {
         if let Some(publisher) = self.clients.get(&client) {
             publisher.stats.published.add();
         }
-        let refusal = if event.kind == KIND_AUTH {
+        let refusal = if event.kind() == KIND_AUTH {
             "invalid: kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= now.unix) {
             "invalid: expired"
         } else if let Some(why) = self.not_its_author(client, &event, fx) {
-            return self.refuse_unread(client, event.id, why, fx);
+            return self.refuse_unread(client, *event.id(), why, fx);
         } else if let Some(relays) = self.named_by(client) {
             return self.publish_named(client, &event, &relays, position, now, fx);
         } else {
             if self.hand_over(client, &event, now, fx) {
-                self.outbound.remember_here(event.id);
+                self.outbound.remember_here(*event.id());
             }
             return self.take_in(client, event, position, now, fx);
         };
-        self.refuse(&[client], event.id, refusal, fx);
+        self.refuse(&[client], *event.id(), refusal, fx);
     }
 
     /// An event that is to be published at the owner's relays.
@@ -166,23 +166,23 @@ impl Router {
         fx: &mut Effects,
     ) {
         let (waiters, deadline) = (vec![client], now.mono + OK_DEADLINE);
-        let refusal = if self.join(client, &event.id, fx) {
+        let refusal = if self.join(client, event.id(), fx) {
             return;
         } else if !self.relays.values().any(|relay| relay.write) {
             "error: no relay configured"
         } else if !self.relays.values().any(Relay::takes_events) {
             let published = Published { event, position, waiters, deadline };
             return self.unsent(published, QUEUED, now, fx);
-        } else if self.has_place(is_ephemeral(event.kind)) {
+        } else if self.has_place(is_ephemeral(event.kind())) {
             return self.publish(Published { event, position, waiters, deadline }, now, fx);
         } else if self.outbound.waiting() >= MAX_WAITING_EVENTS
-            || self.outbound.waiting_bytes + event.json.len() > MAX_WAITING_BYTES
+            || self.outbound.waiting_bytes + event.json().len() > MAX_WAITING_BYTES
         {
             TOO_MANY
         } else {
             return self.wait(client, Published { event, position, waiters, deadline });
         };
-        self.refuse(&[client], event.id, refusal, fx);
+        self.refuse(&[client], *event.id(), refusal, fx);
     }
 
     /// Whether one more event may be unanswered. Those in doubt are; only what the outbox would keep
@@ -228,15 +228,15 @@ impl Router {
             .collect();
         relays.sort_unstable();
         let (event, deadline) = (Arc::clone(&published.event), published.deadline);
-        self.forget_rejected(&event.id);
+        self.forget_rejected(event.id());
         let publication = Publication::new(published, relays.iter().copied());
-        self.publications.insert(event.id, publication);
-        self.timers.insert((deadline, Timer::Answer(event.id)));
+        self.publications.insert(*event.id(), publication);
+        self.timers.insert((deadline, Timer::Answer(*event.id())));
         for relay in relays {
             self.send_event(relay, &event, now, fx);
         }
         // Where no relay was left to take it, nothing would settle it before its deadline.
-        self.settle(&event.id, |publication| publication.fate(), now, fx);
+        self.settle(event.id(), |publication| publication.fate(), now, fx);
     }
 
     /// A relay's answer to an event.
@@ -335,7 +335,7 @@ impl Router {
                 let linked = self.relays.values().any(Relay::takes_events);
                 self.unsent(published, if linked { QUEUED_LATE } else { QUEUED }, now, fx);
             }
-            Fate::Doubt(why) if is_ephemeral(event.kind) => {
+            Fate::Doubt(why) if is_ephemeral(event.kind()) => {
                 self.outbound.remember(*id, false);
                 accept(&published.waiters, *id, &why, fx);
             }
@@ -346,13 +346,13 @@ impl Router {
     /// No relay could be given the event, and none will be on its own.
     fn unsent(&mut self, published: Published, why: &str, now: Now, fx: &mut Effects) {
         let Published { event, waiters, .. } = &published;
-        if is_ephemeral(event.kind) {
+        if is_ephemeral(event.kind()) {
             // Never kept: an order to pay that comes minutes late pays what was paid otherwise.
-            self.refuse(waiters, event.id, "mute: no relay connected", fx);
-        } else if self.outbound.earlier.get(&event.id).and_then(|it| it.sent) == Some(true) {
-            accept(waiters, event.id, HAD_BEFORE, fx);
+            self.refuse(waiters, *event.id(), "mute: no relay connected", fx);
+        } else if self.outbound.earlier.get(event.id()).and_then(|it| it.sent) == Some(true) {
+            accept(waiters, *event.id(), HAD_BEFORE, fx);
         } else {
-            self.forget_rejected(&event.id);
+            self.forget_rejected(event.id());
             self.enqueue(published, why, now, fx);
         }
     }
@@ -365,7 +365,7 @@ impl Router {
         now: Now,
         fx: &mut Effects,
     ) {
-        if is_ephemeral(event.kind) {
+        if is_ephemeral(event.kind()) {
             return;
         }
         for id in relays {
@@ -381,8 +381,8 @@ impl Router {
 
     fn wait(&mut self, client: ClientId, published: Published) {
         let Published { event, deadline, .. } = &published;
-        let (id, ephemeral) = (event.id, is_ephemeral(event.kind));
-        self.outbound.waiting_bytes += event.json.len();
+        let (id, ephemeral) = (*event.id(), is_ephemeral(event.kind()));
+        self.outbound.waiting_bytes += event.json().len();
         self.outbound.turns[usize::from(!ephemeral)].push(client, id);
         self.timers.insert((*deadline, Timer::Waiting(id)));
         self.outbound.waiting.insert(id, published);

@@ -222,11 +222,11 @@ impl Router {
         let mut missed = relay.in_flight.take();
         let in_line = relay.line.take_events();
         let unsent: Vec<EventId> =
-            unsent.iter().copied().chain(in_line.iter().map(|event| event.id)).collect();
+            unsent.iter().copied().chain(in_line.iter().map(|event| *event.id())).collect();
         missed.extend(in_line);
         // What is still open is decided below, and by the outbox.
         missed.retain(|event| {
-            !self.publications.contains_key(&event.id) && self.outbox.get(&event.id).is_none()
+            !self.publications.contains_key(event.id()) && self.outbox.get(event.id()).is_none()
         });
         self.lose_publications(id, Some(&unsent), now, fx);
         self.lose_waiting(id, &unsent, now);

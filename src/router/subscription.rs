@@ -284,14 +284,15 @@ impl Subscription {
     /// Whether a true event that matches may be given, or held.
     pub(super) fn admits(&self, event: &Event, from: Origin, came: Came) -> bool {
         match came {
-            _ if is_ephemeral(event.kind) => true,
+            _ if is_ephemeral(event.kind()) => true,
             Came::Stored if self.phase == Phase::Live => {
                 let since = self.live_from(event);
                 let passed = from
                     .relay()
                     .and_then(|relay| self.part_of(relay))
                     .is_some_and(|part| part.stream.passed);
-                event.created_at >= since || (!passed && self.merge.had_place(&self.filters, event))
+                event.created_at() >= since
+                    || (!passed && self.merge.had_place(&self.filters, event))
             }
             Came::Stored | Came::Live => true,
             Came::Repeated => self.reaches(event, from),
@@ -301,7 +302,7 @@ impl Subscription {
     /// Takes an event that was admitted and not given before. What is held goes its way by
     /// [`Self::release`].
     pub(super) fn take(&mut self, event: &Arc<Event>, from: Origin, came: Came) -> Taken {
-        if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind) {
+        if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind()) {
             self.merge.hold(&self.filters, event, from);
             return Taken::Held;
         }
@@ -317,7 +318,7 @@ impl Subscription {
     /// From this date on an event that came to a relay before its EOSE counts as new: there is no
     /// other sign. The dates of gift wraps say nothing.
     fn live_from(&self, event: &Event) -> u64 {
-        if event.kind == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
+        if event.kind() == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
     }
 
     /// Whether it lies in what is asked for again, and is not only sent because another subscription
@@ -329,7 +330,7 @@ impl Subscription {
         let late = part.gap.is_none();
         self.filters.iter().any(|filter| {
             filter.matches(event)
-                && (event.created_at >= since.saturating_sub(margin(filter))
+                && (event.created_at() >= since.saturating_sub(margin(filter))
                     || (late && filter.limit.is_none()))
         }) || (late && self.merge.had_place(&self.filters, event))
     }

@@ -280,7 +280,7 @@ proptest! {
         content in text(),
     ) {
         let event = Arc::new(signed(&content));
-        let event_json: Value = serde_json::from_str(&event.json).unwrap();
+        let event_json: Value = serde_json::from_str(event.json()).unwrap();
         let shared: Arc<str> = id.as_str().into();
         let hex = hex::encode(&event_id);
         let ok = Reply::Ok { id: event_id, accepted, why: why.as_str().into() };
@@ -336,5 +336,5 @@ fn relays_are_asked_under_our_own_numbers() {
     assert_eq!(req(RequestNumber(17), filters.into_iter()), "[\"REQ\",\"17\",{\"kinds\":[1]},{}]");
     assert_eq!(close(RequestNumber(u64::MAX)), "[\"CLOSE\",\"18446744073709551615\"]");
     let event = signed("hello");
-    assert_eq!(publish(&event), format!("[\"EVENT\",{}]", event.json));
+    assert_eq!(publish(&event), format!("[\"EVENT\",{}]", event.json()));
 }

@@ -41,14 +41,7 @@ const LIVES: [&[Step]; 12] = [
 ];
 
 fn publication(relays: usize) -> Publication {
-    let event = Event {
-        id: [1; 32],
-        pubkey: [2; 32],
-        created_at: 0,
-        kind: 1,
-        tags: Vec::new(),
-        json: "{}".into(),
-    };
+    let event = Event::unverified_for_tests([1; 32], [2; 32], 0, 1, Vec::new(), "{}");
     let relays = (0..relays).map(|relay| RelayId(relay as u64));
     let (waiters, deadline) = (vec![ClientId(5)], Duration::from_secs(2));
     let published = Published { event: Arc::new(event), position: Position(1), waiters, deadline };

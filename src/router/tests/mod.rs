@@ -194,10 +194,10 @@ impl World {
         };
         if matches!(self.database, Database::Writes | Database::Breaks { wrote: true }) {
             for row in batch.insert {
-                self.rows.insert(row.event.id, row);
+                self.rows.insert(*row.event.id(), row);
             }
             for row in batch.update {
-                assert!(self.rows.insert(row.event.id, row).is_some(), "it was there");
+                assert!(self.rows.insert(*row.event.id(), row).is_some(), "it was there");
             }
             for id in batch.delete.into_iter().chain(batch.undo) {
                 self.rows.remove(&id);
