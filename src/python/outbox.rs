@@ -10,6 +10,7 @@ use pyo3::types::PyDict;
 use crate::ids::{BatchNumber, Position};
 use crate::nostr::event::{EventId, is_ephemeral};
 use crate::nostr::hex;
+use crate::nostr::reason::Reason;
 use crate::nostr::verify;
 use crate::router::entry::{Batch, EntryView, Reasons, Row, State, Stored};
 use crate::runtime::StoreTask;
@@ -60,7 +61,7 @@ pub(super) fn entry<'py>(py: Python<'py>, entry: &EntryView) -> PyResult<Bound<'
 fn reasons<'py>(py: Python<'py>, reasons: &Reasons) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (url, why) in reasons {
-        dict.set_item(&**url, why)?;
+        dict.set_item(&**url, why.as_str())?;
     }
     Ok(dict)
 }
@@ -100,7 +101,7 @@ fn read_row(row: StoredRow) -> Result<Row, String> {
     if is_ephemeral(event.kind()) {
         return Err("events of its kind are never kept".to_owned());
     }
-    let reasons = reasons.into_iter().map(|(url, why)| (url.into(), why)).collect();
+    let reasons = reasons.into_iter().map(|(url, why)| (url.into(), Reason::read(why))).collect();
     Ok(Row { event: Arc::new(event), state, position: Position(position), queued_at, reasons })
 }
 

@@ -9,9 +9,9 @@ use crate::constants::REQUEST_FEW_MEMBERS;
 use crate::ids::{Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, is_ephemeral};
 use crate::nostr::message::Hint;
+use crate::nostr::reason::Reason;
 use crate::router::merge::{self, Place};
 use crate::router::part::Came;
-use crate::router::publication::more_telling;
 
 use super::intake::Offered;
 use super::upstream::{Duty, Expected, Request, Sent};
@@ -38,7 +38,7 @@ pub(super) enum Arrival {
     /// Nothing that counts.
     Forged,
     Eose(Hint),
-    Closed(String),
+    Closed(Reason),
 }
 
 impl Arrivals {
@@ -350,7 +350,7 @@ impl Router {
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -359,7 +359,7 @@ impl Router {
             return;
         }
         if request.outstanding > 0 {
-            request.ending = Some(why.to_owned());
+            request.ending = Some(why.clone());
             return;
         }
         let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
@@ -407,13 +407,13 @@ impl Router {
         &mut self,
         id: RelayId,
         key: SubscriptionKey,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) {
         let Some(member) = self.subscriptions.get_mut(&key) else { return };
         if member.relay_closed(id, now) {
-            member.refusal = Some(more_telling(member.refusal.take(), why));
+            member.refusal = Some(Reason::more_telling(member.refusal.take(), why));
             self.look_at_eose(key, now, fx);
         }
     }

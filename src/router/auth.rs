@@ -17,6 +17,7 @@ use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::event::{EventId, KIND_AUTH, event_id};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::message;
+use crate::nostr::reason::Reason;
 use crate::router::subscription::Subscription;
 
 use super::relays::Relay;
@@ -39,7 +40,7 @@ pub(super) struct Auth {
     /// It has refused our answer, or let us wait too long for something to answer.
     hopeless: bool,
     /// Subscriptions it has ended for want of an authentication, and its words.
-    pub(super) ended: BTreeMap<SubscriptionKey, String>,
+    pub(super) ended: BTreeMap<SubscriptionKey, Reason>,
 }
 
 impl Auth {
@@ -143,7 +144,7 @@ impl Router {
         id: RelayId,
         event: &EventId,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) -> bool {

@@ -23,19 +23,18 @@ use crate::ids::ClientId;
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH};
 use crate::nostr::hex;
 use crate::nostr::message::{ClientMessage, Reply};
+use crate::nostr::reason::{Prefix, Reason};
 
 use super::clients::Client;
 use super::intake::{Source, Tag};
 use super::publish::accept;
 use super::{Effects, Role, Router};
 
-const WHO_ARE_YOU: &str = "auth-required: this relay is for those its owner has listed";
-const NOT_LISTED: &str = "restricted: the owner of this relay has not listed your public key";
-const AUTHOR_WANTED: &str =
-    "auth-required: a protected event (NIP-70) is taken from its author only";
-const NOT_THE_AUTHOR: &str = "restricted: a protected event (NIP-70) is taken from its author only";
-const NO_CHALLENGE: &str = "restricted: nobody has asked this connection to authenticate";
-const TOO_MANY_KEYS: &str = "restricted: no more public keys are taken on this connection";
+const WHO_ARE_YOU: &str = "this relay is for those its owner has listed";
+const NOT_LISTED: &str = "the owner of this relay has not listed your public key";
+const AUTHOR_WANTED: &str = "a protected event (NIP-70) is taken from its author only";
+const NO_CHALLENGE: &str = "nobody has asked this connection to authenticate";
+const TOO_MANY_KEYS: &str = "no more public keys are taken on this connection";
 
 /// The owner's list for the public endpoint.
 #[derive(Debug, Default)]
@@ -79,24 +78,27 @@ impl Gate {
 
 impl Identity {
     /// Whether this event, a verified one, proves who has made it.
-    fn judge(&self, event: &Event, now: Now) -> Result<(), &'static str> {
+    fn judge(&self, event: &Event, now: Now) -> Result<(), Reason> {
+        let invalid = |text: &str| Err(Reason::new(Prefix::Invalid, text));
         let has = |name: &str, is_right: &dyn Fn(&str) -> bool| {
             event
                 .tags()
                 .iter()
                 .any(|tag| &*tag.name == name && tag.value.as_deref().is_some_and(is_right))
         };
-        let Some(challenge) = &self.challenge else { return Err(NO_CHALLENGE) };
+        let Some(challenge) = &self.challenge else {
+            return Err(Reason::new(Prefix::Restricted, NO_CHALLENGE));
+        };
         if event.kind() != KIND_AUTH {
-            Err("invalid: an authentication event is of kind 22242")
+            invalid("an authentication event is of kind 22242")
         } else if event.created_at().abs_diff(now.unix) > AUTH_WINDOW {
-            Err("invalid: created_at is more than 10 minutes from the present")
+            invalid("created_at is more than 10 minutes from the present")
         } else if !has("challenge", &|value| *value == **challenge) {
-            Err("invalid: the challenge is not the one that was sent on this connection")
+            invalid("the challenge is not the one that was sent on this connection")
         } else if !has("relay", &|url| self.is_us(url)) {
-            Err("invalid: the relay named is not this one")
+            invalid("the relay named is not this one")
         } else if self.keys.len() >= MAX_CLIENT_KEYS && !self.keys.contains(event.pubkey()) {
-            Err(TOO_MANY_KEYS)
+            Err(Reason::new(Prefix::Restricted, TOO_MANY_KEYS))
         } else {
             Ok(())
         }
@@ -149,7 +151,7 @@ impl Router {
             let ids: Vec<Box<str>> = subscriber.subscriptions.keys().cloned().collect();
             for id in ids {
                 self.unsubscribe(client, &id, now, fx);
-                fx.to_client.push((client, Reply::Closed { id, why: why.to_owned() }));
+                fx.to_client.push((client, Reply::Closed { id, why: why.clone() }));
             }
         }
     }
@@ -167,14 +169,18 @@ impl Router {
     }
 
     /// Why this client is not served, if it is not. It has its challenge then.
-    fn barred(&mut self, client: ClientId, fx: &mut Effects) -> Option<&'static str> {
+    fn barred(&mut self, client: ClientId, fx: &mut Effects) -> Option<Reason> {
         let barred = self.clients.get(&client)?;
         if barred.role != Role::Public || self.gate.lets_in(&barred.identity) {
             return None;
         }
         let is_known = !barred.identity.keys.is_empty();
         self.challenge(client, fx);
-        Some(if is_known { NOT_LISTED } else { WHO_ARE_YOU })
+        Some(if is_known {
+            Reason::new(Prefix::Restricted, NOT_LISTED)
+        } else {
+            Reason::new(Prefix::AuthRequired, WHO_ARE_YOU)
+        })
     }
 
     /// Asks the client who it is, once.
@@ -201,14 +207,14 @@ impl Router {
         let (message, ticket) = self.hold(client, message, ticket, now, fx)?;
         let Some(why) = self.barred(client, fx) else { return Some((message, ticket)) };
         match message {
-            ClientMessage::Event { id: Some(id), .. } => self.refuse_unread(client, id, why, fx),
+            ClientMessage::Event { id: Some(id), .. } => self.refuse_unread(client, id, &why, fx),
             ClientMessage::Event { id: None, .. } => {
-                fx.to_client.push((client, Reply::Notice(why.to_owned())));
+                fx.to_client.push((client, Reply::Notice(why.to_string())));
             }
             ClientMessage::Req { id, .. } | ClientMessage::Count { id, .. } => {
                 self.end_count_of(client, &id, now, fx);
                 self.unsubscribe(client, &id, now, fx);
-                fx.to_client.push((client, Reply::Closed { id, why: why.to_owned() }));
+                fx.to_client.push((client, Reply::Closed { id, why: why.clone() }));
             }
             // What gets the same answer whoever asks.
             ClientMessage::Auth { .. }
@@ -295,17 +301,15 @@ impl Router {
         identity.checking = identity.checking.saturating_sub(1);
         let was_last = identity.checking == 0;
         let judged = match result {
-            Ok(event) => {
-                identity.judge(event, now).map_err(str::to_owned).map(|()| *event.pubkey())
-            }
-            Err(error) => Err(format!("invalid: {error}")),
+            Ok(event) => identity.judge(event, now).map(|()| *event.pubkey()),
+            Err(error) => Err(Reason::new(Prefix::Invalid, error)),
         };
         match judged {
             Ok(key) => {
                 if !identity.keys.contains(&key) {
                     identity.keys.push(key);
                 }
-                accept(&[client], id, "", fx);
+                accept(&[client], id, &Reason::none(), fx);
             }
             // Some other event may have been sent by mistake, and be in good hands.
             Err(why) => self.refuse_unread(client, id, &why, fx),
@@ -321,21 +325,21 @@ impl Router {
         client: ClientId,
         event: &Event,
         fx: &mut Effects,
-    ) -> Option<&'static str> {
+    ) -> Option<Reason> {
         if !event.is_protected() {
             return None;
         }
         // It may have gone meanwhile.
         let Some(Client { role, identity, .. }) = self.clients.get(&client) else {
-            return Some(NOT_THE_AUTHOR);
+            return Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED));
         };
         if identity.keys.contains(event.pubkey()) {
             None
         } else if !identity.keys.is_empty() || *role == Role::Inside {
-            Some(NOT_THE_AUTHOR)
+            Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED))
         } else {
             self.challenge(client, fx);
-            Some(AUTHOR_WANTED)
+            Some(Reason::new(Prefix::AuthRequired, AUTHOR_WANTED))
         }
     }
 }

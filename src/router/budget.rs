@@ -12,6 +12,7 @@ use crate::constants::{
 };
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::combine::Combined;
 use crate::router::part::Stage;
 
@@ -231,9 +232,8 @@ impl Router {
     }
 
     /// Whether a refusal says that there are too many requests; then fewer are opened from now on.
-    pub(super) fn is_crowded(&mut self, id: RelayId, why: &str) -> bool {
-        let why = why.to_ascii_lowercase();
-        if !why.starts_with("rate-limited:") && !why.contains("too many") {
+    pub(super) fn is_crowded(&mut self, id: RelayId, why: &Reason) -> bool {
+        if !why.is_of_crowd() {
             return false;
         }
         let Some(relay) = self.relays.get_mut(&id) else { return false };
@@ -256,7 +256,7 @@ impl Router {
         };
         let last = relay.upstream.open.iter().rev().find(unheard).copied();
         if let Some(number) = last {
-            let why = format!("rate-limited: {text}");
+            let why = Reason::new(Prefix::RateLimited, text);
             self.arrived(id, number, super::arrivals::Arrival::Closed(why), now, fx);
         }
     }

@@ -11,6 +11,7 @@ use crate::constants::{
 };
 use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::message::{ClientMessage, RelayNews, Reply};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::subscription::Subscription;
 use crate::stats::ClientStats;
 
@@ -198,7 +199,7 @@ impl Router {
         };
         let too_fast = || {
             let max = self.limits.max_messages_per_second;
-            format!("rate-limited: more than {max} messages a second")
+            Reason::new(Prefix::RateLimited, format_args!("more than {max} messages a second"))
         };
         let reply = match message {
             ClientMessage::Event { id, json } if allowed => {
@@ -230,7 +231,7 @@ impl Router {
                 Reply::Closed { id, why: too_fast() }
             }
             ClientMessage::Refused(reply) => reply,
-            ClientMessage::Event { id: None, .. } => Reply::Notice(too_fast()),
+            ClientMessage::Event { id: None, .. } => Reply::Notice(too_fast().to_string()),
         };
         // To the client a CLOSED ends the subscription of that id, whatever it was meant for.
         if let Reply::Closed { id, .. } = &reply {

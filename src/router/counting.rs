@@ -26,8 +26,9 @@ use crate::ids::{ClientId, LinkId, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{self, Reply};
-use crate::router::publication::more_telling;
+use crate::nostr::reason::{Prefix, Reason};
 
+use super::subscribe::{too_many_filters, too_many_subscriptions};
 use super::{Effects, Role, Router, Timer};
 
 /// The open counts, and what is known of who counts.
@@ -48,7 +49,7 @@ struct Count {
     /// When the answer goes out at the latest. A timer is set for it.
     due: Duration,
     /// The most telling refusal of a relay.
-    refusal: Option<String>,
+    refusal: Option<Reason>,
 }
 
 /// Where one relay stands with a question.
@@ -130,11 +131,11 @@ impl Router {
         let Some(asker) = self.clients.get(&client) else { return };
         let (max, max_bytes) = self.subscription_limits(asker);
         if asker.open() >= max {
-            let why = format!("restricted: at most {max} subscriptions");
+            let why = too_many_subscriptions(max);
             return self.refuse_count(client, id, why, now, fx);
         }
         if asker.filter_bytes + bytes(&filters) > max_bytes {
-            let why = format!("restricted: filters of more than {max_bytes} bytes in all");
+            let why = too_many_filters(max_bytes);
             return self.refuse_count(client, id, why, now, fx);
         }
         let filters: Vec<Filter> =
@@ -146,7 +147,7 @@ impl Router {
         let relays = self.read_by(asker);
         let asked = match self.counters(&relays, &filters, now) {
             Ok(asked) => asked,
-            Err(why) => return self.refuse_count(client, id, why.to_owned(), now, fx),
+            Err(why) => return self.refuse_count(client, id, why, now, fx),
         };
         let number = self.numbers.request();
         let due = now.mono + EOSE_SILENT;
@@ -189,9 +190,9 @@ impl Router {
         relays: &[RelayId],
         filters: &[Filter],
         now: Now,
-    ) -> Result<Vec<RelayId>, &'static str> {
+    ) -> Result<Vec<RelayId>, Reason> {
         if relays.is_empty() {
-            return Err("error: no relay configured");
+            return Err(Reason::new(Prefix::Error, "no relay configured"));
         }
         let (mut connected, mut too_many) = (false, false);
         let mut asked = Vec::new();
@@ -226,9 +227,11 @@ impl Router {
         }
         match (asked.is_empty(), connected, too_many) {
             (false, _, _) => Ok(asked),
-            (true, false, _) => Err("error: no relay connected"),
-            (true, true, true) => Err("rate-limited: too many counts at a time"),
-            (true, true, false) => Err("unsupported: no relay counts"),
+            (true, false, _) => Err(Reason::new(Prefix::Error, "no relay connected")),
+            (true, true, true) => {
+                Err(Reason::new(Prefix::RateLimited, "too many counts at a time"))
+            }
+            (true, true, false) => Err(nobody_counts()),
         }
     }
 
@@ -276,7 +279,7 @@ impl Router {
         &mut self,
         relay: RelayId,
         number: RequestNumber,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -285,9 +288,9 @@ impl Router {
             Some(stage @ Stage::Asked) => *stage = Stage::Out,
             _ => return,
         }
-        count.refusal = Some(more_telling(count.refusal.take(), why));
+        count.refusal = Some(Reason::more_telling(count.refusal.take(), why));
         let first = self.counts.counters.get_mut(&relay).is_some_and(|counter| {
-            if why.starts_with("unsupported:") {
+            if why.is_unsupported() {
                 counter.rests_until = now.mono + COUNT_REST;
             }
             !counter.answers()
@@ -296,7 +299,7 @@ impl Router {
         if let Some(relay) = self.relays.get(&relay).filter(|_| first) {
             relay.stats.error(now.precisely(), &format!("refused to count: {why}"));
         }
-        if let Some(relay) = self.relays.get(&relay).filter(|_| why.starts_with("auth-required:")) {
+        if let Some(relay) = self.relays.get(&relay).filter(|_| why.wants_auth()) {
             relay.stats.authentication_required.store(true, Relaxed);
         }
         self.look_at_count(number, now, fx);
@@ -376,8 +379,8 @@ impl Router {
             return fx.to_client.push((client, Reply::Count { id, counted }));
         }
         let why = match count.refusal {
-            None => "error: no relay has counted in time".to_owned(),
-            Some(why) if why.is_empty() => "unsupported: no relay counts".to_owned(),
+            None => Reason::new(Prefix::Error, "no relay has counted in time"),
+            Some(why) if why.is_empty() => nobody_counts(),
             Some(why) => why,
         };
         self.refuse_count(client, &count.id, why, now, fx);
@@ -387,7 +390,7 @@ impl Router {
         &mut self,
         client: ClientId,
         id: &str,
-        why: String,
+        why: Reason,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -435,6 +438,10 @@ impl Counter {
             self.rests_until = now.mono + COUNT_REST;
         }
     }
+}
+
+fn nobody_counts() -> Reason {
+    Reason::new(Prefix::Unsupported, "no relay counts")
 }
 
 fn bytes(filters: &[Filter]) -> usize {

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use crate::ids::{Position, RelayId, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
+use crate::nostr::reason::Reason;
 use crate::router::entry::At;
 use crate::router::part::{Part, Stage};
-use crate::router::publication::{Delivery, Publication, more_telling};
+use crate::router::publication::{Delivery, Publication};
 
 use crate::base::time::Now;
 
@@ -31,18 +32,18 @@ impl Router {
         id: RelayId,
         key: SubscriptionKey,
         asked: Option<Duration>,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) -> bool {
-        if !is_auth_required(why) {
+        if !why.wants_auth() {
             return false;
         }
         let hope = self.may_authenticate(id, now);
         let Some(Relay { auth, .. }) = self.relays.get_mut(&id) else { return false };
         let asked_before = asked.zip(auth.since).is_some_and(|(asked, since)| asked < since);
         if auth.key.is_some() {
-            auth.ended.insert(key, why.to_owned());
+            auth.ended.insert(key, why.clone());
             if auth.ended.len() > 2 * self.subscriptions.len() + 64 {
                 auth.ended.retain(|key, _| self.subscriptions.contains_key(key));
             }
@@ -65,11 +66,11 @@ impl Router {
         &mut self,
         id: RelayId,
         event: &EventId,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) -> bool {
-        if !is_auth_required(why) || !self.may_authenticate(id, now) {
+        if !why.wants_auth() || !self.may_authenticate(id, now) {
             return false;
         }
         let named = self.named_of(event);
@@ -135,7 +136,7 @@ impl Router {
     pub(super) fn flush_deferred(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let url = self.url_of(id);
         for entry in self.outbox.entries_mut() {
-            let wants_auth = entry.reasons.get(&url).is_some_and(|why| is_auth_required(why));
+            let wants_auth = entry.reasons.get(&url).is_some_and(Reason::wants_auth);
             if wants_auth && matches!(entry.at(id), Some(At::Later(_))) {
                 let part = entry.part(id);
                 (part.at, part.tries) = (At::Later(now.mono), 0);
@@ -149,14 +150,14 @@ impl Router {
         let Some(Relay { auth, stats, .. }) = self.relays.get(&id) else { return };
         let stats = Arc::clone(stats);
         // They stay known: the relay may change its mind.
-        let ended: Vec<(SubscriptionKey, String)> = auth.ended.clone().into_iter().collect();
+        let ended: Vec<(SubscriptionKey, Reason)> = auth.ended.clone().into_iter().collect();
         for (key, why) in ended {
             let Some(subscription) = self.subscriptions.get_mut(&key) else { continue };
             let waits = |part: &&mut Part| part.stage == Stage::Unasked && !part.turn.waits;
             let part = subscription.part(id).filter(waits);
             let Some(part) = part.filter(|part| part.request.is_none()) else { continue };
             (part.stage, part.holds) = (Stage::Refused, false);
-            subscription.refusal = Some(more_telling(subscription.refusal.take(), &why));
+            subscription.refusal = Some(Reason::more_telling(subscription.refusal.take(), &why));
             stats.error(now.precisely(), &format!("ended a subscription: {why}"));
             stats.auth_refused.store(true, Relaxed);
             self.look_at_eose(key, now, fx);
@@ -169,9 +170,9 @@ impl Router {
             })
         };
         let owners = self.publications.iter().filter_map(|(id, sent)| Some((*id, why(sent)?)));
-        let owners: BTreeMap<EventId, String> = owners.collect();
+        let owners: BTreeMap<EventId, Reason> = owners.collect();
         let named = self.named.iter().filter_map(|(key, sent)| Some((*key, why(sent)?)));
-        let named: BTreeMap<_, String> = named.collect();
+        let named: BTreeMap<_, Reason> = named.collect();
         for why in owners.values().chain(named.values()) {
             stats.rejected.add();
             stats.error(now.precisely(), &format!("refused an event: {why}"));
@@ -188,8 +189,4 @@ impl Router {
             self.settle_named(key, |publication| publication.refused_after_all(id), fx);
         }
     }
-}
-
-fn is_auth_required(why: &str) -> bool {
-    why.starts_with("auth-required:")
 }

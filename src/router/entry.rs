@@ -11,9 +11,10 @@ use std::time::Duration;
 use crate::constants::{OUTBOX_RETRY_FIRST, OUTBOX_RETRY_MOST};
 use crate::ids::{BatchNumber, ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId};
+use crate::nostr::reason::Reason;
 
 /// What a relay said of an event, by the relay's url.
-pub(crate) type Reasons = BTreeMap<Arc<str>, String>;
+pub(crate) type Reasons = BTreeMap<Arc<str>, Reason>;
 
 /// Where an event of the outbox stands, as the database knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +130,7 @@ pub(crate) enum Stage {
         /// One entry for each EVENT that is owed an OK.
         waiters: Vec<ClientId>,
         /// What they are told once the row is there.
-        why: String,
+        why: Reason,
         /// When they are told something at the latest.
         until: Duration,
     },
@@ -139,7 +140,7 @@ pub(crate) enum Stage {
         /// As above.
         waiters: Vec<ClientId>,
         /// The reason.
-        why: String,
+        why: Reason,
         /// As above.
         until: Duration,
     },

@@ -13,9 +13,11 @@ use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::EventId;
 use crate::nostr::hex;
 use crate::nostr::message;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::entry::{At, Entry, Part, Stage};
 
 use super::outbox::refused;
+use super::publish::EXPIRED;
 use super::relays::Relay;
 use super::{Effects, Router};
 
@@ -150,7 +152,8 @@ impl Router {
         let question = self.outbox.questions.get(&number);
         // The claim is as good as an OK: it is the relay's own word in both.
         if question.is_some_and(|question| question.relay == relay && question.ids.contains(id)) {
-            self.delivered(relay, id, "duplicate: the relay has it", now, fx);
+            let why = Reason::new(Prefix::Duplicate, "the relay has it");
+            self.delivered(relay, id, &why, now, fx);
         }
     }
 
@@ -184,14 +187,14 @@ impl Router {
         relay: RelayId,
         id: &EventId,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) {
         let Some(entry) = self.outbox.get(id).filter(|entry| entry.at(relay).is_some()) else {
             return;
         };
-        if accepted || why.starts_with("duplicate:") {
+        if why.has_it(accepted) {
             return self.delivered(relay, id, why, now, fx);
         }
         if entry.stage == Stage::Rejected {
@@ -199,7 +202,7 @@ impl Router {
         }
         let url = self.url_of(relay);
         let Some(entry) = self.outbox.get_mut(id) else { return };
-        entry.reasons.insert(url, why.to_owned());
+        entry.reasons.insert(url, why.clone());
         let part = entry.part(relay);
         part.at = refused(why, || now.mono + part.pause());
         let again = if let At::Later(at) = part.at { Some(at) } else { None };
@@ -291,7 +294,7 @@ impl Router {
             if let Some(entry) = self.outbox.get_mut(&id) {
                 for (relay, url) in &urls {
                     if entry.at(*relay).is_some() && !entry.reasons.contains_key(url) {
-                        entry.reasons.insert(Arc::clone(url), "never answered".to_owned());
+                        entry.reasons.insert(Arc::clone(url), Reason::read("never answered"));
                     }
                 }
             }
@@ -311,7 +314,7 @@ impl Router {
             let Some(entry) = self.drop_entry(&id) else { continue };
             self.stats.expired.add();
             let doubt = entry.doubt;
-            self.answer_late(entry, doubt, "invalid: expired", fx);
+            self.answer_late(entry, doubt, &Reason::new(Prefix::Invalid, EXPIRED), fx);
         }
     }
 }

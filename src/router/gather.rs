@@ -11,6 +11,7 @@ use crate::base::time::Now;
 use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::combine::Combined;
 use crate::router::part::Stage;
 use crate::router::subscription::margin;
@@ -175,10 +176,11 @@ impl Router {
                 part.turn.waits = false;
                 part.stage = Stage::Asked { heard: false };
             }
-            self.refused_at(id, key, "restricted: the relay takes no more subscriptions", now, fx);
+            let why = Reason::new(Prefix::Restricted, "the relay takes no more subscriptions");
+            self.refused_at(id, key, &why, now, fx);
         }
         if any {
-            self.relay_refuses(id, "it takes no more subscriptions from us", now);
+            self.relay_refuses(id, &Reason::read("it takes no more subscriptions from us"), now);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::constants::{SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
 use crate::ids::{ClientId, Origin, Position, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH};
 use crate::nostr::message::{self, Reply};
+use crate::nostr::reason::Reason;
 use crate::nostr::verify::{Job, Verdict};
 use crate::router::merge;
 use crate::router::part::Came;
@@ -187,7 +188,7 @@ impl Router {
         if self.publications.contains_key(&id) || self.is_named(relay, &id) {
             // What it passes on it has, whatever it may say later: a claimed id is its word, as an
             // OK is.
-            self.relay_ok(relay, &id, true, "", now, fx);
+            self.relay_ok(relay, &id, true, &Reason::none(), now, fx);
         }
         let Some(stats) = self.relays.get(&relay).map(|relay| &relay.stats) else { return };
         stats.received.add();

@@ -19,6 +19,7 @@ use crate::constants::{
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message;
+use crate::nostr::reason::{Prefix, Reason};
 
 use super::arrivals::Arrival;
 use super::{Effects, Outgoing, Router, named};
@@ -279,10 +280,12 @@ impl Router {
         }
         // What it would only refuse is not sent: its own document says so.
         for event in too_long {
-            self.relay_ok(id, &event, false, "restricted: longer than the relay takes", now, fx);
+            let why = Reason::new(Prefix::Restricted, "longer than the relay takes");
+            self.relay_ok(id, &event, false, &why, now, fx);
         }
         for number in unasked {
-            let why = "restricted: longer than the relay takes, or more filters".to_owned();
+            let why =
+                Reason::new(Prefix::Restricted, "longer than the relay takes, or more filters");
             self.arrived(id, number, Arrival::Closed(why), now, fx);
         }
         let more = self

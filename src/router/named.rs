@@ -14,9 +14,10 @@ use crate::constants::{MAX_UNANSWERED_EVENTS, OK_DEADLINE};
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::message::Reply;
+use crate::nostr::reason::Reason;
 use crate::router::publication::{Delivery, Fate, Publication, Published};
 
-use super::publish::accept;
+use super::publish::{accept, no_relay, too_many};
 use super::{Effects, Router, Timer};
 
 /// Publications under way, by event and by client.
@@ -39,10 +40,10 @@ impl Router {
         let linked = |id: &RelayId| self.relays.get(id).is_some_and(|relay| relay.link.is_some());
         let relays: Vec<RelayId> = relays.iter().copied().filter(linked).collect();
         if relays.is_empty() {
-            return refuse(&[client], *event.id(), NO_RELAY, fx);
+            return refuse(&[client], *event.id(), &no_relay(), fx);
         }
         if self.named.len() >= MAX_UNANSWERED_EVENTS {
-            return refuse(&[client], *event.id(), TOO_MANY, fx);
+            return refuse(&[client], *event.id(), &too_many(), fx);
         }
         let deadline = now.mono + OK_DEADLINE;
         let (event, waiters) = (Arc::clone(event), vec![client]);
@@ -61,7 +62,7 @@ impl Router {
         relay: RelayId,
         event: &EventId,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         fx: &mut Effects,
     ) {
         for key in self.named_of(event) {
@@ -117,7 +118,7 @@ impl Router {
             Fate::Accepted(why) => return accept(&waiters, *event.id(), &why, fx),
             Fate::Doubt(why) => accept(&waiters, *event.id(), &why, fx),
             Fate::Refused(why) => refuse(&waiters, *event.id(), &why, fx),
-            Fate::Unsent => refuse(&waiters, *event.id(), NO_RELAY, fx),
+            Fate::Unsent => refuse(&waiters, *event.id(), &no_relay(), fx),
         }
         // What has not left by now does not leave any more, unless somebody else publishes it too.
         let owners = self.publications.get(event.id());
@@ -136,9 +137,9 @@ impl Router {
     }
 }
 
-fn refuse(waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
+fn refuse(waiters: &[ClientId], id: EventId, why: &Reason, fx: &mut Effects) {
     for client in waiters {
-        fx.to_client.push((*client, Reply::Ok { id, accepted: false, why: why.into() }));
+        fx.to_client.push((*client, Reply::Ok { id, accepted: false, why: why.clone() }));
     }
 }
 
@@ -149,6 +150,3 @@ pub(super) fn sent(named: &mut Named, relay: RelayId, event: &EventId) {
         publication.sent(relay);
     }
 }
-
-const NO_RELAY: &str = "mute: no relay connected";
-const TOO_MANY: &str = "rate-limited: too many events are waiting for the relays' answers";

@@ -14,14 +14,15 @@ use crate::base::time::Now;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::ids::{BatchNumber, ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::nostr::succession::{self, Address};
 use crate::nostr::url;
 use crate::router::entry::{At, Batch, Entry, Reasons, Stage, State};
-use crate::router::publication::{Delivery, Publication, Published, more_telling};
+use crate::router::publication::{Delivery, Publication, Published};
 
 use super::flush::Question;
 use super::ledger::Ledger;
-use super::publish::accept;
+use super::publish::{accept, waits_already};
 use super::{Effects, Router, Timer};
 
 /// The events that wait, and what the database has to be told of them.
@@ -194,7 +195,13 @@ impl Outbox {
 
 impl Router {
     /// No relay could be given this event: it is to wait for one.
-    pub(super) fn enqueue(&mut self, published: Published, why: &str, now: Now, fx: &mut Effects) {
+    pub(super) fn enqueue(
+        &mut self,
+        published: Published,
+        why: Reason,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         if self.outbox.count(State::Queued) >= self.outbox.size {
             self.drop_expired(now, fx);
         }
@@ -206,23 +213,23 @@ impl Router {
             .filter(|entry| entry.state() == State::Queued && entry.stage == Stage::Waiting)
             .count();
         let refusal = if !self.outbox.open {
-            "error: the offline queue cannot be read yet"
+            Reason::new(Prefix::Error, "the offline queue cannot be read yet")
         } else if self.outbox.newer(event).is_some() {
-            "replaced: a newer version is queued"
+            Reason::new(Prefix::Replaced, "a newer version is queued")
         } else if self.outbox.count(State::Queued) - freed >= self.outbox.size
             || self.outbox.bytes + event.json().len() > OUTBOX_BYTES
         {
-            "error: offline queue full"
+            Reason::new(Prefix::Error, "offline queue full")
         } else if self.outbox.ledger.len() >= LEDGER_MOST {
-            "error: the database does not keep up"
+            Reason::new(Prefix::Error, "the database does not keep up")
         } else {
-            return self.store(published, why.to_owned(), false, voids, now);
+            return self.store(published, why, false, voids, now);
         };
-        self.refuse(&published.waiters, *event.id(), refusal, fx);
+        self.refuse(&published.waiters, *event.id(), &refusal, fx);
     }
 
     /// The event was sent and nobody has said what became of it.
-    pub(super) fn doubt(&mut self, sent: Publication, why: String, now: Now, fx: &mut Effects) {
+    pub(super) fn doubt(&mut self, sent: Publication, why: Reason, now: Now, fx: &mut Effects) {
         let Publication { mut published, relays } = sent;
         let event = Arc::clone(&published.event);
         if self.outbox.has_newer_for_good(&event) {
@@ -255,7 +262,7 @@ impl Router {
     fn store(
         &mut self,
         published: Published,
-        why: String,
+        why: Reason,
         doubt: bool,
         voids: Vec<EventId>,
         now: Now,
@@ -285,7 +292,7 @@ impl Router {
                 waiters.push(client);
             }
             Some(Stage::Waiting) => {
-                accept(&[client], *id, "duplicate: it waits for a relay already", fx);
+                accept(&[client], *id, &waits_already(), fx);
             }
             Some(Stage::Rejected) | None => return false,
         }
@@ -317,7 +324,8 @@ impl Router {
             self.stats.superseded.add();
         }
         let left = entry.doubt;
-        self.answer_late(entry, left, "replaced: its author has published what makes it void", fx);
+        let why = Reason::new(Prefix::Replaced, "its author has published what makes it void");
+        self.answer_late(entry, left, &why, fx);
     }
 
     /// Those who still wait for an answer about an entry that was dropped get this one.
@@ -325,7 +333,7 @@ impl Router {
         &mut self,
         entry: Entry,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         fx: &mut Effects,
     ) {
         let (Stage::Storing { waiters, until, .. } | Stage::Undoing { waiters, until, .. }) =
@@ -371,7 +379,7 @@ impl Router {
                 entry.event.created_at() <= event.created_at() && *entry.event.id() != *event.id();
             if older && *entry.event.pubkey() == *event.pubkey() {
                 entry.part(relay).at = At::Refused;
-                entry.reasons.insert(url.as_str().into(), "withdrawn by its author".to_owned());
+                entry.reasons.insert(url.as_str().into(), Reason::read("withdrawn by its author"));
                 ids.push(*entry.event.id());
             }
         }
@@ -385,7 +393,7 @@ impl Router {
         &mut self,
         relay: RelayId,
         id: &EventId,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -417,7 +425,10 @@ impl Router {
         }
         if let Stage::Storing { .. } | Stage::Undoing { .. } = entry.stage {
             // Nobody was told anything yet, so this is the answer.
-            let most = entry.reasons.values().fold(None, |kept, why| Some(more_telling(kept, why)));
+            let most = entry
+                .reasons
+                .values()
+                .fold(None, |kept, why| Some(Reason::more_telling(kept, why)));
             if let Some(entry) = self.drop_entry(id) {
                 self.answer_late(entry, false, &most.unwrap_or_default(), fx);
             }
@@ -455,7 +466,6 @@ impl Router {
 }
 
 /// What a refusal means for the next attempt.
-pub(super) fn refused(why: &str, later: impl FnOnce() -> Duration) -> At {
-    let patience = why.starts_with("rate-limited:") || why.starts_with("auth-required:");
-    if patience { At::Later(later()) } else { At::Refused }
+pub(super) fn refused(why: &Reason, later: impl FnOnce() -> Duration) -> At {
+    if why.passes() { At::Later(later()) } else { At::Refused }
 }

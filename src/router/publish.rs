@@ -16,6 +16,7 @@ use crate::constants::{
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::nostr::message::Reply;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::entry::{Stage, State};
 use crate::router::publication::{Delivery, Fate, Publication, Published};
 
@@ -126,10 +127,10 @@ impl Router {
         let event = match result {
             Ok(event) => event,
             Err(error) => {
-                let why = format!("invalid: {error}");
+                let why = Reason::new(Prefix::Invalid, error);
                 let reply = match id {
-                    Some(id) => Reply::Ok { id, accepted: false, why: why.into() },
-                    None => Reply::Notice(why),
+                    Some(id) => Reply::Ok { id, accepted: false, why },
+                    None => Reply::Notice(why.to_string()),
                 };
                 fx.to_client.push((client, reply));
                 return;
@@ -140,11 +141,11 @@ impl Router {
             publisher.stats.published.add();
         }
         let refusal = if event.kind() == KIND_AUTH {
-            "invalid: kind 22242 is for authentication and never published"
+            "kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= now.unix) {
-            "invalid: expired"
+            EXPIRED
         } else if let Some(why) = self.not_its_author(client, &event, fx) {
-            return self.refuse_unread(client, *event.id(), why, fx);
+            return self.refuse_unread(client, *event.id(), &why, fx);
         } else if let Some(relays) = self.named_by(client) {
             return self.publish_named(client, &event, &relays, position, now, fx);
         } else {
@@ -153,7 +154,7 @@ impl Router {
             }
             return self.take_in(client, event, position, now, fx);
         };
-        self.refuse(&[client], *event.id(), refusal, fx);
+        self.refuse(&[client], *event.id(), &Reason::new(Prefix::Invalid, refusal), fx);
     }
 
     /// An event that is to be published at the owner's relays.
@@ -169,20 +170,20 @@ impl Router {
         let refusal = if self.join(client, event.id(), fx) {
             return;
         } else if !self.relays.values().any(|relay| relay.write) {
-            "error: no relay configured"
+            Reason::new(Prefix::Error, "no relay configured")
         } else if !self.relays.values().any(Relay::takes_events) {
             let published = Published { event, position, waiters, deadline };
-            return self.unsent(published, QUEUED, now, fx);
+            return self.unsent(published, queued(), now, fx);
         } else if self.has_place(is_ephemeral(event.kind())) {
             return self.publish(Published { event, position, waiters, deadline }, now, fx);
         } else if self.outbound.waiting() >= MAX_WAITING_EVENTS
             || self.outbound.waiting_bytes + event.json().len() > MAX_WAITING_BYTES
         {
-            TOO_MANY
+            too_many()
         } else {
             return self.wait(client, Published { event, position, waiters, deadline });
         };
-        self.refuse(&[client], *event.id(), refusal, fx);
+        self.refuse(&[client], *event.id(), &refusal, fx);
     }
 
     /// Whether one more event may be unanswered. Those in doubt are; only what the outbox would keep
@@ -211,7 +212,7 @@ impl Router {
         &mut self,
         client: ClientId,
         id: EventId,
-        why: &str,
+        why: &Reason,
         fx: &mut Effects,
     ) {
         if !self.join(client, &id, fx) {
@@ -245,7 +246,7 @@ impl Router {
         relay: RelayId,
         event: &EventId,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         now: Now,
         fx: &mut Effects,
     ) {
@@ -254,11 +255,11 @@ impl Router {
         }
         let Some(Relay { stats, in_flight, .. }) = self.relays.get_mut(&relay) else { return };
         in_flight.remove(event);
-        if !accepted && !why.starts_with("duplicate:") {
+        if !why.has_it(accepted) {
             stats.rejected.add();
             stats.error(now.precisely(), &format!("refused an event: {why}"));
         }
-        if !accepted && why.starts_with("auth-required:") {
+        if !accepted && why.wants_auth() {
             stats.authentication_required.store(true, Relaxed);
             stats.auth_refused.store(true, Relaxed);
         }
@@ -333,7 +334,7 @@ impl Router {
                 self.take_back(id);
                 published.deadline = published.deadline.max(now.mono + STORE_PATIENCE);
                 let linked = self.relays.values().any(Relay::takes_events);
-                self.unsent(published, if linked { QUEUED_LATE } else { QUEUED }, now, fx);
+                self.unsent(published, if linked { queued_late() } else { queued() }, now, fx);
             }
             Fate::Doubt(why) if is_ephemeral(event.kind()) => {
                 self.outbound.remember(*id, false);
@@ -344,13 +345,13 @@ impl Router {
     }
 
     /// No relay could be given the event, and none will be on its own.
-    fn unsent(&mut self, published: Published, why: &str, now: Now, fx: &mut Effects) {
+    fn unsent(&mut self, published: Published, why: Reason, now: Now, fx: &mut Effects) {
         let Published { event, waiters, .. } = &published;
         if is_ephemeral(event.kind()) {
             // Never kept: an order to pay that comes minutes late pays what was paid otherwise.
-            self.refuse(waiters, *event.id(), "mute: no relay connected", fx);
+            self.refuse(waiters, *event.id(), &no_relay(), fx);
         } else if self.outbound.earlier.get(event.id()).and_then(|it| it.sent) == Some(true) {
-            accept(waiters, *event.id(), HAD_BEFORE, fx);
+            accept(waiters, *event.id(), &had_before(), fx);
         } else {
             self.forget_rejected(event.id());
             self.enqueue(published, why, now, fx);
@@ -410,41 +411,37 @@ impl Router {
     /// It got no place in time. It was never sent.
     pub(super) fn refuse_waiting(&mut self, id: &EventId, fx: &mut Effects) {
         if let Some(Published { waiters, .. }) = self.outbound.take(id) {
-            self.refuse(&waiters, *id, TOO_MANY, fx);
+            self.refuse(&waiters, *id, &too_many(), fx);
         }
     }
 
     /// `OK false`, unless that would be a lie: some relay took the event before or may have, or it
     /// waits in the outbox.
-    pub(super) fn refuse(&self, waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
+    pub(super) fn refuse(&self, waiters: &[ClientId], id: EventId, why: &Reason, fx: &mut Effects) {
         let waits = self.outbox.get(&id).is_some_and(|entry| entry.stage == Stage::Waiting);
         let earlier = self.outbound.earlier.get(&id).copied().unwrap_or_default();
         let before = match earlier.sent {
-            Some(true) => Some(HAD_BEFORE),
-            Some(false) => Some("duplicate: sent before, unanswered"),
-            None => waits.then_some("duplicate: it waits for a relay already"),
+            Some(true) => Some(had_before()),
+            Some(false) => Some(Reason::new(Prefix::Duplicate, "sent before, unanswered")),
+            None => waits.then(waits_already),
         };
         if let Some(why) = before {
-            return accept(waiters, id, why, fx);
+            return accept(waiters, id, &why, fx);
         }
         if earlier.here {
-            return accept(
-                waiters,
-                id,
-                &format!("local: a client of this server has it; {why}"),
-                fx,
-            );
+            let has_it = format_args!("a client of this server has it; {why}");
+            return accept(waiters, id, &Reason::new(Prefix::Local, has_it), fx);
         }
         for client in waiters {
-            fx.to_client.push((*client, Reply::Ok { id, accepted: false, why: why.into() }));
+            fx.to_client.push((*client, Reply::Ok { id, accepted: false, why: why.clone() }));
         }
     }
 }
 
 /// `OK true`.
-pub(super) fn accept(waiters: &[ClientId], id: EventId, why: &str, fx: &mut Effects) {
+pub(super) fn accept(waiters: &[ClientId], id: EventId, why: &Reason, fx: &mut Effects) {
     for client in waiters {
-        fx.to_client.push((*client, Reply::Ok { id, accepted: true, why: why.into() }));
+        fx.to_client.push((*client, Reply::Ok { id, accepted: true, why: why.clone() }));
     }
 }
 
@@ -461,8 +458,29 @@ fn missing<'a>(
     all.copied().filter(|id| !had(id)).collect()
 }
 
-const QUEUED: &str = "queued: no relay connected";
-const QUEUED_LATE: &str = "queued: no relay took it in time";
-const HAD_BEFORE: &str = "duplicate: a relay has accepted it before";
+/// An event whose time has passed (NIP-40).
+pub(super) const EXPIRED: &str = "expired";
 
-const TOO_MANY: &str = "rate-limited: too many events are waiting for the relays' answers";
+fn queued() -> Reason {
+    Reason::new(Prefix::Queued, "no relay connected")
+}
+
+fn queued_late() -> Reason {
+    Reason::new(Prefix::Queued, "no relay took it in time")
+}
+
+fn had_before() -> Reason {
+    Reason::new(Prefix::Duplicate, "a relay has accepted it before")
+}
+
+pub(super) fn waits_already() -> Reason {
+    Reason::new(Prefix::Duplicate, "it waits for a relay already")
+}
+
+pub(super) fn no_relay() -> Reason {
+    Reason::new(Prefix::Mute, "no relay connected")
+}
+
+pub(super) fn too_many() -> Reason {
+    Reason::new(Prefix::RateLimited, "too many events are waiting for the relays' answers")
+}

@@ -3,6 +3,7 @@
 use crate::base::time::Now;
 use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::entry::{Stage, State, Stored};
 
 use super::ledger::{Out, Void};
@@ -26,7 +27,9 @@ impl Router {
     /// Those who wait for the row have waited long enough.
     pub(super) fn store_deadline(&mut self, id: &EventId, now: Now, fx: &mut Effects) {
         let why = match self.outbox.get(id).map(|entry| &entry.stage) {
-            Some(Stage::Storing { .. }) => "error: the database does not answer in time".to_owned(),
+            Some(Stage::Storing { .. }) => {
+                Reason::new(Prefix::Error, "the database does not answer in time")
+            }
             Some(Stage::Undoing { why, .. }) => why.clone(),
             _ => return,
         };
@@ -46,12 +49,13 @@ impl Router {
             Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, now, fx),
             Stored::Failed(why) => {
                 self.outbox.ledger.undo(&out);
-                self.batch_failed(&out, &format!("error: {why}"), now, fx);
+                self.batch_failed(&out, &Reason::new(Prefix::Error, why), now, fx);
             }
             Stored::Unknown(why) => {
                 self.outbox.ledger.doubt(&out);
-                self.batch_unknown(&out, &format!("error: {why}"));
-                self.batch_failed(&out, &format!("error: {why}"), now, fx);
+                let why = Reason::new(Prefix::Error, why);
+                self.batch_unknown(&out, &why);
+                self.batch_failed(&out, &why, now, fx);
             }
         }
     }
@@ -99,7 +103,7 @@ impl Router {
     }
 
     /// What was to be queued is refused, unless it still has to be made sure that it is not there.
-    fn batch_failed(&mut self, out: &Out, why: &str, now: Now, fx: &mut Effects) {
+    fn batch_failed(&mut self, out: &Out, why: &Reason, now: Now, fx: &mut Effects) {
         for (id, position) in &out.put {
             let Some(entry) = self.outbox.get(id) else { continue };
             if entry.position != *position || matches!(entry.stage, Stage::Undoing { .. }) {
@@ -117,7 +121,7 @@ impl Router {
         self.flush_all(now, fx);
     }
 
-    fn batch_unknown(&mut self, out: &Out, why: &str) {
+    fn batch_unknown(&mut self, out: &Out, why: &Reason) {
         for (id, position) in &out.put {
             let Some(entry) = self.outbox.get_mut(id) else { continue };
             if entry.position != *position || entry.doubt {
@@ -125,7 +129,7 @@ impl Router {
             }
             if let Stage::Storing { waiters, until, .. } = &mut entry.stage {
                 let (waiters, until) = (std::mem::take(waiters), *until);
-                entry.stage = Stage::Undoing { waiters, why: why.to_owned(), until };
+                entry.stage = Stage::Undoing { waiters, why: why.clone(), until };
                 self.outbox.ledger.mark_undo(*id);
             }
         }
@@ -135,7 +139,7 @@ impl Router {
     }
 
     /// There will be no row. What may have left stays here all the same; the rest is refused.
-    fn not_stored(&mut self, id: &EventId, why: &str, now: Now, fx: &mut Effects) {
+    fn not_stored(&mut self, id: &EventId, why: &Reason, now: Now, fx: &mut Effects) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
         let stage = std::mem::replace(&mut entry.stage, Stage::Waiting);
         let (Stage::Storing { waiters, why: good, until }

@@ -8,6 +8,7 @@ use crate::constants::HELD_BYTES_ALL;
 use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{Hint, Reply, Resumed};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::part::Part;
 use crate::router::subscription::{Phase, Progress, Subscription};
 
@@ -29,13 +30,13 @@ impl Router {
         let Some(subscriber) = self.clients.get(&client) else { return };
         let (max, max_bytes) = self.subscription_limits(subscriber);
         if subscriber.open() >= max {
-            let why = format!("restricted: at most {max} subscriptions");
+            let why = too_many_subscriptions(max);
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
         }
         let bytes: usize = filters.iter().map(|filter| filter.json.len()).sum();
         if subscriber.filter_bytes + bytes > max_bytes {
-            let why = format!("restricted: filters of more than {max_bytes} bytes in all");
+            let why = too_many_filters(max_bytes);
             fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
             return;
         }
@@ -135,10 +136,10 @@ impl Router {
     }
 
     /// What a relay's refusal of a subscription says to its owner.
-    pub(super) fn relay_refuses(&self, id: RelayId, why: &str, now: Now) {
+    pub(super) fn relay_refuses(&self, id: RelayId, why: &Reason, now: Now) {
         let Some(relay) = self.relays.get(&id) else { return };
         relay.stats.error(now.precisely(), &format!("ended a subscription: {why}"));
-        if why.starts_with("auth-required:") {
+        if why.wants_auth() {
             relay.stats.authentication_required.store(true, Relaxed);
             relay.stats.auth_refused.store(true, Relaxed);
         }
@@ -264,4 +265,13 @@ impl Router {
         let why = subscription.refusal.unwrap_or_default();
         fx.to_client.push((subscription.client, Reply::Closed { id, why }));
     }
+}
+
+pub(super) fn too_many_subscriptions(most: usize) -> Reason {
+    Reason::new(Prefix::Restricted, format_args!("at most {most} subscriptions"))
+}
+
+pub(super) fn too_many_filters(most_bytes: usize) -> Reason {
+    let text = format_args!("filters of more than {most_bytes} bytes in all");
+    Reason::new(Prefix::Restricted, text)
 }

@@ -19,6 +19,7 @@ use crate::nostr::event::{Event, KIND_GIFT_WRAP, is_ephemeral};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Resumed};
+use crate::nostr::reason::Reason;
 use crate::router::Role;
 use crate::router::merge::{Bar, FIRST, Merge, Place};
 use crate::router::part::{Came, Part, Stage, Stream, Turn};
@@ -87,7 +88,7 @@ pub(super) struct Subscription {
     /// What the relays say of their stored events (NIP-67), of those that had part in the EOSE.
     hints: Vec<Hint>,
     /// The most telling refusal of a relay.
-    pub refusal: Option<String>,
+    pub refusal: Option<Reason>,
     /// When `timer` is set, for taking it back.
     pub timer: Option<Duration>,
     opened: Now,

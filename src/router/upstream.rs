@@ -22,6 +22,7 @@ use crate::constants::REQUEST_LINGER;
 use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::message;
+use crate::nostr::reason::Reason;
 use crate::router::subscription::{Phase, Subscription};
 
 use super::arrivals::Arrivals;
@@ -44,7 +45,7 @@ pub(super) struct Request {
     /// Copies that are being verified.
     pub(super) outstanding: usize,
     /// The relay has ended it, and why; what came before is still being verified.
-    pub(super) ending: Option<String>,
+    pub(super) ending: Option<Reason>,
     /// Tells it from an earlier one of the same number.
     serial: Serial,
 }
