@@ -9,6 +9,7 @@ use crate::constants::MAX_EARLIER_EVENTS;
 use crate::ids::ClientId;
 use crate::nostr::event::EventId;
 use crate::nostr::message::Reply;
+use crate::nostr::reason::{Prefix, Reason};
 
 use super::Map;
 use super::turn::Turn;
@@ -71,21 +72,21 @@ impl Answers {
         &self,
         waiters: &[ClientId],
         id: EventId,
-        why: &str,
+        why: &Reason,
         waits: bool,
         turn: &mut Turn<'_>,
     ) {
         let earlier = self.earlier.get(&id).copied().unwrap_or_default();
         let before = match earlier.sent {
-            Some(true) => Some(HAD_BEFORE),
-            Some(false) => Some("duplicate: sent before, unanswered"),
-            None => waits.then_some(WAITS_ALREADY),
+            Some(true) => Some(had_before()),
+            Some(false) => Some(Reason::new(Prefix::Duplicate, "sent before, unanswered")),
+            None => waits.then(waits_already),
         };
         if let Some(why) = before {
-            accept(waiters, id, why, turn);
-        } else if earlier.here {
-            let why = format!("local: a client of this server has it; {why}");
             accept(waiters, id, &why, turn);
+        } else if earlier.here {
+            let has_it = format_args!("a client of this server has it; {why}");
+            accept(waiters, id, &Reason::new(Prefix::Local, has_it), turn);
         } else {
             refuse_plainly(waiters, id, why, turn);
         }
@@ -93,21 +94,26 @@ impl Answers {
 }
 
 /// `OK true`.
-pub(super) fn accept(waiters: &[ClientId], id: EventId, why: &str, turn: &mut Turn<'_>) {
+pub(super) fn accept(waiters: &[ClientId], id: EventId, why: &Reason, turn: &mut Turn<'_>) {
     answer(waiters, id, true, why, turn);
 }
 
 /// `OK false`, whatever the owner's relays or the outbox know of the event: for those to whom they do not
 /// count.
-pub(super) fn refuse_plainly(waiters: &[ClientId], id: EventId, why: &str, turn: &mut Turn<'_>) {
+pub(super) fn refuse_plainly(waiters: &[ClientId], id: EventId, why: &Reason, turn: &mut Turn<'_>) {
     answer(waiters, id, false, why, turn);
 }
 
-fn answer(waiters: &[ClientId], id: EventId, accepted: bool, why: &str, turn: &mut Turn<'_>) {
+fn answer(waiters: &[ClientId], id: EventId, accepted: bool, why: &Reason, turn: &mut Turn<'_>) {
     for client in waiters {
-        turn.tell(*client, Reply::Ok { id, accepted, why: why.into() });
+        turn.tell(*client, Reply::Ok { id, accepted, why: why.clone() });
     }
 }
 
-pub(super) const HAD_BEFORE: &str = "duplicate: a relay has accepted it before";
-pub(super) const WAITS_ALREADY: &str = "duplicate: it waits for a relay already";
+pub(super) fn had_before() -> Reason {
+    Reason::new(Prefix::Duplicate, "a relay has accepted it before")
+}
+
+pub(super) fn waits_already() -> Reason {
+    Reason::new(Prefix::Duplicate, "it waits for a relay already")
+}

@@ -24,11 +24,11 @@ use crate::ids::{ClientId, LinkId, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
 use crate::nostr::message;
+use crate::nostr::reason::{Prefix, Reason};
 
 use super::Map;
 use super::clients::Role;
-use super::publishing::more_telling;
-use super::relays::{Relays, Work, is_auth_required};
+use super::relays::{Relays, Work};
 use super::turn::{Timer, Turn};
 
 /// The open counts, and what is known of who counts.
@@ -54,7 +54,7 @@ pub(super) struct Question {
 pub(super) struct Ended {
     pub(super) question: Question,
     /// What its client is told, or why there is no answer.
-    pub(super) answer: Result<Counted, String>,
+    pub(super) answer: Result<Counted, Reason>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ struct Count {
     /// When the answer goes out at the latest. A timer is set for it.
     due: Duration,
     /// The most telling refusal of a relay.
-    refusal: Option<String>,
+    refusal: Option<Reason>,
 }
 
 /// Where one relay stands with a question.
@@ -124,7 +124,7 @@ impl Counting {
         readable: &[RelayId],
         relays: &mut Relays,
         turn: &mut Turn<'_>,
-    ) -> Result<RequestNumber, &'static str> {
+    ) -> Result<RequestNumber, Reason> {
         let asked = self.counters(readable, &question.filters, relays, turn.now)?;
         let number = turn.numbers.request();
         let due = turn.now.mono + EOSE_SILENT;
@@ -144,9 +144,9 @@ impl Counting {
         filters: &[Filter],
         relays: &Relays,
         now: Now,
-    ) -> Result<Vec<RelayId>, &'static str> {
+    ) -> Result<Vec<RelayId>, Reason> {
         if readable.is_empty() {
-            return Err("error: no relay configured");
+            return Err(Reason::new(Prefix::Error, "no relay configured"));
         }
         let (mut connected, mut too_many) = (false, false);
         let mut asked = Vec::new();
@@ -179,9 +179,11 @@ impl Counting {
         }
         match (asked.is_empty(), connected, too_many) {
             (false, _, _) => Ok(asked),
-            (true, false, _) => Err("error: no relay connected"),
-            (true, true, true) => Err("rate-limited: too many counts at a time"),
-            (true, true, false) => Err("unsupported: no relay counts"),
+            (true, false, _) => Err(Reason::new(Prefix::Error, "no relay connected")),
+            (true, true, true) => {
+                Err(Reason::new(Prefix::RateLimited, "too many counts at a time"))
+            }
+            (true, true, false) => Err(nobody_counts()),
         }
     }
 
@@ -244,7 +246,7 @@ impl Counting {
         &mut self,
         relay: RelayId,
         number: RequestNumber,
-        why: &str,
+        why: &Reason,
         relays: &Relays,
         turn: &mut Turn<'_>,
     ) {
@@ -253,9 +255,9 @@ impl Counting {
             Some(stage @ Stage::Asked) => *stage = Stage::Out,
             _ => return,
         }
-        count.refusal = Some(more_telling(count.refusal.take(), why));
+        count.refusal = Some(Reason::more_telling(count.refusal.take(), why));
         let first = self.counters.get_mut(&relay).is_some_and(|counter| {
-            if why.starts_with("unsupported:") {
+            if why.is_unsupported() {
                 counter.rests_until = turn.now.mono + COUNT_REST;
             }
             !counter.answers()
@@ -264,7 +266,7 @@ impl Counting {
         if first {
             relays.note(relay, &format!("refused to count: {why}"), turn);
         }
-        if is_auth_required(why) {
+        if why.wants_auth() {
             relays.wants_auth(relay, false);
         }
         turn.due.counts.insert(number);
@@ -347,8 +349,8 @@ impl Counting {
             Stage::InLine | Stage::Asked | Stage::Out => None,
         });
         let answer = Counted::merged(answers.collect(), asked).ok_or_else(|| match refusal {
-            None => "error: no relay has counted in time".to_owned(),
-            Some(why) if why.is_empty() => "unsupported: no relay counts".to_owned(),
+            None => Reason::new(Prefix::Error, "no relay has counted in time"),
+            Some(why) if why.is_empty() => nobody_counts(),
             Some(why) => why,
         });
         Some(Ended { question, answer })
@@ -382,6 +384,10 @@ impl Counting {
 /// Whether this relay's answer is not for the one who asks.
 fn is_barred(question: &Question, relay: RelayId, relays: &Relays) -> bool {
     question.role == Role::Public && relays.bars_public(relay)
+}
+
+fn nobody_counts() -> Reason {
+    Reason::new(Prefix::Unsupported, "no relay counts")
 }
 
 impl Counter {

@@ -11,6 +11,7 @@ use crate::nostr::event::EventId;
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{ClientMessage, Hint, Reply};
+use crate::nostr::reason::Reason;
 use crate::nostr::verify::{Job, Verdict};
 use crate::stats::{ClientStats, RelayStats};
 
@@ -104,9 +105,9 @@ pub(crate) enum Frame {
     /// How many events match; `None` for what is no number.
     Count(Option<RequestNumber>, Option<Counted>),
     /// The relay has ended a subscription.
-    Closed(Option<RequestNumber>, String),
+    Closed(Option<RequestNumber>, Reason),
     /// The answer to an event.
-    Ok(EventId, bool, String),
+    Ok(EventId, bool, Reason),
     /// A sentence for a person.
     Notice(String),
     /// A challenge: the relay wants to know who we are (NIP-42).

@@ -46,6 +46,7 @@ use crate::ids::{ClientId, LinkId, Numbers, Position, RelayId, RequestNumber, Su
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{self, ClientMessage, Hint, RelayNews, Reply, Resumed};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::nostr::verify::Verdict;
 use crate::stats::{CoreStats, RelayStats};
 
@@ -415,7 +416,7 @@ impl Owners {
         let mut missed = lost.missed;
         // What is still open is decided below, and by the outbox.
         missed.retain(|event| {
-            !self.publishing.is_open(&event.id) && !self.outbox.contains(&event.id)
+            !self.publishing.is_open(event.id()) && !self.outbox.contains(event.id())
         });
         self.publish(turn, |publishing, means| publishing.relay_lost(id, &unsent, means));
         self.outbox.relay_lost(id, &unsent, turn);
@@ -534,22 +535,23 @@ impl Owners {
         until: Duration,
         turn: &mut Turn<'_>,
     ) -> Option<Outgoing> {
-        if is_ephemeral(event.kind) && turn.now.mono > until {
-            turn.due.unsent.push((id, event.id));
+        if is_ephemeral(event.kind()) && turn.now.mono > until {
+            turn.due.unsent.push((id, *event.id()));
             return None;
         }
-        self.publishing.sent(id, &event.id);
+        self.publishing.sent(id, event.id());
         let text = message::publish(&event);
         let most = self.relays.limits(id).max_message_length;
         if most.is_some_and(|most| text.len() > most) {
             // What it would only refuse is not sent: its own document says so.
-            let word = Word { accepted: false, why: "restricted: longer than the relay takes" };
+            let why = Reason::new(Prefix::Restricted, "longer than the relay takes");
+            let word = Word { accepted: false, why: &why };
             self.publish(turn, |publishing, means| {
-                publishing.relay_ok(id, &event.id, word, means);
+                publishing.relay_ok(id, event.id(), word, means);
             });
             return None;
         }
-        let sent = Some(event.id);
+        let sent = Some(*event.id());
         self.relays.in_flight(id, event);
         Some(Outgoing { text, event: sent })
     }
@@ -614,7 +616,7 @@ impl Owners {
         id: RelayId,
         event: &EventId,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         turn: &mut Turn<'_>,
     ) {
         match self.relays.auth_answered(id, event, accepted, why, turn) {
@@ -639,7 +641,7 @@ impl Owners {
         if self.publishing.concerns(id, &event) {
             // What it passes on it has, whatever it may say later: a claimed id is its word, as an
             // OK is.
-            let word = Word { accepted: true, why: "" };
+            let word = Word { accepted: true, why: &Reason::none() };
             self.publish(turn, |publishing, means| publishing.relay_ok(id, &event, word, means));
         }
         self.relays.count(id, |stats| &stats.received);
@@ -700,7 +702,7 @@ impl Owners {
         let number = copy.expected.number();
         requests.look_at_arrivals(copy.relay, number, subscriptions, relays, turn);
         let same = intake.found_true(event, |copy| {
-            requests.lacks(copy.relay, copy.expected.number(), &event.id, subscriptions)
+            requests.lacks(copy.relay, copy.expected.number(), event.id(), subscriptions)
         });
         for copy in same {
             requests.verdict(copy.relay, copy.expected, Some(event), subscriptions, relays, turn);
@@ -719,26 +721,27 @@ impl Owners {
         let event = match result {
             Ok(event) => event,
             Err(error) => {
-                let why = format!("invalid: {error}");
+                let why = Reason::new(Prefix::Invalid, error);
                 let reply = match id {
-                    Some(id) => Reply::Ok { id, accepted: false, why: why.into() },
-                    None => Reply::Notice(why),
+                    Some(id) => Reply::Ok { id, accepted: false, why },
+                    None => Reply::Notice(why.to_string()),
                 };
                 return turn.tell(client, reply);
             }
         };
         turn.stats.published.add();
         self.clients.published(client);
-        let refusal = if event.kind == KIND_AUTH {
-            "invalid: kind 22242 is for authentication and never published"
+        let refusal = if event.kind() == KIND_AUTH {
+            "kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= turn.now.unix) {
-            "invalid: expired"
+            "expired"
         } else if let Some(why) = self.clients.not_its_author(client, &event, turn) {
-            return self.refuse_unread(client, event.id, why, turn);
+            return self.refuse_unread(client, *event.id(), &why, turn);
         } else {
             return self.publish_true(client, event, position, turn);
         };
-        self.publish(turn, |_, means| means.refuse(&[client], event.id, refusal));
+        let refusal = Reason::new(Prefix::Invalid, refusal);
+        self.publish(turn, |_, means| means.refuse(&[client], *event.id(), &refusal));
     }
 
     /// A true event that its client may publish.
@@ -758,7 +761,7 @@ impl Owners {
         // One inside stands for any number of extensions, which pay each other too.
         let many = publisher.is_some_and(|publisher| publisher.role() == Role::Inside);
         if self.subscriptions.hand_over(client, many, &event, turn) {
-            self.answers.remember_here(event.id);
+            self.answers.remember_here(*event.id());
         }
         self.publish(turn, |publishing, means| {
             publishing.take_in(client, event, position, means);
@@ -767,7 +770,7 @@ impl Owners {
 
     /// An EVENT that is refused for who sent it, or not even looked at. The event of that id may be in
     /// good hands all the same.
-    fn refuse_unread(&mut self, client: ClientId, id: EventId, why: &str, turn: &mut Turn<'_>) {
+    fn refuse_unread(&mut self, client: ClientId, id: EventId, why: &Reason, turn: &mut Turn<'_>) {
         self.publish(turn, |publishing, means| {
             if !publishing.join(client, &id, means.outbox, means.turn) {
                 means.refuse(&[client], id, why);
@@ -787,7 +790,7 @@ impl Owners {
             return;
         };
         match judged {
-            Ok(()) => accept(&[client], id, "", turn),
+            Ok(()) => accept(&[client], id, &Reason::none(), turn),
             // Some other event may have been sent by mistake, and be in good hands.
             Err(why) => self.refuse_unread(client, id, &why, turn),
         }
@@ -804,7 +807,7 @@ impl Owners {
         for (client, why) in self.clients.all_barred(turn) {
             for id in self.clients.subscriptions(client) {
                 self.unsubscribe(client, &id, turn);
-                turn.tell(client, Reply::Closed { id, why: why.to_owned() });
+                turn.tell(client, Reply::Closed { id, why: why.clone() });
             }
         }
     }
@@ -884,7 +887,7 @@ impl Owners {
         );
         // Asked for of all, since it may send a challenge.
         if let Some(why) = self.clients.barred(client, turn).filter(|_| !open) {
-            return self.hear_refused(client, message, why, turn);
+            return self.hear_refused(client, message, &why, turn);
         }
         match message {
             ClientMessage::Event { id, json } => {
@@ -933,7 +936,7 @@ impl Owners {
         &mut self,
         client: ClientId,
         message: ClientMessage,
-        why: &str,
+        why: &Reason,
         turn: &mut Turn<'_>,
     ) {
         match message {
@@ -941,9 +944,9 @@ impl Owners {
                 self.refuse_unread(client, id, why, turn);
             }
             ClientMessage::Req { id, .. } | ClientMessage::Count { id, .. } => {
-                self.close_with(client, id, why.to_owned(), turn);
+                self.close_with(client, id, why.clone(), turn);
             }
-            _ => turn.tell(client, Reply::Notice(why.to_owned())),
+            _ => turn.tell(client, Reply::Notice(why.to_string())),
         }
     }
 
@@ -1045,7 +1048,7 @@ impl Owners {
         let bytes = question.bytes();
         match self.counting.open(question, &readable, &mut self.relays, turn) {
             Ok(number) => self.clients.counts(client, id, number, bytes),
-            Err(why) => self.close_with(client, id.into(), why.to_owned(), turn),
+            Err(why) => self.close_with(client, id.into(), why, turn),
         }
     }
 
@@ -1075,7 +1078,7 @@ impl Owners {
     }
 
     /// The client is told CLOSED, which to it ends whatever it has under this id.
-    fn close_with(&mut self, client: ClientId, id: Box<str>, why: String, turn: &mut Turn<'_>) {
+    fn close_with(&mut self, client: ClientId, id: Box<str>, why: Reason, turn: &mut Turn<'_>) {
         self.close(client, &id, turn);
         turn.tell(client, Reply::Closed { id, why });
     }

@@ -16,6 +16,7 @@ use crate::constants::{
 };
 use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::message::{ClientMessage, RelayNews, Reply};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::stats::ClientStats;
 
 use super::relays::Relays;
@@ -183,23 +184,24 @@ impl Clients {
     }
 
     /// What it is told if it may not.
-    pub(super) fn too_fast(&self) -> String {
+    pub(super) fn too_fast(&self) -> Reason {
         let max = self.limits.max_messages_per_second;
-        format!("rate-limited: more than {max} messages a second")
+        Reason::new(Prefix::RateLimited, format_args!("more than {max} messages a second"))
     }
 
     /// Why this client may not open one more subscription or count with filters of so many bytes, if it
     /// may not.
-    pub(super) fn exceeds(&self, client: ClientId, bytes: usize) -> Option<String> {
+    pub(super) fn exceeds(&self, client: ClientId, bytes: usize) -> Option<Reason> {
         let asker = self.get(client)?;
         let (max, max_bytes) = match asker.role {
             Role::Outside | Role::Public => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
             Role::Inside => (MAX_INSIDE_SUBSCRIPTIONS, MAX_INSIDE_FILTER_BYTES),
         };
         if asker.subscriptions.len() + asker.counts.len() >= max {
-            Some(format!("restricted: at most {max} subscriptions"))
+            Some(Reason::new(Prefix::Restricted, format_args!("at most {max} subscriptions")))
         } else if asker.filter_bytes + bytes > max_bytes {
-            Some(format!("restricted: filters of more than {max_bytes} bytes in all"))
+            let too_long = format_args!("filters of more than {max_bytes} bytes in all");
+            Some(Reason::new(Prefix::Restricted, too_long))
         } else {
             None
         }

@@ -21,17 +21,16 @@ use crate::ids::ClientId;
 use crate::nostr::event::{Event, EventError, KIND_AUTH};
 use crate::nostr::hex;
 use crate::nostr::message::{ClientMessage, Reply};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::turn::Turn;
 
 use super::{Client, Clients, Role};
 
-const WHO_ARE_YOU: &str = "auth-required: this relay is for those its owner has listed";
-const NOT_LISTED: &str = "restricted: the owner of this relay has not listed your public key";
-const AUTHOR_WANTED: &str =
-    "auth-required: a protected event (NIP-70) is taken from its author only";
-const NOT_THE_AUTHOR: &str = "restricted: a protected event (NIP-70) is taken from its author only";
-const NO_CHALLENGE: &str = "restricted: nobody has asked this connection to authenticate";
-const TOO_MANY_KEYS: &str = "restricted: no more public keys are taken on this connection";
+const WHO_ARE_YOU: &str = "this relay is for those its owner has listed";
+const NOT_LISTED: &str = "the owner of this relay has not listed your public key";
+const AUTHOR_WANTED: &str = "a protected event (NIP-70) is taken from its author only";
+const NO_CHALLENGE: &str = "nobody has asked this connection to authenticate";
+const TOO_MANY_KEYS: &str = "no more public keys are taken on this connection";
 
 /// The owner's list for the public endpoint.
 #[derive(Debug, Default)]
@@ -75,24 +74,27 @@ impl Gate {
 
 impl Identity {
     /// Whether this event, a verified one, proves who has made it.
-    fn judge(&self, event: &Event, now: Now) -> Result<(), &'static str> {
+    fn judge(&self, event: &Event, now: Now) -> Result<(), Reason> {
+        let invalid = |text: &str| Err(Reason::new(Prefix::Invalid, text));
         let has = |name: &str, is_right: &dyn Fn(&str) -> bool| {
             event
-                .tags
+                .tags()
                 .iter()
                 .any(|tag| &*tag.name == name && tag.value.as_deref().is_some_and(is_right))
         };
-        let Some(challenge) = &self.challenge else { return Err(NO_CHALLENGE) };
-        if event.kind != KIND_AUTH {
-            Err("invalid: an authentication event is of kind 22242")
-        } else if event.created_at.abs_diff(now.unix) > AUTH_WINDOW {
-            Err("invalid: created_at is more than 10 minutes from the present")
+        let Some(challenge) = &self.challenge else {
+            return Err(Reason::new(Prefix::Restricted, NO_CHALLENGE));
+        };
+        if event.kind() != KIND_AUTH {
+            invalid("an authentication event is of kind 22242")
+        } else if event.created_at().abs_diff(now.unix) > AUTH_WINDOW {
+            invalid("created_at is more than 10 minutes from the present")
         } else if !has("challenge", &|value| *value == **challenge) {
-            Err("invalid: the challenge is not the one that was sent on this connection")
+            invalid("the challenge is not the one that was sent on this connection")
         } else if !has("relay", &|url| self.is_us(url)) {
-            Err("invalid: the relay named is not this one")
-        } else if self.keys.len() >= MAX_CLIENT_KEYS && !self.keys.contains(&event.pubkey) {
-            Err(TOO_MANY_KEYS)
+            invalid("the relay named is not this one")
+        } else if self.keys.len() >= MAX_CLIENT_KEYS && !self.keys.contains(event.pubkey()) {
+            Err(Reason::new(Prefix::Restricted, TOO_MANY_KEYS))
         } else {
             Ok(())
         }
@@ -147,10 +149,7 @@ impl Clients {
     }
 
     /// Those who may not use it any more, and what they are told.
-    pub(in crate::router) fn all_barred(
-        &mut self,
-        turn: &mut Turn<'_>,
-    ) -> Vec<(ClientId, &'static str)> {
+    pub(in crate::router) fn all_barred(&mut self, turn: &mut Turn<'_>) -> Vec<(ClientId, Reason)> {
         let clients: Vec<ClientId> = self.all.keys().copied().collect();
         let barred = |client| Some((client, self.barred(client, turn)?));
         clients.into_iter().filter_map(barred).collect()
@@ -168,14 +167,18 @@ impl Clients {
         &mut self,
         client: ClientId,
         turn: &mut Turn<'_>,
-    ) -> Option<&'static str> {
+    ) -> Option<Reason> {
         let barred = self.all.get(&client)?;
         if barred.role != Role::Public || self.gate.lets_in(&barred.identity) {
             return None;
         }
         let is_known = !barred.identity.keys.is_empty();
         self.challenge(client, turn);
-        Some(if is_known { NOT_LISTED } else { WHO_ARE_YOU })
+        Some(if is_known {
+            Reason::new(Prefix::Restricted, NOT_LISTED)
+        } else {
+            Reason::new(Prefix::AuthRequired, WHO_ARE_YOU)
+        })
     }
 
     /// Asks the client who it is, once.
@@ -251,12 +254,12 @@ impl Clients {
         client: ClientId,
         result: &Result<Arc<Event>, EventError>,
         now: Now,
-    ) -> Option<(Result<(), String>, bool)> {
+    ) -> Option<(Result<(), Reason>, bool)> {
         let Client { identity, .. } = self.all.get_mut(&client)?;
         identity.checking = identity.checking.saturating_sub(1);
         let judged = match result {
-            Ok(event) => identity.judge(event, now).map_err(str::to_owned).map(|()| event.pubkey),
-            Err(error) => Err(format!("invalid: {error}")),
+            Ok(event) => identity.judge(event, now).map(|()| *event.pubkey()),
+            Err(error) => Err(Reason::new(Prefix::Invalid, error)),
         };
         let judged = judged.map(|key| {
             if !identity.keys.contains(&key) {
@@ -272,21 +275,21 @@ impl Clients {
         client: ClientId,
         event: &Event,
         turn: &mut Turn<'_>,
-    ) -> Option<&'static str> {
+    ) -> Option<Reason> {
         if !event.is_protected() {
             return None;
         }
         // It may have gone meanwhile.
         let Some(Client { role, identity, .. }) = self.all.get(&client) else {
-            return Some(NOT_THE_AUTHOR);
+            return Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED));
         };
-        if identity.keys.contains(&event.pubkey) {
+        if identity.keys.contains(event.pubkey()) {
             None
         } else if !identity.keys.is_empty() || *role == Role::Inside {
-            Some(NOT_THE_AUTHOR)
+            Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED))
         } else {
             self.challenge(client, turn);
-            Some(AUTHOR_WANTED)
+            Some(Reason::new(Prefix::AuthRequired, AUTHOR_WANTED))
         }
     }
 }

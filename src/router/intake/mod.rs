@@ -95,7 +95,7 @@ impl Intake {
         }
         // The same to the letter: its id alone would prove nothing.
         if let Some(event) =
-            self.recent.get(&id).filter(|event| event.json.as_bytes() == json.as_bytes())
+            self.recent.get(&id).filter(|event| event.json().as_bytes() == json.as_bytes())
         {
             return Some((copy, Arc::clone(event)));
         }
@@ -152,15 +152,15 @@ impl Intake {
         wanted: impl Fn(&RelayCopy) -> bool,
     ) -> Vec<RelayCopy> {
         self.recent.insert(event);
-        let waiting = self.pending.remove(&event.id).unwrap_or_default();
+        let waiting = self.pending.remove(event.id()).unwrap_or_default();
         let mut same = Vec::new();
         for (copy, text) in waiting {
-            if text == event.json || !wanted(&copy) {
+            if *text == *event.json() || !wanted(&copy) {
                 same.push(copy);
-            } else if let Some(waiting) = self.pending.get_mut(&event.id) {
+            } else if let Some(waiting) = self.pending.get_mut(event.id()) {
                 waiting.push((copy, text));
             } else {
-                self.verify_copy(event.id, copy, text);
+                self.verify_copy(*event.id(), copy, text);
             }
         }
         same

@@ -27,15 +27,15 @@ impl Recent {
 
     /// Keeps a verified event.
     pub(crate) fn insert(&mut self, event: &Arc<Event>) {
-        if self.events.insert(event.id, Arc::clone(event)).is_some() {
+        if self.events.insert(*event.id(), Arc::clone(event)).is_some() {
             return;
         }
-        self.order.push_back(event.id);
-        self.bytes += event.json.len();
+        self.order.push_back(*event.id());
+        self.bytes += event.json().len();
         while self.order.len() > RECENT_EVENTS || self.bytes > RECENT_BYTES {
             let Some(oldest) = self.order.pop_front() else { break };
             if let Some(event) = self.events.remove(&oldest) {
-                self.bytes -= event.json.len();
+                self.bytes -= event.json().len();
             }
         }
     }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use crate::constants::{OUTBOX_RETRY_FIRST, OUTBOX_RETRY_MOST};
 use crate::ids::{BatchNumber, ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId};
-use crate::router::relays::is_auth_required;
+use crate::nostr::reason::Reason;
 
 /// What a relay said of an event, by the relay's url.
-pub(crate) type Reasons = BTreeMap<Arc<str>, String>;
+pub(crate) type Reasons = BTreeMap<Arc<str>, Reason>;
 
 /// Where an event of the outbox stands, as the database knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,9 +116,8 @@ pub(crate) struct Part {
 
 impl Part {
     /// The relay has refused it, for this reason. When it is tried again, if it is.
-    pub(super) fn refused(&mut self, why: &str, now: Duration) -> Option<Duration> {
-        let patience = why.starts_with("rate-limited:") || is_auth_required(why);
-        let again = patience.then(|| now + self.pause());
+    pub(super) fn refused(&mut self, why: &Reason, now: Duration) -> Option<Duration> {
+        let again = why.passes().then(|| now + self.pause());
         self.at = again.map_or(At::Refused, At::Later);
         again
     }
@@ -138,7 +137,7 @@ pub(crate) enum Stage {
         /// One entry for each EVENT that is owed an OK.
         waiters: Vec<ClientId>,
         /// What they are told once the row is there.
-        why: String,
+        why: Reason,
         /// When they are told something at the latest.
         until: Duration,
     },
@@ -148,7 +147,7 @@ pub(crate) enum Stage {
         /// As above.
         waiters: Vec<ClientId>,
         /// The reason.
-        why: String,
+        why: Reason,
         /// As above.
         until: Duration,
     },

@@ -12,9 +12,10 @@ use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::EventId;
 use crate::nostr::hex;
 use crate::nostr::message;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::answers::Answers;
 use crate::router::publishing::{Audience, Word};
-use crate::router::relays::{Relays, Work, is_auth_required};
+use crate::router::relays::{Relays, Work};
 use crate::router::turn::{Timer, Turn};
 
 use super::Outbox;
@@ -79,12 +80,12 @@ impl Outbox {
             }
             match owed(entry, id, turn.now.mono) {
                 Some(Owed::Ask) if asks && (asking || ask.len() == OUTBOX_ASK) => {}
-                Some(Owed::Ask) if asks => ask.push(entry.event.id),
+                Some(Owed::Ask) if asks => ask.push(*entry.event.id()),
                 Some(_) if send.len() == ahead => {
                     more = true;
                     break;
                 }
-                Some(_) => send.push(entry.event.id),
+                Some(_) => send.push(*entry.event.id()),
                 None => {}
             }
         }
@@ -148,7 +149,8 @@ impl Outbox {
         let question = self.questions.get(&number);
         // The claim is as good as an OK: it is the relay's own word in both.
         if question.is_some_and(|question| question.relay == relay && question.ids.contains(id)) {
-            self.delivered(relay, id, "duplicate: the relay has it", answers, relays, turn);
+            let why = Reason::new(Prefix::Duplicate, "the relay has it");
+            self.delivered(relay, id, &why, answers, relays, turn);
         }
     }
 
@@ -193,7 +195,7 @@ impl Outbox {
         if entry.stage == Stage::Rejected {
             return;
         }
-        entry.reasons.insert(relays.url(relay), word.why.to_owned());
+        entry.reasons.insert(relays.url(relay), word.why.clone());
         let again = entry.part(relay).refused(word.why, turn.now.mono);
         let open = |part: &Part| matches!(part.at, At::Sent(_) | At::Unsure(_) | At::Asked);
         if !entry.parts.iter().any(open) {
@@ -214,7 +216,7 @@ impl Outbox {
     ) {
         let url = relays.url(relay);
         for entry in self.entries.values_mut() {
-            let wants_auth = entry.reasons.get(&url).is_some_and(|why| is_auth_required(why));
+            let wants_auth = entry.reasons.get(&url).is_some_and(Reason::wants_auth);
             if wants_auth && matches!(entry.at(relay), Some(At::Later(_))) {
                 let part = entry.part(relay);
                 (part.at, part.tries) = (At::Later(turn.now.mono), 0);
@@ -232,7 +234,7 @@ impl Outbox {
     ) {
         self.questions.retain(|_, question| question.relay != relay);
         for entry in self.entries.values_mut() {
-            let id = entry.event.id;
+            let id = *entry.event.id();
             if matches!(entry.at(relay), Some(At::Sent(_) | At::Asked)) {
                 let part = entry.part(relay);
                 let left = part.at == At::Asked || !unsent.contains(&id);
@@ -310,13 +312,13 @@ impl Outbox {
                 })
         };
         let over: Vec<EventId> =
-            self.in_order().filter(never_answered).map(|entry| entry.event.id).collect();
+            self.in_order().filter(never_answered).map(|entry| *entry.event.id()).collect();
         for id in over {
             if let Some(entry) = self.entries.get_mut(&id) {
                 for relay in &writable {
                     let url = relays.url(*relay);
                     if entry.at(*relay).is_some() && !entry.reasons.contains_key(&url) {
-                        entry.reasons.insert(url, "never answered".to_owned());
+                        entry.reasons.insert(url, Reason::read("never answered"));
                     }
                 }
             }
@@ -334,12 +336,12 @@ impl Outbox {
         let has_expired =
             |entry: &&Entry| entry.event.expiration().is_some_and(|at| at <= turn.now.unix);
         let expired: Vec<EventId> =
-            self.in_order().filter(has_expired).map(|entry| entry.event.id).collect();
+            self.in_order().filter(has_expired).map(|entry| *entry.event.id()).collect();
         for id in expired {
             let Some(entry) = self.drop_entry(&id, relays) else { continue };
             turn.stats.expired.add();
             let doubt = entry.doubt;
-            self.answer_late(entry, doubt, "invalid: expired", answers, turn);
+            self.answer_late(entry, doubt, &Reason::new(Prefix::Invalid, "expired"), answers, turn);
         }
     }
 }

@@ -134,7 +134,7 @@ impl Ledger {
         out.number = number();
         let rows = out.put.iter().filter_map(|(id, _)| entries.get(id)).map(Entry::row);
         let (update, insert): (Vec<Row>, Vec<Row>) =
-            rows.partition(|row| out.before.get(&row.event.id) == Some(&true));
+            rows.partition(|row| out.before.get(row.event.id()) == Some(&true));
         let voided = out.voids.iter().map(|void| void.id);
         let undo = out.undo.clone();
         let gone = out.delete.iter().copied().filter(|id| !undo.contains(id));
@@ -163,7 +163,7 @@ impl Ledger {
                     // What was published again since then is not meant.
                     let older = there.filter(|void| void.position < entry.position);
                     voids.extend(older.map(|void| {
-                        let (id, position) = (void.event.id, void.position);
+                        let (id, position) = (*void.event.id(), void.position);
                         Void { id, position, by, withdrawn }
                     }));
                     if let Stage::Storing { until: at, .. } = &entry.stage
@@ -186,7 +186,7 @@ impl Ledger {
     fn next_ids(&mut self, entries: &Map<EventId, Entry>, now: Duration) -> Option<Vec<EventId>> {
         let mut bytes = 0;
         let mut fits = |id: &EventId| {
-            bytes += entries.get(id).map_or(0, |entry| entry.event.json.len());
+            bytes += entries.get(id).map_or(0, |entry| entry.event.json().len());
             bytes <= STORE_BATCH_BYTES
         };
         if self.again_at.take_if(|at| *at <= now).is_some() {

@@ -22,12 +22,13 @@ use std::time::Duration;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::ids::{ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::nostr::succession::{self, Address};
 use crate::nostr::url;
 
 use super::Map;
-use super::answers::{Answers, WAITS_ALREADY, accept};
-use super::publishing::{Delivery, Publication, Published, more_telling};
+use super::answers::{Answers, accept, waits_already};
+use super::publishing::{Delivery, Publication, Published};
 use super::relays::Relays;
 use super::turn::{Timer, Turn};
 
@@ -134,7 +135,7 @@ impl Outbox {
         let voided = |entry: &&Entry| {
             entry.stage != Stage::Rejected && succession::voids(event, &entry.event)
         };
-        self.entries.values().filter(voided).map(|entry| entry.event.id).collect()
+        self.entries.values().filter(voided).map(|entry| *entry.event.id()).collect()
     }
 
     /// The newest version of this event that is here, if it is newer.
@@ -151,9 +152,9 @@ impl Outbox {
     // --- Entries in and out ---------------------------------------------------------------
 
     fn insert(&mut self, entry: Entry) {
-        let id = entry.event.id;
+        let id = *entry.event.id();
         self.remove(&id); // its row may have come in while it was being published
-        self.bytes += entry.event.json.len();
+        self.bytes += entry.event.json().len();
         self.tally[entry.state() as usize] += 1;
         if entry.stage != Stage::Rejected {
             self.line_up(&entry);
@@ -162,19 +163,19 @@ impl Outbox {
     }
 
     fn line_up(&mut self, entry: &Entry) {
-        self.order.insert((entry.position, entry.event.id));
+        self.order.insert((entry.position, *entry.event.id()));
         if let Some(address) = succession::address(&entry.event)
             && self.newer(&entry.event).is_none()
         {
-            self.addresses.insert(address, entry.event.id);
+            self.addresses.insert(address, *entry.event.id());
         }
     }
 
     /// It does not wait any more.
     fn step_out(&mut self, entry: &Entry) {
-        self.order.remove(&(entry.position, entry.event.id));
+        self.order.remove(&(entry.position, *entry.event.id()));
         let Some(address) = succession::address(&entry.event) else { return };
-        if self.addresses.get(&address) == Some(&entry.event.id) {
+        if self.addresses.get(&address) == Some(entry.event.id()) {
             self.addresses.remove(&address);
             let others = entry.voids.iter().filter_map(|id| self.entries.get(id));
             let versions = others.filter(|other| {
@@ -184,7 +185,7 @@ impl Outbox {
             let newest = versions.reduce(|one, other| {
                 if succession::is_newer(&one.event, &other.event) { one } else { other }
             });
-            if let Some(id) = newest.map(|newest| newest.event.id) {
+            if let Some(id) = newest.map(|newest| *newest.event.id()) {
                 self.addresses.insert(address, id);
             }
         }
@@ -192,7 +193,7 @@ impl Outbox {
 
     fn remove(&mut self, id: &EventId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.bytes -= entry.event.json.len();
+        self.bytes -= entry.event.json().len();
         self.tally[entry.state() as usize] -= 1;
         self.step_out(&entry);
         Some(entry)
@@ -212,7 +213,7 @@ impl Outbox {
     pub(super) fn enqueue(
         &mut self,
         published: Published,
-        why: &str,
+        why: Reason,
         answers: &mut Answers,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -228,26 +229,26 @@ impl Outbox {
             .filter(|entry| entry.state() == State::Queued && entry.stage == Stage::Waiting)
             .count();
         let refusal = if !self.open {
-            "error: the offline queue cannot be read yet"
+            Reason::new(Prefix::Error, "the offline queue cannot be read yet")
         } else if self.newer(event).is_some() {
-            "replaced: a newer version is queued"
+            Reason::new(Prefix::Replaced, "a newer version is queued")
         } else if self.count(State::Queued) - freed >= self.size
-            || self.bytes + event.json.len() > OUTBOX_BYTES
+            || self.bytes + event.json().len() > OUTBOX_BYTES
         {
-            "error: offline queue full"
+            Reason::new(Prefix::Error, "offline queue full")
         } else if self.ledger.len() >= LEDGER_MOST {
-            "error: the database does not keep up"
+            Reason::new(Prefix::Error, "the database does not keep up")
         } else {
-            return self.store(published, why.to_owned(), false, voids, turn);
+            return self.store(published, why, false, voids, turn);
         };
-        answers.refuse(&published.waiters, event.id, refusal, self.waits(&event.id), turn);
+        answers.refuse(&published.waiters, *event.id(), &refusal, self.waits(event.id()), turn);
     }
 
     /// The event was sent and nobody has said what became of it.
     pub(super) fn doubt(
         &mut self,
         sent: Publication,
-        why: String,
+        why: Reason,
         answers: &mut Answers,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -255,18 +256,18 @@ impl Outbox {
         let Publication { mut published, relays: to } = sent;
         let event = Arc::clone(&published.event);
         if self.has_newer_for_good(&event) {
-            answers.remember(event.id, false);
+            answers.remember(*event.id(), false);
             // Nobody wants this version any more.
-            return accept(&published.waiters, event.id, &why, turn);
+            return accept(&published.waiters, *event.id(), &why, turn);
         }
         // What no relay's line has taken yet is sent from here.
-        relays.take_back(&event.id);
+        relays.take_back(event.id());
         let voids = self.voided_by(&event);
         let now = turn.now.mono;
         published.deadline = now + STORE_PATIENCE;
         self.store(published, why, true, voids, turn);
         turn.timers.set_by(Timer::Outbox, now + STORE_PATIENCE);
-        let Some(entry) = self.entries.get_mut(&event.id) else { return };
+        let Some(entry) = self.entries.get_mut(event.id()) else { return };
         for (relay, delivery) in to {
             match delivery {
                 Delivery::Sent | Delivery::Lost => entry.part(relay).at = At::Unsure(now),
@@ -284,13 +285,13 @@ impl Outbox {
     fn store(
         &mut self,
         published: Published,
-        why: String,
+        why: Reason,
         doubt: bool,
         voids: Vec<EventId>,
         turn: &mut Turn<'_>,
     ) {
         let Published { event, position, waiters, deadline: until } = published;
-        let id = event.id;
+        let id = *event.id();
         turn.timers.set(Timer::Store(id), until);
         self.insert(Entry {
             event,
@@ -313,7 +314,7 @@ impl Outbox {
             Some(Stage::Storing { waiters, .. } | Stage::Undoing { waiters, .. }) => {
                 waiters.push(client);
             }
-            Some(Stage::Waiting) => accept(&[client], *id, WAITS_ALREADY, turn),
+            Some(Stage::Waiting) => accept(&[client], *id, &waits_already(), turn),
             Some(Stage::Rejected) | None => return false,
         }
         true
@@ -345,8 +346,8 @@ impl Outbox {
             turn.stats.superseded.add();
         }
         let left = entry.doubt;
-        let why = "replaced: its author has published what makes it void";
-        self.answer_late(entry, left, why, answers, turn);
+        let why = Reason::new(Prefix::Replaced, "its author has published what makes it void");
+        self.answer_late(entry, left, &why, answers, turn);
     }
 
     /// Those who still wait for an answer about an entry that was dropped get this one.
@@ -354,14 +355,14 @@ impl Outbox {
         &mut self,
         entry: Entry,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         answers: &Answers,
         turn: &mut Turn<'_>,
     ) {
         let (Stage::Storing { waiters, .. } | Stage::Undoing { waiters, .. }) = entry.stage else {
             return;
         };
-        let id = entry.event.id;
+        let id = *entry.event.id();
         turn.timers.stop(Timer::Store(id));
         if accepted {
             accept(&waiters, id, why, turn);
@@ -404,11 +405,12 @@ impl Outbox {
         let Some(relay) = relays.by_url(&url) else { return };
         let mut ids = Vec::new();
         for entry in self.entries.values_mut() {
-            let older = entry.event.created_at <= event.created_at && entry.event.id != event.id;
-            if older && entry.event.pubkey == event.pubkey {
+            let older =
+                entry.event.created_at() <= event.created_at() && *entry.event.id() != *event.id();
+            if older && entry.event.pubkey() == event.pubkey() {
                 entry.part(relay).at = At::Refused;
-                entry.reasons.insert(url.as_str().into(), "withdrawn by its author".to_owned());
-                ids.push(entry.event.id);
+                entry.reasons.insert(url.as_str().into(), Reason::read("withdrawn by its author"));
+                ids.push(*entry.event.id());
             }
         }
         for id in ids {
@@ -421,7 +423,7 @@ impl Outbox {
         &mut self,
         relay: RelayId,
         id: &EventId,
-        why: &str,
+        why: &Reason,
         answers: &mut Answers,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -456,7 +458,10 @@ impl Outbox {
         }
         if let Stage::Storing { .. } | Stage::Undoing { .. } = entry.stage {
             // Nobody was told anything yet, so this is the answer.
-            let most = entry.reasons.values().fold(None, |kept, why| Some(more_telling(kept, why)));
+            let most = entry
+                .reasons
+                .values()
+                .fold(None, |kept, why| Some(Reason::more_telling(kept, why)));
             if let Some(entry) = self.drop_entry(id, relays) {
                 self.answer_late(entry, false, &most.unwrap_or_default(), answers, turn);
             }
@@ -473,7 +478,7 @@ impl Outbox {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let ids: Vec<EventId> = self.in_order().map(|entry| entry.event.id).collect();
+        let ids: Vec<EventId> = self.in_order().map(|entry| *entry.event.id()).collect();
         for id in ids {
             self.judge(&id, answers, relays, turn);
         }
@@ -488,7 +493,7 @@ impl Outbox {
         turn.stats.outbox_rejected_ever.add();
         relays.take_back(id);
         if self.count(State::Rejected) > MAX_REJECTED {
-            let oldest = self.rejected().first().map(|entry| entry.event.id);
+            let oldest = self.rejected().first().map(|entry| *entry.event.id());
             oldest.and_then(|oldest| self.drop_entry(&oldest, relays));
         }
     }

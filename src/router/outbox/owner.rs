@@ -22,7 +22,7 @@ impl Outbox {
     ) {
         self.open = true;
         for Row { event, state, position, queued_at, reasons } in rows {
-            let id = event.id;
+            let id = *event.id();
             // What is here already, or about to be removed, is known better here.
             if self.contains(&id) || self.ledger.is_pending(&id) {
                 continue;

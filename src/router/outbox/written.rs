@@ -2,6 +2,7 @@
 
 use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::answers::{Answers, accept};
 use crate::router::relays::Relays;
 use crate::router::turn::{Timer, Turn};
@@ -41,7 +42,9 @@ impl Outbox {
         turn: &mut Turn<'_>,
     ) {
         let why = match self.get(id).map(|entry| &entry.stage) {
-            Some(Stage::Storing { .. }) => "error: the database does not answer in time".to_owned(),
+            Some(Stage::Storing { .. }) => {
+                Reason::new(Prefix::Error, "the database does not answer in time")
+            }
             Some(Stage::Undoing { why, .. }) => why.clone(),
             _ => return,
         };
@@ -62,10 +65,11 @@ impl Outbox {
             Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, answers, relays, turn),
             Stored::Failed(why) => {
                 self.ledger.undo(&out);
-                self.batch_failed(&out, &format!("error: {why}"), answers, relays, turn);
+                let why = Reason::new(Prefix::Error, why);
+                self.batch_failed(&out, &why, answers, relays, turn);
             }
             Stored::Unknown(why) => {
-                let why = format!("error: {why}");
+                let why = Reason::new(Prefix::Error, why);
                 self.ledger.doubt(&out);
                 self.batch_unknown(&out, &why);
                 self.batch_failed(&out, &why, answers, relays, turn);
@@ -126,7 +130,7 @@ impl Outbox {
     fn batch_failed(
         &mut self,
         out: &Out,
-        why: &str,
+        why: &Reason,
         answers: &mut Answers,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -147,7 +151,7 @@ impl Outbox {
         }
     }
 
-    fn batch_unknown(&mut self, out: &Out, why: &str) {
+    fn batch_unknown(&mut self, out: &Out, why: &Reason) {
         for (id, position) in &out.put {
             let Some(entry) = self.entries.get_mut(id) else { continue };
             if entry.position != *position || entry.doubt {
@@ -155,7 +159,7 @@ impl Outbox {
             }
             if let Stage::Storing { waiters, until, .. } = &mut entry.stage {
                 let (waiters, until) = (std::mem::take(waiters), *until);
-                entry.stage = Stage::Undoing { waiters, why: why.to_owned(), until };
+                entry.stage = Stage::Undoing { waiters, why: why.clone(), until };
                 self.ledger.mark_undo(*id);
             }
         }
@@ -168,7 +172,7 @@ impl Outbox {
     fn not_stored(
         &mut self,
         id: &EventId,
-        why: &str,
+        why: &Reason,
         answers: &mut Answers,
         relays: &mut Relays,
         turn: &mut Turn<'_>,

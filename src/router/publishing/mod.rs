@@ -20,14 +20,15 @@ use crate::constants::{
 };
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
+use crate::nostr::reason::{Prefix, Reason};
 
 use super::Map;
-use super::answers::{Answers, HAD_BEFORE, accept, refuse_plainly};
+use super::answers::{Answers, accept, had_before, refuse_plainly};
 use super::outbox::{Outbox, State};
-use super::relays::{Relays, is_auth_required};
+use super::relays::Relays;
 use super::turn::{Timer, Turn};
 
-pub(super) use publication::{Delivery, Fate, Publication, Published, Word, more_telling};
+pub(super) use publication::{Delivery, Fate, Publication, Published, Word};
 use unsent::Unsent;
 
 /// Whose relays a publication is for.
@@ -50,7 +51,7 @@ pub(super) struct Means<'a, 't> {
 
 impl Means<'_, '_> {
     /// `OK false`, unless that would be a lie: see [`Answers::refuse`].
-    pub(super) fn refuse(&mut self, waiters: &[ClientId], id: EventId, why: &str) {
+    pub(super) fn refuse(&mut self, waiters: &[ClientId], id: EventId, why: &Reason) {
         self.answers.refuse(waiters, id, why, self.outbox.waits(&id), self.turn);
     }
 }
@@ -109,7 +110,7 @@ impl Publishing {
     }
 
     fn insert(&mut self, audience: Audience, publication: Publication, turn: &mut Turn<'_>) {
-        let id = publication.published.event.id;
+        let id = *publication.published.event.id();
         turn.timers.set(Timer::Answer(id, audience), publication.published.deadline);
         match audience {
             Audience::Owners => self.owners += 1,
@@ -154,25 +155,25 @@ impl Publishing {
         position: Position,
         means: &mut Means<'_, '_>,
     ) {
-        if self.join(client, &event.id, means.outbox, means.turn) {
+        if self.join(client, event.id(), means.outbox, means.turn) {
             return;
         }
         let (waiters, deadline) = (vec![client], means.turn.now.mono + OK_DEADLINE);
         let published = Published { event, position, waiters, deadline };
         let Published { event, waiters, .. } = &published;
         let refusal = if !means.relays.any_writable() {
-            "error: no relay configured"
+            Reason::new(Prefix::Error, "no relay configured")
         } else if !means.relays.any_takes_events() {
-            return not_sent(published, QUEUED, means);
-        } else if self.has_place(is_ephemeral(event.kind), means.outbox) {
+            return not_sent(published, queued(), means);
+        } else if self.has_place(is_ephemeral(event.kind()), means.outbox) {
             return self.publish(published, means);
         } else if self.unsent.has_room(event) {
-            means.turn.timers.set(Timer::Unsent(event.id), deadline);
+            means.turn.timers.set(Timer::Unsent(*event.id()), deadline);
             return self.unsent.push(client, published);
         } else {
-            TOO_MANY
+            too_many()
         };
-        means.refuse(waiters, event.id, refusal);
+        means.refuse(waiters, *event.id(), &refusal);
     }
 
     /// Whether one more event may be unanswered. Those in doubt are; only what the outbox would keep
@@ -204,13 +205,13 @@ impl Publishing {
     fn publish(&mut self, published: Published, means: &mut Means<'_, '_>) {
         let to = means.relays.writable(true);
         let event = Arc::clone(&published.event);
-        means.outbox.forget_rejected(&event.id);
+        means.outbox.forget_rejected(event.id());
         self.insert(Audience::Owners, Publication::new(published, to.iter().copied()), means.turn);
         for relay in to {
             means.relays.send_event(relay, &event, Audience::Owners, means.turn);
         }
         // Where no relay was left to take it, nothing would settle it before its deadline.
-        self.settle(&event.id, Audience::Owners, |it| it.fate(), means);
+        self.settle(event.id(), Audience::Owners, |it| it.fate(), means);
     }
 
     /// The same for a client inside that has named its relays.
@@ -224,15 +225,15 @@ impl Publishing {
         turn: &mut Turn<'_>,
     ) {
         let audience = Audience::Named(client);
-        if let Some(under_way) = self.get_mut(&event.id, audience) {
+        if let Some(under_way) = self.get_mut(event.id(), audience) {
             return under_way.published.waiters.push(client);
         }
         let to: Vec<RelayId> = named.iter().copied().filter(|id| relays.is_linked(*id)).collect();
         if to.is_empty() {
-            return refuse_plainly(&[client], event.id, NO_RELAY, turn);
+            return refuse_plainly(&[client], *event.id(), &no_relay(), turn);
         }
         if self.named >= MAX_UNANSWERED_EVENTS {
-            return refuse_plainly(&[client], event.id, TOO_MANY, turn);
+            return refuse_plainly(&[client], *event.id(), &too_many(), turn);
         }
         let (waiters, deadline) = (vec![client], turn.now.mono + OK_DEADLINE);
         let published = Published { event: Arc::clone(event), position, waiters, deadline };
@@ -251,7 +252,7 @@ impl Publishing {
         }
         let place = [true, false].map(|ephemeral| self.has_place(ephemeral, means.outbox));
         let Some(published) = self.unsent.next(place, means.turn.now) else { return false };
-        means.turn.timers.stop(Timer::Unsent(published.event.id));
+        means.turn.timers.stop(Timer::Unsent(*published.event.id()));
         self.publish(published, means);
         true
     }
@@ -259,7 +260,7 @@ impl Publishing {
     /// It got no place in time. It was never sent.
     pub(super) fn unsent_deadline(&mut self, id: &EventId, means: &mut Means<'_, '_>) {
         if let Some(Published { waiters, .. }) = self.unsent.take(id) {
-            means.refuse(&waiters, *id, TOO_MANY);
+            means.refuse(&waiters, *id, &too_many());
         }
     }
 
@@ -307,7 +308,7 @@ impl Publishing {
         means: &mut Means<'_, '_>,
     ) -> bool {
         let Means { answers, outbox, relays, turn } = means;
-        if !is_auth_required(word.why) || !relays.hope(relay, None, turn).waits {
+        if !word.why.wants_auth() || !relays.hope(relay, None, turn).waits {
             return false;
         }
         let mut named = false;
@@ -345,9 +346,9 @@ impl Publishing {
         let owed = relays.take_owed(relay).into_iter().map(|event| (event, Audience::Owners));
         let mut sent = BTreeSet::new();
         for (event, audience) in again.chain(owed) {
-            let elsewhere = outbox.get(&event.id).is_some();
+            let elsewhere = outbox.get(event.id()).is_some();
             let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
-            if !elsewhere && !expired && sent.insert((event.id, audience)) {
+            if !elsewhere && !expired && sent.insert((*event.id(), audience)) {
                 relays.send_event(relay, &event, audience, turn);
             }
         }
@@ -355,7 +356,7 @@ impl Publishing {
 
     /// The relay will not know who we are: what it said of these events counts.
     pub(super) fn refuse_deferred(&mut self, relay: RelayId, means: &mut Means<'_, '_>) {
-        let mut refused: BTreeMap<(Audience, EventId), String> = BTreeMap::new();
+        let mut refused: BTreeMap<(Audience, EventId), Reason> = BTreeMap::new();
         for (id, open) in &self.open {
             for (audience, publication) in open {
                 refused.extend(publication.deferred_by(relay).map(|why| ((*audience, *id), why)));
@@ -439,26 +440,26 @@ fn settle_owners(publication: Publication, fate: Fate, means: &mut Means<'_, '_>
     let event = Arc::clone(&publication.published.event);
     match fate {
         Fate::Accepted(why) => {
-            answers.remember(event.id, true);
-            accept(&publication.published.waiters, event.id, &why, turn);
+            answers.remember(*event.id(), true);
+            accept(&publication.published.waiters, *event.id(), &why, turn);
             outbox.drop_voided_by(&event, answers, relays, turn);
             relays.spread(&event, &publication.missed_by(relays.ids()), turn);
         }
         Fate::Refused(why) => {
             // What was answered false must never show up later.
-            relays.take_back(&event.id);
-            means.refuse(&publication.published.waiters, event.id, &why);
+            relays.take_back(event.id());
+            means.refuse(&publication.published.waiters, *event.id(), &why);
         }
         Fate::Unsent => {
-            relays.take_back(&event.id);
+            relays.take_back(event.id());
             let mut published = publication.published;
             published.deadline = published.deadline.max(turn.now.mono + STORE_PATIENCE);
-            let why = if relays.any_takes_events() { QUEUED_LATE } else { QUEUED };
+            let why = if relays.any_takes_events() { queued_late() } else { queued() };
             not_sent(published, why, means);
         }
-        Fate::Doubt(why) if is_ephemeral(event.kind) => {
-            answers.remember(event.id, false);
-            accept(&publication.published.waiters, event.id, &why, turn);
+        Fate::Doubt(why) if is_ephemeral(event.kind()) => {
+            answers.remember(*event.id(), false);
+            accept(&publication.published.waiters, *event.id(), &why, turn);
         }
         Fate::Doubt(why) => outbox.doubt(publication, why, answers, relays, turn),
     }
@@ -472,12 +473,12 @@ fn settle_named(
     turn: &mut Turn<'_>,
 ) {
     let Publication { published, relays: to } = publication;
-    let (waiters, id) = (published.waiters, published.event.id);
+    let (waiters, id) = (published.waiters, *published.event.id());
     match fate {
         Fate::Accepted(why) => return accept(&waiters, id, &why, turn),
         Fate::Doubt(why) => accept(&waiters, id, &why, turn),
         Fate::Refused(why) => refuse_plainly(&waiters, id, &why, turn),
-        Fate::Unsent => refuse_plainly(&waiters, id, NO_RELAY, turn),
+        Fate::Unsent => refuse_plainly(&waiters, id, &no_relay(), turn),
     }
     // What has not left by now does not leave any more.
     for (relay, delivery) in to {
@@ -488,21 +489,32 @@ fn settle_named(
 }
 
 /// No relay could be given the event, and none will be on its own.
-fn not_sent(published: Published, why: &str, means: &mut Means<'_, '_>) {
+fn not_sent(published: Published, why: Reason, means: &mut Means<'_, '_>) {
     let Published { event, waiters, .. } = &published;
     let Means { answers, outbox, relays, turn } = means;
-    if is_ephemeral(event.kind) {
+    if is_ephemeral(event.kind()) {
         // Never kept: an order to pay that comes minutes late pays what was paid otherwise.
-        means.refuse(waiters, event.id, NO_RELAY);
-    } else if answers.had(&event.id) {
-        accept(waiters, event.id, HAD_BEFORE, turn);
+        means.refuse(waiters, *event.id(), &no_relay());
+    } else if answers.had(event.id()) {
+        accept(waiters, *event.id(), &had_before(), turn);
     } else {
-        outbox.forget_rejected(&event.id);
+        outbox.forget_rejected(event.id());
         outbox.enqueue(published, why, answers, relays, turn);
     }
 }
 
-const QUEUED: &str = "queued: no relay connected";
-const QUEUED_LATE: &str = "queued: no relay took it in time";
-const NO_RELAY: &str = "mute: no relay connected";
-const TOO_MANY: &str = "rate-limited: too many events are waiting for the relays' answers";
+fn queued() -> Reason {
+    Reason::new(Prefix::Queued, "no relay connected")
+}
+
+fn queued_late() -> Reason {
+    Reason::new(Prefix::Queued, "no relay took it in time")
+}
+
+fn no_relay() -> Reason {
+    Reason::new(Prefix::Mute, "no relay connected")
+}
+
+fn too_many() -> Reason {
+    Reason::new(Prefix::RateLimited, "too many events are waiting for the relays' answers")
+}

@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::Event;
+use crate::nostr::reason::Reason;
 
 /// A relay's word on an event: its OK.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::router) struct Word<'a> {
     pub(in crate::router) accepted: bool,
-    pub(in crate::router) why: &'a str,
+    pub(in crate::router) why: &'a Reason,
 }
 
 impl Word<'_> {
     /// Whether the relay has the event.
     pub(in crate::router) fn has_it(&self) -> bool {
-        self.accepted || self.why.starts_with("duplicate:")
+        self.why.has_it(self.accepted)
     }
 }
 
@@ -38,22 +39,22 @@ pub(in crate::router) enum Delivery {
     /// Answered `true`, or that it has it already.
     Accepted,
     /// Answered `false`, with this reason.
-    Refused(String),
+    Refused(Reason),
     /// The same for want of an authentication, which is under way: it goes again after that.
-    Deferred(String),
+    Deferred(Reason),
 }
 
 /// What is known of the event's fate, once enough is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::router) enum Fate {
     /// A relay has it, and said this.
-    Accepted(String),
+    Accepted(Reason),
     /// Every relay it was sent to has refused it. The most telling reason.
-    Refused(String),
+    Refused(Reason),
     /// It has left for no relay, and none will get it.
     Unsent,
     /// It has left, and nobody has said what became of it. Says so.
-    Doubt(String),
+    Doubt(Reason),
 }
 
 /// An event that somebody publishes.
@@ -104,7 +105,7 @@ impl Publication {
     }
 
     /// Why this relay has refused it, if that is for want of an authentication which is under way.
-    pub(super) fn deferred_by(&self, relay: RelayId) -> Option<String> {
+    pub(super) fn deferred_by(&self, relay: RelayId) -> Option<Reason> {
         self.relays.iter().find_map(|(id, delivery)| match delivery {
             Delivery::Deferred(why) if *id == relay => Some(why.clone()),
             _ => None,
@@ -119,19 +120,19 @@ impl Publication {
     /// The relay's OK. `None`: the event's fate is still open (or the relay had no say).
     pub(in crate::router) fn answered(&mut self, relay: RelayId, word: Word<'_>) -> Option<Fate> {
         let (has_it, why) = (word.has_it(), word.why);
-        let after = if has_it { Delivery::Accepted } else { Delivery::Refused(why.to_owned()) };
+        let after = if has_it { Delivery::Accepted } else { Delivery::Refused(why.clone()) };
         // One that has it has it, whatever it said before.
         let changed = self.step(relay, &Delivery::Sent, after.clone())
             || (has_it && self.undefer(relay, |_| after));
         if !changed {
             return None;
         }
-        if has_it { Some(Fate::Accepted(why.to_owned())) } else { self.fate() }
+        if has_it { Some(Fate::Accepted(why.clone())) } else { self.fate() }
     }
 
     /// The relay wants to know first who we are. False: it had no say.
-    pub(in crate::router) fn deferred(&mut self, relay: RelayId, why: &str) -> bool {
-        self.step(relay, &Delivery::Sent, Delivery::Deferred(why.to_owned()))
+    pub(in crate::router) fn deferred(&mut self, relay: RelayId, why: &Reason) -> bool {
+        self.step(relay, &Delivery::Sent, Delivery::Deferred(why.clone()))
     }
 
     /// The relay knows who we are. Whether the event is to be sent to it again.
@@ -166,7 +167,7 @@ impl Publication {
         let refused =
             |delivery: &_| matches!(delivery, Delivery::Refused(_) | Delivery::Deferred(_));
         let sent = unanswered + count(refused);
-        Fate::Doubt(format!("sent to {sent} relays, unanswered"))
+        Fate::Doubt(Reason::read(format!("sent to {sent} relays, unanswered")))
     }
 
     /// [`Fate::Refused`] or [`Fate::Unsent`] where no relay has the event and none will get it.
@@ -181,11 +182,11 @@ impl Publication {
             Delivery::Refused(why) | Delivery::Deferred(why) => Some(why),
             _ => None,
         });
-        let why = refusals.fold(None, |kept, why| Some(more_telling(kept, why)));
+        let why = refusals.fold(None, |kept, why| Some(Reason::more_telling(kept, why)));
         why.map_or(Fate::Unsent, Fate::Refused)
     }
 
-    fn undefer(&mut self, relay: RelayId, to: impl FnOnce(String) -> Delivery) -> bool {
+    fn undefer(&mut self, relay: RelayId, to: impl FnOnce(Reason) -> Delivery) -> bool {
         let part = self.relays.iter_mut().find(|(id, _)| *id == relay);
         let Some((_, delivery)) = part else { return false };
         let Delivery::Deferred(why) = delivery else { return false };
@@ -201,28 +202,6 @@ impl Publication {
             }
             None => false,
         }
-    }
-}
-
-/// Of two refusals the one that tells a client more about what to do. Used for OK and CLOSED.
-pub(in crate::router) fn more_telling(kept: Option<String>, new: &str) -> String {
-    match kept {
-        Some(kept) if weight(&kept) >= weight(new) => kept,
-        _ => new.to_owned(),
-    }
-}
-
-/// What is wrong with the message itself tells most, what is wrong with the relay least.
-fn weight(why: &str) -> u8 {
-    match why.split_once(':').map_or("", |(prefix, _)| prefix) {
-        "invalid" => 8,
-        "pow" => 7,
-        "blocked" => 6,
-        "restricted" => 5,
-        "auth-required" => 4,
-        "rate-limited" => 3,
-        "error" => 2,
-        _ => u8::from(!why.is_empty()),
     }
 }
 

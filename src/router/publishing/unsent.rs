@@ -31,19 +31,19 @@ impl Unsent {
 
     /// Whether one more may wait.
     pub(super) fn has_room(&self, event: &Event) -> bool {
-        self.all.len() < MAX_WAITING_EVENTS && self.bytes + event.json.len() <= MAX_WAITING_BYTES
+        self.all.len() < MAX_WAITING_EVENTS && self.bytes + event.json().len() <= MAX_WAITING_BYTES
     }
 
     pub(super) fn push(&mut self, client: ClientId, published: Published) {
         let event = &published.event;
-        self.bytes += event.json.len();
-        self.turns[usize::from(!is_ephemeral(event.kind))].push(client, event.id);
-        self.all.insert(event.id, published);
+        self.bytes += event.json().len();
+        self.turns[usize::from(!is_ephemeral(event.kind()))].push(client, *event.id());
+        self.all.insert(*event.id(), published);
     }
 
     pub(super) fn take(&mut self, id: &EventId) -> Option<Published> {
         let published = self.all.remove(id)?;
-        self.bytes -= published.event.json.len();
+        self.bytes -= published.event.json().len();
         Some(published)
     }
 

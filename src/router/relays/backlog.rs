@@ -37,7 +37,7 @@ impl Backlog {
 
     /// The same without a look at what is there already.
     pub(super) fn append(&mut self, event: Arc<Event>) -> usize {
-        let (id, size) = (event.id, event.json.len());
+        let (id, size) = (*event.id(), event.json().len());
         if self.events.insert(id, event).is_none() {
             self.order.push_back(id);
             self.bytes += size;
@@ -56,13 +56,13 @@ impl Backlog {
     /// Takes it out, if it is there.
     pub(super) fn remove(&mut self, id: &EventId) -> Option<Arc<Event>> {
         let event = self.events.remove(id)?;
-        self.bytes -= event.json.len();
+        self.bytes -= event.json().len();
         Some(event)
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&Event) -> bool) {
         self.events.retain(|_, event| keep(event));
-        self.bytes = self.events.values().map(|event| event.json.len()).sum();
+        self.bytes = self.events.values().map(|event| event.json().len()).sum();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -82,13 +82,14 @@ mod tests {
     use super::*;
 
     fn event(id: u8, kind: u16) -> Arc<Event> {
-        let (pubkey, json) = ([1; 32], "x".repeat(10).into());
+        let (pubkey, json) = ([1; 32], "x".repeat(10));
         let created_at = id.into();
-        Arc::new(Event { id: [id; 32], pubkey, created_at, kind, tags: Vec::new(), json })
+        let tags = Vec::new();
+        Arc::new(Event::unverified_for_tests([id; 32], pubkey, created_at, kind, tags, &json))
     }
 
     fn ids(backlog: &mut Backlog) -> Vec<u8> {
-        backlog.take().iter().map(|event| event.id[0]).collect()
+        backlog.take().iter().map(|event| event.id()[0]).collect()
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Line {
     pub(super) fn push(&mut self, work: Work) {
         if let Work::Publish { event, .. } = &work {
             self.events += 1;
-            self.event_bytes += event.json.len();
+            self.event_bytes += event.json().len();
         }
         self.work.push_back(work);
     }
@@ -79,7 +79,7 @@ impl Line {
     pub(super) fn pop(&mut self) -> Option<Work> {
         let work = self.work.pop_front()?;
         if let Work::Publish { event, .. } = &work {
-            self.forget(event.json.len());
+            self.forget(event.json().len());
         }
         Some(work)
     }
@@ -104,7 +104,7 @@ impl Line {
         let mut dropped = Vec::new();
         self.drop_if(|event, audience| {
             let drop = audience == Audience::Owners;
-            dropped.extend(drop.then_some(event.id));
+            dropped.extend(drop.then_some(*event.id()));
             drop
         });
         self.more = false;
@@ -114,7 +114,7 @@ impl Line {
     /// Takes one event out of the line.
     pub(super) fn take_back(&mut self, id: &EventId, from: Audience) {
         if self.events > 0 {
-            self.drop_if(|event, audience| event.id == *id && audience == from);
+            self.drop_if(|event, audience| *event.id() == *id && audience == from);
         }
     }
 
@@ -123,7 +123,7 @@ impl Line {
         work.retain(|work| match work {
             Work::Publish { event, audience, .. } if drop(event, *audience) => {
                 *events -= 1;
-                *event_bytes -= event.json.len();
+                *event_bytes -= event.json().len();
                 false
             }
             _ => true,
@@ -137,8 +137,8 @@ impl Line {
         }
         let at = self.work.iter().position(|work| matches!(work, Work::Publish { .. }))?;
         let Some(Work::Publish { event, .. }) = self.work.remove(at) else { return None };
-        self.forget(event.json.len());
-        Some(event.id)
+        self.forget(event.json().len());
+        Some(*event.id())
     }
 
     /// One more has ended before its turn. True: there are so many that it is time to sweep.

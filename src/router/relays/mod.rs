@@ -20,6 +20,7 @@ use crate::constants::{
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
 use crate::nostr::limits::RelayLimits;
+use crate::nostr::reason::Reason;
 use crate::nostr::succession;
 use crate::stats::{Counter, RelayStats};
 
@@ -296,7 +297,7 @@ impl Relays {
         relay.link.take_if(|standing| standing.id == link)?;
         let mut missed = relay.in_flight.take();
         let in_line = relay.line.take_events();
-        let unsent = in_line.iter().map(|event| event.id).collect();
+        let unsent = in_line.iter().map(|event| *event.id()).collect();
         missed.extend(in_line);
         Some(Lost { unsent, missed })
     }
@@ -337,7 +338,7 @@ impl Relays {
 
     /// Sends an event that some relay has to those that may not have it, now or when they connect.
     pub(super) fn spread(&mut self, event: &Arc<Event>, relays: &[RelayId], turn: &mut Turn<'_>) {
-        if is_ephemeral(event.kind) {
+        if is_ephemeral(event.kind()) {
             return;
         }
         for id in relays {
@@ -371,7 +372,7 @@ impl Relays {
 
     /// An event leaves: until it is answered it may have to be sent again.
     pub(super) fn in_flight(&mut self, id: RelayId, event: Arc<Event>) {
-        if let Some(relay) = self.all.get_mut(&id).filter(|_| !is_ephemeral(event.kind)) {
+        if let Some(relay) = self.all.get_mut(&id).filter(|_| !is_ephemeral(event.kind())) {
             relay.in_flight.append(event);
         }
     }
@@ -489,9 +490,9 @@ impl Relays {
     }
 
     /// It has ended a subscription, or does not take it.
-    pub(super) fn refused_subscription(&self, id: RelayId, why: &str, turn: &Turn<'_>) {
+    pub(super) fn refused_subscription(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
         self.note(id, &format!("ended a subscription: {why}"), turn);
-        if is_auth_required(why) {
+        if why.wants_auth() {
             self.wants_auth(id, true);
         }
     }
@@ -505,18 +506,13 @@ impl Relays {
     }
 
     /// It has answered an event with `false`.
-    pub(super) fn refused_event(&self, id: RelayId, why: &str, turn: &Turn<'_>) {
+    pub(super) fn refused_event(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
         self.count(id, |stats| &stats.rejected);
         self.note(id, &format!("refused an event: {why}"), turn);
-        if is_auth_required(why) {
+        if why.wants_auth() {
             self.wants_auth(id, true);
         }
     }
-}
-
-/// Whether a refusal is for want of an authentication.
-pub(super) fn is_auth_required(why: &str) -> bool {
-    why.starts_with("auth-required:")
 }
 
 impl Relay {

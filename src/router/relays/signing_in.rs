@@ -17,6 +17,7 @@ use crate::ids::RelayId;
 use crate::nostr::event::{EventId, KIND_AUTH, event_id};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::message;
+use crate::nostr::reason::Reason;
 use crate::router::turn::{Timer, Turn};
 
 use super::{Relay, Relays};
@@ -149,7 +150,7 @@ impl Relays {
         id: RelayId,
         event: &EventId,
         accepted: bool,
-        why: &str,
+        why: &Reason,
         turn: &mut Turn<'_>,
     ) -> Answered {
         let Some(Relay { signing_in, stats, .. }) = self.all.get_mut(&id) else {

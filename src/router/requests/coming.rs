@@ -9,8 +9,9 @@ use crate::constants::REQUEST_FEW_MEMBERS;
 use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::clients::Role;
-use crate::router::relays::{Relays, is_auth_required};
+use crate::router::relays::Relays;
 use crate::router::subscriptions::{Came, Offered, Place, Subscriptions, place};
 use crate::router::turn::Turn;
 
@@ -83,7 +84,7 @@ impl Requests {
         TooLong: TooLong,
         turn: &mut Turn<'_>,
     ) {
-        let why = "restricted: longer than the relay takes, or more filters".to_owned();
+        let why = Reason::new(Prefix::Restricted, "longer than the relay takes, or more filters");
         self.arrived(id, number, Arrival::Closed(why), turn);
     }
 
@@ -127,7 +128,7 @@ impl Requests {
                 Arrival::Event(event) => {
                     // What was not asked for is no sign of anything.
                     if self.route(id, number, &event, subscriptions, relays, turn) {
-                        let place = place(event.created_at, event.id);
+                        let place = place(event.created_at(), *event.id());
                         self.hear(id, number, place, subscriptions, turn);
                     }
                 }
@@ -220,7 +221,7 @@ impl Requests {
                 continue;
             }
             let stale_before = member.stale_before(asked, turn.now);
-            if is_ephemeral(event.kind) && event.created_at < stale_before {
+            if is_ephemeral(event.kind()) && event.created_at() < stale_before {
                 continue;
             }
             offered = offered.max(subscriptions.offer(*key, event, Origin::Relay(id), came, turn));
@@ -333,7 +334,7 @@ impl Requests {
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        why: String,
+        why: Reason,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -360,7 +361,7 @@ impl Requests {
         if members.is_empty() {
             return;
         }
-        if is_auth_required(&why) {
+        if why.wants_auth() {
             let hope = relays.hope(id, asked, turn);
             for key in &members {
                 self.defer(id, *key, &why, hope, subscriptions, turn);

@@ -5,6 +5,7 @@
 //! [`AUTH_PATIENCE`]: crate::constants::AUTH_PATIENCE
 
 use crate::ids::{RelayId, SubscriptionKey};
+use crate::nostr::reason::Reason;
 use crate::router::relays::{Hope, Relays};
 use crate::router::subscriptions::{Part, Subscriptions};
 use crate::router::turn::Turn;
@@ -18,14 +19,14 @@ impl Requests {
         &mut self,
         id: RelayId,
         key: SubscriptionKey,
-        why: &str,
+        why: &Reason,
         hope: Hope,
         subscriptions: &mut Subscriptions,
         turn: &mut Turn<'_>,
     ) {
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
         if hope.has_key {
-            upstream.ended.insert(key, why.to_owned());
+            upstream.ended.insert(key, why.clone());
             if upstream.ended.len() > 2 * subscriptions.len() + 64 {
                 upstream.ended.retain(|key, _| subscriptions.contains(*key));
             }

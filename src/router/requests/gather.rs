@@ -8,6 +8,7 @@
 use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::{Relays, Work};
 use crate::router::subscriptions::{Subscriptions, margin};
 use crate::router::turn::Turn;
@@ -197,11 +198,15 @@ impl Requests {
         let mut any = false;
         while let Some(key) = self.next_turn(id, subscriptions) {
             any = true;
-            let why = "restricted: the relay takes no more subscriptions";
-            subscriptions.refuse(key, id, why, turn);
+            let why = Reason::new(Prefix::Restricted, "the relay takes no more subscriptions");
+            subscriptions.refuse(key, id, &why, turn);
         }
         if any {
-            relays.refused_subscription(id, "it takes no more subscriptions from us", turn);
+            relays.refused_subscription(
+                id,
+                &Reason::read("it takes no more subscriptions from us"),
+                turn,
+            );
         }
     }
 

@@ -8,6 +8,7 @@
 use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::filter::Filter;
+use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
 use crate::router::subscriptions::{Part, Subscription, Subscriptions};
 use crate::router::turn::{Timer, Turn};
@@ -209,9 +210,8 @@ impl Requests {
     }
 
     /// Whether a refusal says that there are too many requests; then fewer are opened from now on.
-    pub(super) fn is_crowded(&mut self, id: RelayId, why: &str) -> bool {
-        let why = why.to_ascii_lowercase();
-        if !why.starts_with("rate-limited:") && !why.contains("too many") {
+    pub(super) fn is_crowded(&mut self, id: RelayId, why: &Reason) -> bool {
+        if !why.is_of_crowd() {
             return false;
         }
         let Some(upstream) = self.upstreams.get_mut(&id) else { return false };
@@ -236,7 +236,7 @@ impl Requests {
         let Some(upstream) = self.upstreams.get(&id) else { return };
         let unheard = |number: &&_| self.all.get(&(id, **number)).is_some_and(Request::is_unheard);
         if let Some(number) = upstream.open.iter().rev().find(unheard).copied() {
-            self.arrived(id, number, Arrival::Closed(format!("rate-limited: {text}")), turn);
+            self.arrived(id, number, Arrival::Closed(Reason::new(Prefix::RateLimited, text)), turn);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::ids::{RequestNumber, SubscriptionKey};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
 use crate::nostr::message::Hint;
+use crate::nostr::reason::Reason;
 use crate::router::subscriptions::Place;
 
 /// See [the module above](super).
@@ -28,7 +29,7 @@ pub(super) struct Request {
     /// Copies that are being verified.
     pub(super) outstanding: usize,
     /// The relay has ended it, and why; what came before is still being verified.
-    pub(super) ending: Option<String>,
+    pub(super) ending: Option<Reason>,
     /// Tells it from an earlier one of the same number.
     serial: u64,
 }
@@ -88,7 +89,7 @@ pub(in crate::router) enum Arrival {
     /// The relay's EOSE.
     Eose(Hint),
     /// The relay's CLOSED.
-    Closed(String),
+    Closed(Reason),
 }
 
 impl Expected {

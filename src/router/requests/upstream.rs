@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::fair::FairQueue;
 use crate::constants::RELAY_SUBSCRIPTIONS_LEAST;
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
+use crate::nostr::reason::Reason;
 use crate::router::Map;
 
 /// Of one connection: nothing of it is left when that is gone.
@@ -33,7 +34,7 @@ pub(super) struct Upstream {
     pub(super) answered: Duration,
     /// Subscriptions that it has ended because it does not know who we are, and its words. They are
     /// asked for again should it know one day.
-    pub(super) ended: BTreeMap<SubscriptionKey, String>,
+    pub(super) ended: BTreeMap<SubscriptionKey, Reason>,
 }
 
 impl Upstream {

@@ -191,12 +191,12 @@ impl Index {
                 found(fingerprint);
             }
         };
-        look((Value::Id(&event.id), None));
-        for kind in [None, Some(event.kind)] {
+        look((Value::Id(event.id()), None));
+        for kind in [None, Some(event.kind())] {
             look((Value::Any, kind));
-            look((Value::Author(&event.pubkey), kind));
+            look((Value::Author(event.pubkey()), kind));
             // Filters know tags of one letter only.
-            for tag in event.tags.iter().filter(|tag| tag.name.len() == 1) {
+            for tag in event.tags().iter().filter(|tag| tag.name.len() == 1) {
                 if let Some(value) = &tag.value {
                     look((Value::Tag(&tag.name, value), kind));
                 }

@@ -122,7 +122,7 @@ impl Merge {
                 *missing = missing.saturating_sub(1);
             }
         }
-        let place = place(event.created_at, event.id);
+        let place = place(event.created_at(), *event.id());
         self.bytes += size(event);
         self.held.push(Held { place, event: Arc::clone(event), from });
     }
@@ -151,7 +151,7 @@ impl Merge {
                 Some(0) => {}
                 Some(left) => {
                     *left -= 1;
-                    quota.oldest = Some(event.created_at);
+                    quota.oldest = Some(event.created_at());
                     taken = true;
                 }
                 None => taken = true,
@@ -169,7 +169,7 @@ impl Merge {
     pub(crate) fn had_place(&self, filters: &[Filter], event: &Event) -> bool {
         filters.iter().zip(&self.quotas).any(|(filter, quota)| {
             let full = quota.left == Some(0);
-            let place = !full || quota.oldest.is_some_and(|oldest| event.created_at > oldest);
+            let place = !full || quota.oldest.is_some_and(|oldest| event.created_at() > oldest);
             place && filter.matches(event)
         })
     }
@@ -182,7 +182,7 @@ impl Merge {
             {
                 *left -= 1;
                 let oldest = quota.oldest.unwrap_or(u64::MAX);
-                quota.oldest = Some(oldest.min(event.created_at));
+                quota.oldest = Some(oldest.min(event.created_at()));
             }
         }
     }
@@ -199,7 +199,7 @@ impl Merge {
 }
 
 fn size(event: &Event) -> usize {
-    event.json.len() + HELD_EVENT_COST
+    event.json().len() + HELD_EVENT_COST
 }
 
 impl PartialEq for Held {
@@ -238,13 +238,14 @@ impl Versions {
         }
         let Some(address) = succession::address(event) else { return false };
         let newest = self.newest.get(&self.fingerprint.of(address));
-        newest.is_some_and(|(created_at, id)| (*created_at, event.id) > (event.created_at, *id))
+        newest
+            .is_some_and(|(created_at, id)| (*created_at, *event.id()) > (event.created_at(), *id))
     }
 
     fn note(&mut self, event: &Event) {
         let Some(address) = succession::address(event) else { return };
         let address = self.fingerprint.of(address);
-        if self.newest.insert(address, (event.created_at, event.id)).is_some() {
+        if self.newest.insert(address, (event.created_at(), *event.id())).is_some() {
             return;
         }
         self.order.push_back(address);

@@ -21,6 +21,7 @@ use crate::nostr::event::{Event, KIND_AUTH};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Reply};
+use crate::nostr::reason::Reason;
 
 use super::Map;
 use super::turn::{Timer, Turn};
@@ -70,7 +71,7 @@ pub(super) enum Look {
     /// The EOSE is sent, and nothing can match any more: these parts are left.
     Over(Vec<Part>),
     /// Every relay has refused it, for this reason.
-    Refused(String),
+    Refused(Reason),
 }
 
 impl Subscriptions {
@@ -287,7 +288,7 @@ impl Subscriptions {
         &mut self,
         key: SubscriptionKey,
         relay: RelayId,
-        why: &str,
+        why: &Reason,
         turn: &mut Turn<'_>,
     ) {
         let Some(subscription) = self.all.get_mut(&key) else { return };
@@ -367,15 +368,15 @@ impl Subscriptions {
         let even = SEEN_ALL / (SEEN_FOLDS * 2 + 1) / self.all.len().max(1);
         let exact_max = if shared { SEEN_EXACT } else { even.max(SEEN_EXACT_LEAST) };
         let Some(target) = self.all.get_mut(&key) else { return Offered::Dropped };
-        if target.seen.contains(&event.id) {
+        if target.seen.contains(event.id()) {
             return Offered::Seen;
         }
         // Proofs of who somebody is are passed on to nobody (NIP-42).
-        if event.kind == KIND_AUTH || !target.admits(event, from, came) {
+        if event.kind() == KIND_AUTH || !target.admits(event, from, came) {
             return Offered::Dropped;
         }
         let before = target.seen.len();
-        let new = target.seen.insert(&event.id, event.created_at, turn.now.unix, exact_max);
+        let new = target.seen.insert(event.id(), event.created_at(), turn.now.unix, exact_max);
         self.remembered = self.remembered + target.seen.len() - before;
         if !new {
             return Offered::Seen;

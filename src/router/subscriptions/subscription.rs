@@ -22,8 +22,8 @@ use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP, is_ephemeral};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Resumed};
+use crate::nostr::reason::Reason;
 use crate::router::clients::Role;
-use crate::router::publishing::more_telling;
 
 use super::merge::{Bar, FIRST, Merge, Place};
 use super::part::{Came, Part, Stage, Stream};
@@ -102,7 +102,7 @@ pub(in crate::router) struct Subscription {
     /// What the relays say of their stored events (NIP-67), of those that had part in the EOSE.
     hints: Vec<Hint>,
     /// The most telling refusal of a relay.
-    pub(super) refusal: Option<String>,
+    pub(super) refusal: Option<Reason>,
     opened: Now,
     first_eose: Option<Duration>,
     last_stored: Duration,
@@ -327,14 +327,15 @@ impl Subscription {
     /// Whether a true event that matches may be given, or held.
     pub(super) fn admits(&self, event: &Event, from: Origin, came: Came) -> bool {
         match came {
-            _ if is_ephemeral(event.kind) => true,
+            _ if is_ephemeral(event.kind()) => true,
             Came::Stored if self.phase == Phase::Live => {
                 let since = self.live_from(event);
                 let passed = from
                     .relay()
                     .and_then(|relay| self.part_of(relay))
                     .is_some_and(|part| part.stream.passed);
-                event.created_at >= since || (!passed && self.merge.had_place(&self.filters, event))
+                event.created_at() >= since
+                    || (!passed && self.merge.had_place(&self.filters, event))
             }
             Came::Stored | Came::Live => true,
             Came::Repeated => self.reaches(event, from),
@@ -344,7 +345,7 @@ impl Subscription {
     /// Takes an event that was admitted and not given before. What is held goes its way by
     /// [`Self::release`].
     pub(super) fn take(&mut self, event: &Arc<Event>, from: Origin, came: Came) -> Taken {
-        if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind) {
+        if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind()) {
             self.merge.hold(&self.filters, event, from);
             return Taken::Held;
         }
@@ -360,7 +361,7 @@ impl Subscription {
     /// From this date on an event that came to a relay before its EOSE counts as new: there is no
     /// other sign. The dates of gift wraps say nothing.
     fn live_from(&self, event: &Event) -> u64 {
-        if event.kind == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
+        if event.kind() == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
     }
 
     /// Whether it lies in what is asked for again, and is not only sent because another subscription
@@ -372,7 +373,7 @@ impl Subscription {
         let late = part.gap.is_none();
         self.filters.iter().any(|filter| {
             filter.matches(event)
-                && (event.created_at >= since.saturating_sub(margin(filter))
+                && (event.created_at() >= since.saturating_sub(margin(filter))
                     || (late && filter.limit.is_none()))
         }) || (late && self.merge.had_place(&self.filters, event))
     }
@@ -450,7 +451,7 @@ impl Subscription {
     }
 
     /// The relay does not serve it, for this reason. False: that was known.
-    pub(super) fn refused(&mut self, relay: RelayId, why: &str, now: Now) -> bool {
+    pub(super) fn refused(&mut self, relay: RelayId, why: &Reason, now: Now) -> bool {
         let Some(part) = self.part(relay) else { return false };
         match part.stage {
             Stage::Refused => return false,
@@ -461,7 +462,7 @@ impl Subscription {
         if std::mem::take(&mut part.holds) {
             self.hints.push(Hint::None);
         }
-        self.refusal = Some(more_telling(self.refusal.take(), why));
+        self.refusal = Some(Reason::more_telling(self.refusal.take(), why));
         true
     }
 

@@ -224,7 +224,10 @@ fn a_day_without_any_answer_is_enough_but_a_jump_of_the_clock_is_not() {
     }
     assert_eq!(world.rows[&id_of(&note)].state, State::Rejected);
     let view = world.router.outbox_view();
-    assert_eq!(view[0].reasons.values().collect::<Vec<_>>(), ["never answered"]);
+    assert_eq!(
+        view[0].reasons.values().map(Reason::as_str).collect::<Vec<_>>(),
+        ["never answered"]
+    );
     let again = world.publish(&note);
     assert_eq!(again, None, "it starts anew");
 }

@@ -52,7 +52,7 @@ fn told(dice: &mut Dice, relays: &mut [Model], filters: &[Value]) -> Vec<Value> 
 }
 
 fn random_relays(dice: &mut Dice) -> Vec<Model> {
-    let stored = |made: &&Made| !crate::nostr::event::is_ephemeral(made.event.kind);
+    let stored = |made: &&Made| !crate::nostr::event::is_ephemeral(made.event.kind());
     (0..=dice.roll(4))
         .map(|_| {
             let share = 1 + dice.roll(8);

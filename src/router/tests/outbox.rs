@@ -23,7 +23,7 @@ fn states(world: &World) -> Vec<State> {
 fn reasons(world: &World) -> Vec<(String, String)> {
     let view = world.router.outbox_view();
     let reasons = view.iter().flat_map(|entry| entry.reasons.iter());
-    reasons.map(|(url, why)| (url.to_string(), why.clone())).collect()
+    reasons.map(|(url, why)| (url.to_string(), why.to_string())).collect()
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! Rule 1.3 in every order in which one to three relays can take, answer and lose an event.
+//! SPEC 1.3 in every order in which one to three relays can take, answer and lose an event.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{ClientId, Position, RelayId};
 
-use super::{Delivery, Fate as Known, Publication, Published, Word, more_telling};
+use super::{Delivery, Fate as Known, Publication, Published, Word};
 use crate::nostr::event::Event;
+use crate::nostr::reason::Reason;
 
 /// Something that happens to the event at one relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +42,7 @@ const LIVES: [&[Step]; 12] = [
 ];
 
 fn publication(relays: usize) -> Publication {
-    let event = Event {
-        id: [1; 32],
-        pubkey: [2; 32],
-        created_at: 0,
-        kind: 1,
-        tags: Vec::new(),
-        json: "{}".into(),
-    };
+    let event = Event::unverified_for_tests([1; 32], [2; 32], 0, 1, Vec::new(), "{}");
     let relays = (0..relays).map(|relay| RelayId(relay as u64));
     let (waiters, deadline) = (vec![ClientId(5)], Duration::from_secs(2));
     let published = Published { event: Arc::new(event), position: Position(1), waiters, deadline };
@@ -62,12 +56,14 @@ fn apply(publication: &mut Publication, relay: usize, step: Step) -> Option<Know
             publication.sent(relay);
             None
         }
-        Said(accepted, why) => publication.answered(relay, Word { accepted, why }),
+        Said(accepted, why) => {
+            publication.answered(relay, Word { accepted, why: &Reason::read(why) })
+        }
         Lost { unsent } => publication.lost(relay, unsent),
     }
 }
 
-/// What a reader of rule 1.3 knows of one relay from what has happened so far.
+/// What a reader of SPEC 1.3 knows of one relay from what has happened so far.
 enum Fate {
     /// It has the event.
     HasIt,
@@ -103,7 +99,7 @@ const TELLING: [&str; 4] = ["pow: 20", "blocked: no", "error: full", ""];
 fn refusal(fates: &[Fate]) -> Known {
     let said = |why: &&str| fates.iter().any(|fate| matches!(fate, Fate::Refused(no) if no == why));
     let why = TELLING.into_iter().find(said);
-    why.map_or(Known::Unsent, |why| Known::Refused(why.to_owned()))
+    why.map_or(Known::Unsent, |why| Known::Refused(Reason::read(why)))
 }
 
 fn is_good(fate: &Known) -> bool {
@@ -118,7 +114,7 @@ fn is_accepted(publication: &Publication) -> bool {
 fn known(fates: &[Fate], just_said: Step) -> Option<Known> {
     if fates.iter().any(|fate| matches!(fate, Fate::HasIt)) {
         let Said(_, why) = just_said else { panic!("it should have been answered before") };
-        return Some(Known::Accepted(why.to_owned()));
+        return Some(Known::Accepted(Reason::read(why)));
     }
     let settled = |fate: &Fate| matches!(fate, Fate::Refused(_) | Fate::NeverLeft);
     fates.iter().all(settled).then(|| refusal(fates))
@@ -130,7 +126,7 @@ fn known_at_deadline(fates: &[Fate]) -> Known {
         return refusal(fates);
     }
     let sent = unanswered + fates.iter().filter(|fate| matches!(fate, Fate::Refused(_))).count();
-    Known::Doubt(format!("sent to {sent} relays, unanswered"))
+    Known::Doubt(Reason::read(format!("sent to {sent} relays, unanswered")))
 }
 
 /// Follows every order of these lives, calling `visit` with each history.
@@ -248,37 +244,16 @@ fn no_relay_means_no() {
 fn a_relay_that_was_not_asked_has_no_say() {
     let mut publication = publication(2);
     publication.sent(RelayId(7));
-    assert_eq!(publication.answered(RelayId(7), Word { accepted: true, why: "" }), None);
+    assert_eq!(
+        publication.answered(RelayId(7), Word { accepted: true, why: &Reason::none() }),
+        None
+    );
     assert_eq!(publication.lost(RelayId(7), false), None);
     assert_eq!(
-        publication.answered(RelayId(0), Word { accepted: true, why: "" }),
+        publication.answered(RelayId(0), Word { accepted: true, why: &Reason::none() }),
         None,
         "the event has not left for it yet"
     );
     assert_eq!(publication.fate(), None);
     assert!(!is_accepted(&publication));
-}
-
-#[test]
-fn the_most_telling_refusal_is_kept() {
-    let order = [
-        "invalid: a",
-        "pow: a",
-        "blocked: a",
-        "restricted: a",
-        "auth-required: a",
-        "rate-limited: a",
-        "error: a",
-        "whatever",
-        "",
-    ];
-    for (more, telling) in order.iter().enumerate() {
-        assert_eq!(more_telling(None, telling), **telling);
-        for less in &order[more..] {
-            assert_eq!(more_telling(Some((*telling).to_owned()), less), **telling);
-            assert_eq!(more_telling(Some((*less).to_owned()), telling), **telling);
-        }
-    }
-    assert_eq!(more_telling(Some("pow: first".to_owned()), "pow: second"), "pow: first");
-    assert_eq!(more_telling(Some("mute: a".to_owned()), "no prefix"), "mute: a");
 }

@@ -15,6 +15,7 @@ use crate::ids::{ClientId, RelayId};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::Hint;
+use crate::nostr::reason::Reason;
 use crate::router::clients::Role;
 
 /// The wall clock when the REQ comes.
@@ -167,7 +168,7 @@ fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_
 #[test]
 fn a_relay_that_ended_it_is_asked_again_after_a_loss_from_the_end_on() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
-    assert!(subscription.refused(RelayId(0), "error: no", seconds(HOUR)));
+    assert!(subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(HOUR)));
     assert_eq!(
         subscription.ask(RelayId(0), RelayLimits::default(), seconds(HOUR)),
         None,
@@ -183,7 +184,7 @@ fn a_relay_that_refused_the_first_req_is_asked_in_full_after_a_loss() {
     let filters = [json!({"kinds": [1], "limit": 5})];
     let mut subscription = subscription(&filters, 0..1);
     asked(&mut subscription, seconds(0)).unwrap();
-    assert!(subscription.refused(RelayId(0), "error: no", seconds(1)));
+    assert!(subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(1)));
     subscription.relay_lost(RelayId(0), UNIX + HOUR);
     assert_eq!(asked(&mut subscription, seconds(HOUR)).unwrap(), filters);
 }
@@ -324,8 +325,11 @@ fn a_relay_is_asked_within_what_it_takes() {
 #[test]
 fn a_relay_that_ended_it_is_heard_no_more() {
     let mut subscription = live(&[json!({})]);
-    assert!(subscription.refused(RelayId(0), "error: no", seconds(2)));
-    assert!(!subscription.refused(RelayId(0), "error: no", seconds(3)), "it has no more to end");
+    assert!(subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(2)));
+    assert!(
+        !subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(3)),
+        "it has no more to end"
+    );
     assert!(!subscription.relay_eose(RelayId(0), Hint::None, seconds(3)));
 }
 
@@ -335,7 +339,7 @@ fn it_is_refused_when_every_relay_has_ended_it() {
     for relay in 0..2 {
         assert!(subscription.ask(RelayId(relay), RelayLimits::default(), seconds(0)).is_some());
         assert!(!subscription.is_refused());
-        assert!(subscription.refused(RelayId(relay), "error: no", seconds(1)));
+        assert!(subscription.refused(RelayId(relay), &Reason::read("error: no"), seconds(1)));
     }
     assert!(subscription.is_refused());
     subscription.add_relay(RelayId(5));

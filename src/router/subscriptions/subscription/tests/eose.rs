@@ -11,6 +11,7 @@ use crate::ids::RelayId;
 use super::{Stage, Subscription, UNIX, after, subscription};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::Hint;
+use crate::nostr::reason::Reason;
 use crate::router::subscriptions::place;
 
 const QUIET: Duration = Duration::from_millis(1_500);
@@ -97,7 +98,7 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
             // No relay ends what it was not asked for.
             let part = subscription.part_of(relay);
             if part.is_some_and(|part| part.stage != Stage::Unasked) {
-                subscription.refused(relay, "error: no", now);
+                subscription.refused(relay, &Reason::read("error: no"), now);
             }
         }
         Did::Lost => drop(subscription.relay_lost(relay, now.unix)),
