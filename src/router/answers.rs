@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 
+use crate::base::hash::Map;
 use crate::constants::MAX_EARLIER_EVENTS;
 use crate::ids::ClientId;
 use crate::nostr::event::EventId;
 use crate::nostr::message::Reply;
 use crate::nostr::reason::{Prefix, Reason};
 
-use super::Map;
 use super::turn::Turn;
 
 /// See the module's own page.

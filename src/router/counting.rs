@@ -16,6 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::hash::Map;
 use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
     COUNT_PROBES, COUNT_PROBES_PER_SECOND, COUNT_REST, COUNT_UNANSWERED, EOSE_QUIET, EOSE_SILENT,
@@ -26,9 +27,8 @@ use crate::nostr::filter::Filter;
 use crate::nostr::message;
 use crate::nostr::reason::{Prefix, Reason};
 
-use super::Map;
-use super::clients::Role;
 use super::relays::{Relays, Work};
+use super::terms::Role;
 use super::turn::{Timer, Turn};
 
 /// The open counts, and what is known of who counts.

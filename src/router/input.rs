@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::terms::{Batch, Role, Row, Stored, Tag};
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::ids::{BatchNumber, ClientId, LinkId, RelayId, RequestNumber};
@@ -14,10 +15,6 @@ use crate::nostr::message::{ClientMessage, Hint, Reply};
 use crate::nostr::reason::Reason;
 use crate::nostr::verify::{Job, Verdict};
 use crate::stats::{ClientStats, RelayStats};
-
-use super::clients::Role;
-use super::intake::Tag;
-use super::outbox::{Batch, Row, Stored};
 
 /// Something that happened.
 #[derive(Debug)]

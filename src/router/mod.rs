@@ -17,12 +17,14 @@
 //! - `publishing`: EVENT and OK (rule 1)
 //! - `counting`: COUNT (rule 3.8)
 //!
-//! The router itself, in this file alone, says which input concerns whom, and in which order marks are
-//! drained ([`Router::drain`]).
+//! The router itself says which input concerns whom (`from_relays`, `from_clients`, `to_relays`), and in
+//! which order marks are drained ([`Owners::drain`]).
 
 mod answers;
 mod clients;
 mod counting;
+mod from_clients;
+mod from_relays;
 mod input;
 mod intake;
 mod outbox;
@@ -30,43 +32,39 @@ mod publishing;
 mod relays;
 mod requests;
 mod subscriptions;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod to_relays;
 mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::hash::Map;
 use crate::base::secret::Secret;
-use crate::base::text::Text;
-use crate::base::ticket::Ticket;
 use crate::base::time::Now;
-use crate::ids::{ClientId, LinkId, Numbers, Position, RelayId, RequestNumber, SubscriptionKey};
-use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
-use crate::nostr::filter::Filter;
-use crate::nostr::message::{self, ClientMessage, Hint, RelayNews, Reply, Resumed};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::ids::Numbers;
+use crate::nostr::event::EventId;
 use crate::nostr::verify::Verdict;
-use crate::stats::{CoreStats, RelayStats};
+use crate::stats::CoreStats;
 
-use answers::{Answers, accept};
-use clients::{Clients, Hearing};
-use counting::{Counting, Question};
-use intake::{Intake, Purpose, RelayCopy};
+use answers::Answers;
+use clients::Clients;
+use counting::Counting;
+use intake::Intake;
 use outbox::Outbox;
-use publishing::{Means, Publishing, Word};
-use relays::{Answered, Relays, Work};
-use requests::{Arrival, Incoming, Requests};
-use subscriptions::{Look, Opening, Subscription, Subscriptions};
+use publishing::{Means, Publishing};
+use relays::Relays;
+use requests::Requests;
+use subscriptions::Subscriptions;
 use turn::{Due, Timer, Timers, Turn};
 
-pub(crate) use clients::{Limits, Role};
 pub(crate) use input::{Effects, Frame, Input, Outgoing};
-pub(crate) use intake::Tag;
-pub(crate) use outbox::{Batch, EntryView, Reasons, Row, State, Stored};
-pub(crate) use relays::Switches;
 pub use subscriptions::{Index, Seen};
+use terms::Purpose;
+pub(crate) use terms::{
+    Batch, EntryView, Limits, Reasons, Role, Row, State, Stored, Switches, Tag,
+};
 
 /// The state. See the module's own page.
 #[derive(Debug)]
@@ -174,8 +172,6 @@ impl Router {
 }
 
 impl Owners {
-    // --- The order ------------------------------------------------------------------------
-
     /// Looks at all that was marked, until nothing is left. After each step it begins again with the
     /// first that is marked:
     ///
@@ -259,8 +255,6 @@ impl Owners {
         true
     }
 
-    // --- What comes in --------------------------------------------------------------------
-
     fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
         match input {
             Input::RelaySet { relay, url, read, write, stats } => {
@@ -343,331 +337,6 @@ impl Owners {
         }
     }
 
-    /// Something happens to what is published.
-    fn publish<R>(
-        &mut self,
-        turn: &mut Turn<'_>,
-        what: impl FnOnce(&mut Publishing, &mut Means<'_, '_>) -> R,
-    ) -> R {
-        let Self { publishing, answers, outbox, relays, .. } = self;
-        what(publishing, &mut Means { answers, outbox, relays, turn })
-    }
-
-    fn admit_next(&mut self, turn: &mut Turn<'_>) -> bool {
-        self.publish(turn, Publishing::admit_next)
-    }
-
-    // --- Relays ---------------------------------------------------------------------------
-
-    fn set_relay(
-        &mut self,
-        id: RelayId,
-        url: &Arc<str>,
-        switches: Switches,
-        stats: Arc<RelayStats>,
-        turn: &mut Turn<'_>,
-    ) {
-        let changed = self.relays.set(id, url, switches, stats, turn);
-        if changed.write {
-            self.outbox.judge_all(&mut self.answers, &mut self.relays, turn);
-            turn.due.flush.insert(id);
-        }
-        if changed.read {
-            self.add_readers(id, |_| true, turn);
-            self.drop_parts(id, |subscription| !subscription.wants(id, switches.read), turn);
-        }
-    }
-
-    fn remove_relay(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        self.publish(turn, |publishing, means| publishing.relay_lost(id, &[], means));
-        self.outbox.relay_lost(id, &[], turn);
-        self.requests.lose(id, &self.subscriptions, turn);
-        self.relays.end_sign_in(id, turn);
-        self.relays.remove(id);
-        self.counting.relay_lost(id, turn);
-        self.counting.forget(id);
-        self.drop_parts(id, |_| true, turn);
-        self.outbox.judge_all(&mut self.answers, &mut self.relays, turn);
-    }
-
-    fn link_up(&mut self, id: RelayId, link: LinkId, turn: &mut Turn<'_>) {
-        let Some(missed) = self.relays.link_up(id, link) else { return };
-        self.requests.link_up(id, turn);
-        self.requests.want_all(id, &mut self.subscriptions, turn);
-        for event in missed {
-            if event.expiration().is_none_or(|at| at > turn.now.unix) {
-                self.relays.send_event(id, &event, publishing::Audience::Owners, turn);
-            }
-        }
-        turn.due.flush.insert(id);
-        self.clients.tell_inside(id, &RelayNews::Connected, &self.relays, turn);
-    }
-
-    fn link_down(
-        &mut self,
-        id: RelayId,
-        link: LinkId,
-        mut unsent: Vec<EventId>,
-        heard: u64,
-        turn: &mut Turn<'_>,
-    ) {
-        let Some(lost) = self.relays.link_down(id, link) else { return };
-        unsent.extend(lost.unsent);
-        let mut missed = lost.missed;
-        // What is still open is decided below, and by the outbox.
-        missed.retain(|event| {
-            !self.publishing.is_open(event.id()) && !self.outbox.contains(event.id())
-        });
-        self.publish(turn, |publishing, means| publishing.relay_lost(id, &unsent, means));
-        self.outbox.relay_lost(id, &unsent, turn);
-        for event in missed {
-            self.relays.spread(&event, &[id], turn);
-        }
-        self.requests.lose(id, &self.subscriptions, turn);
-        self.subscriptions.relay_lost(id, heard, turn);
-        self.relays.end_sign_in(id, turn);
-        self.counting.relay_lost(id, turn);
-    }
-
-    fn cut(&mut self, id: RelayId, why: &str, turn: &mut Turn<'_>) {
-        let Some(link) = self.relays.link(id) else { return };
-        self.relays.note(id, why, turn);
-        turn.effects.cut.push((id, link));
-        self.link_down(id, link, Vec::new(), turn.now.unix, turn);
-    }
-
-    /// Subscriptions that want this relay, and may see it, have a part in it from now on.
-    fn add_readers(
-        &mut self,
-        id: RelayId,
-        which: impl Fn(&Subscription) -> bool,
-        turn: &mut Turn<'_>,
-    ) {
-        let (read, barred) = (self.relays.is_read(id), self.relays.bars_public(id));
-        let wants = |subscription: &Subscription| {
-            let barred = barred && subscription.role() == Role::Public;
-            which(subscription) && subscription.wants(id, read) && !barred
-        };
-        self.subscriptions.add_relay(id, wants, turn);
-        self.requests.want_all(id, &mut self.subscriptions, turn);
-    }
-
-    /// The relay serves these subscriptions no more, by the owner's will.
-    fn drop_parts(
-        &mut self,
-        id: RelayId,
-        which: impl Fn(&Subscription) -> bool,
-        turn: &mut Turn<'_>,
-    ) {
-        let Self { requests, subscriptions, relays, .. } = self;
-        for (key, part) in subscriptions.leave(id, which, turn) {
-            requests.leave(key, &part, subscriptions, relays, turn);
-        }
-    }
-
-    /// Public clients may read from this relay no more, or again.
-    fn readers_changed(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        let is_public = |subscription: &Subscription| subscription.role() == Role::Public;
-        if self.relays.bars_public(id) {
-            self.drop_parts(id, is_public, turn);
-        } else {
-            self.add_readers(id, is_public, turn);
-        }
-    }
-
-    /// The relay does not know who we are: what waited for that is refused.
-    fn refuse_deferred(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        self.requests.refuse_deferred(id, &mut self.subscriptions, &self.relays, turn);
-        self.publish(turn, |publishing, means| publishing.refuse_deferred(id, means));
-    }
-
-    /// The relay knows who we are: all that it has refused for want of that goes again.
-    fn send_deferred(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        self.requests.ask_deferred(id, &mut self.subscriptions, turn);
-        self.publishing.send_deferred(id, &self.outbox, &mut self.relays, turn);
-        self.outbox.retry_deferred(id, &self.relays, turn);
-    }
-
-    /// Gives the connection what it takes.
-    fn send(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        while let Some(work) = self.relays.next_work(id) {
-            let outgoing = match work {
-                Work::Ask(number) => self.req(id, number, turn),
-                Work::Count(number) => self.count_text(id, number),
-                Work::AskOnce(text) => Some(Outgoing { text, event: None }),
-                Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
-                Work::Publish { event, until, .. } => self.event(id, event, until, turn),
-            };
-            if let Some(outgoing) = outgoing {
-                self.relays.send(id, outgoing, turn);
-            }
-        }
-        if self.relays.wants_more(id) {
-            turn.due.flush.insert(id);
-        }
-    }
-
-    fn req(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) -> Option<Outgoing> {
-        if !self.requests.contains(id, number) {
-            self.relays.skipped(id);
-        }
-        match self.requests.text(id, number, &mut self.subscriptions, &self.relays, turn) {
-            Ok(text) => text.map(|text| Outgoing { text, event: None }),
-            Err(too_long) => {
-                self.requests.not_sent(id, number, too_long, turn);
-                None
-            }
-        }
-    }
-
-    fn count_text(&mut self, id: RelayId, number: RequestNumber) -> Option<Outgoing> {
-        if !self.counting.contains(number) {
-            self.relays.skipped(id);
-        }
-        let text = self.counting.text(id, number, &self.relays)?;
-        Some(Outgoing { text, event: None })
-    }
-
-    fn event(
-        &mut self,
-        id: RelayId,
-        event: Arc<Event>,
-        until: Duration,
-        turn: &mut Turn<'_>,
-    ) -> Option<Outgoing> {
-        if is_ephemeral(event.kind()) && turn.now.mono > until {
-            turn.due.unsent.push((id, *event.id()));
-            return None;
-        }
-        self.publishing.sent(id, event.id());
-        let text = message::publish(&event);
-        let most = self.relays.limits(id).max_message_length;
-        if most.is_some_and(|most| text.len() > most) {
-            // What it would only refuse is not sent: its own document says so.
-            let why = Reason::new(Prefix::Restricted, "longer than the relay takes");
-            let word = Word { accepted: false, why: &why };
-            self.publish(turn, |publishing, means| {
-                publishing.relay_ok(id, event.id(), word, means);
-            });
-            return None;
-        }
-        let sent = Some(*event.id());
-        self.relays.in_flight(id, event);
-        Some(Outgoing { text, event: sent })
-    }
-
-    fn sweep(&mut self, id: RelayId) {
-        let Self { relays, requests, counting, .. } = self;
-        relays.sweep(id, |work| match work {
-            Work::Ask(number) => requests.contains(id, *number),
-            Work::Count(number) => counting.contains(*number),
-            _ => true,
-        });
-    }
-
-    /// A relay's line has dropped an event before it was sent.
-    fn not_sent(&mut self, id: RelayId, event: &EventId, turn: &mut Turn<'_>) {
-        let open = self.publish(turn, |publishing, means| publishing.dropped(id, event, means));
-        if !open && !self.outbox.dropped(id, event, turn) {
-            self.relays.count(id, |stats| &stats.backlog_dropped);
-        }
-    }
-
-    // --- What relays say ------------------------------------------------------------------
-
-    fn relay_said(&mut self, id: RelayId, frame: Frame, turn: &mut Turn<'_>) {
-        match frame {
-            Frame::Event { number, id: event, json, ticket } => {
-                self.relay_event(id, number, event, &json, ticket, turn);
-            }
-            Frame::Eose(Some(number), hint) => {
-                if self.outbox.question_answered(id, number, turn) {
-                    self.relays.push(id, Work::Close(number), turn);
-                } else {
-                    self.requests.arrived(id, number, Arrival::Eose(hint), turn);
-                }
-            }
-            Frame::Count(number, counted) => {
-                self.counting.answered(id, number, counted, &mut self.relays, turn);
-            }
-            Frame::Closed(Some(number), why) if self.counting.contains(number) => {
-                self.counting.closed(id, number, &why, &self.relays, turn);
-            }
-            Frame::Closed(Some(number), why) => {
-                if !self.outbox.question_answered(id, number, turn) {
-                    self.requests.arrived(id, number, Arrival::Closed(why), turn);
-                }
-            }
-            Frame::Ok(event, accepted, why) => self.relay_ok(id, &event, accepted, &why, turn),
-            Frame::Auth(challenge) => self.relays.challenged(id, challenge, turn),
-            Frame::Notice(text) => {
-                self.requests.notice_of_crowd(id, &text, turn);
-                self.clients.tell_inside(id, &RelayNews::Notice(text.into()), &self.relays, turn);
-                self.relays.junk(id, turn);
-            }
-            Frame::Eose(None, _) | Frame::Closed(None, _) | Frame::Junk => {
-                self.relays.junk(id, turn);
-            }
-        }
-    }
-
-    fn relay_ok(
-        &mut self,
-        id: RelayId,
-        event: &EventId,
-        accepted: bool,
-        why: &Reason,
-        turn: &mut Turn<'_>,
-    ) {
-        match self.relays.auth_answered(id, event, accepted, why, turn) {
-            Answered::OtherEvent => self.publish(turn, |publishing, means| {
-                publishing.relay_ok(id, event, Word { accepted, why }, means);
-            }),
-            Answered::Nothing => {}
-            Answered::Known => self.send_deferred(id, turn),
-            Answered::Refused => self.refuse_deferred(id, turn),
-        }
-    }
-
-    fn relay_event(
-        &mut self,
-        id: RelayId,
-        number: Option<RequestNumber>,
-        event: EventId,
-        json: &Text,
-        ticket: Ticket,
-        turn: &mut Turn<'_>,
-    ) {
-        if self.publishing.concerns(id, &event) {
-            // What it passes on it has, whatever it may say later: a claimed id is its word, as an
-            // OK is.
-            let word = Word { accepted: true, why: &Reason::none() };
-            self.publish(turn, |publishing, means| publishing.relay_ok(id, &event, word, means));
-        }
-        self.relays.count(id, |stats| &stats.received);
-        turn.stats.received.add();
-        // A number given out before may be of a request just closed, with events under way.
-        let Some(number) = number.filter(|number| turn.numbers.gave(*number)) else {
-            self.relays.count(id, |stats| &stats.unasked);
-            return self.relays.junk(id, turn);
-        };
-        let Self { requests, subscriptions, relays, .. } = self;
-        let expected = match requests.incoming(id, number, &event, json, subscriptions, turn) {
-            Incoming::NoRequest => {
-                return self.outbox.found(id, number, &event, &mut self.answers, relays, turn);
-            }
-            Incoming::Unasked => return relays.count(id, |stats| &stats.unasked),
-            Incoming::Copy => return relays.count(id, |stats| &stats.duplicates),
-            Incoming::Expected(expected) => expected,
-        };
-        let copy = RelayCopy { relay: id, expected, _ticket: ticket };
-        if let Some((copy, event)) = self.intake.take_copy(event, copy, json) {
-            requests.verdict(id, copy.expected, Some(&event), subscriptions, relays, turn);
-        }
-    }
-
-    // --- Verdicts -------------------------------------------------------------------------
-
     fn verified(&mut self, verdict: Verdict<Tag>, turn: &mut Turn<'_>) {
         self.intake.came_back();
         let Verdict { tag: Tag(purpose), result } = verdict;
@@ -687,399 +356,22 @@ impl Owners {
                 let Self { intake, requests, subscriptions, relays, .. } = self;
                 relays.forged(copy.relay, &error, turn);
                 requests.verdict(copy.relay, copy.expected, None, subscriptions, relays, turn);
-                intake
-                    .found_forged(id, |copy| requests.contains(copy.relay, copy.expected.number()));
+                intake.found_forged(id, |copy| requests.contains(copy.relay, copy.expected.number));
             }
         }
     }
 
-    /// A relay's copy of an event was found true.
-    fn came_true(&mut self, copy: &RelayCopy, event: &Arc<Event>, turn: &mut Turn<'_>) {
-        let Self { relays, answers, intake, subscriptions, outbox, requests, .. } = self;
-        outbox.drop_voided_by(event, answers, relays, turn);
-        requests.verdict(copy.relay, copy.expected, Some(event), subscriptions, relays, turn);
-        // Who has it by this needs no other copy verified.
-        let number = copy.expected.number();
-        requests.look_at_arrivals(copy.relay, number, subscriptions, relays, turn);
-        let same = intake.found_true(event, |copy| {
-            requests.lacks(copy.relay, copy.expected.number(), event.id(), subscriptions)
-        });
-        for copy in same {
-            requests.verdict(copy.relay, copy.expected, Some(event), subscriptions, relays, turn);
-        }
-    }
-
-    /// The verdict on a client's EVENT.
-    fn published(
+    /// Something happens to what is published.
+    fn publish<R>(
         &mut self,
-        client: ClientId,
-        id: Option<EventId>,
-        position: Position,
-        result: Result<Arc<Event>, EventError>,
         turn: &mut Turn<'_>,
-    ) {
-        let event = match result {
-            Ok(event) => event,
-            Err(error) => {
-                let why = Reason::new(Prefix::Invalid, error);
-                let reply = match id {
-                    Some(id) => Reply::Ok { id, accepted: false, why },
-                    None => Reply::Notice(why.to_string()),
-                };
-                return turn.tell(client, reply);
-            }
-        };
-        turn.stats.published.add();
-        self.clients.published(client);
-        let refusal = if event.kind() == KIND_AUTH {
-            "kind 22242 is for authentication and never published"
-        } else if event.expiration().is_some_and(|at| at <= turn.now.unix) {
-            "expired"
-        } else if let Some(why) = self.clients.not_its_author(client, &event, turn) {
-            return self.refuse_unread(client, *event.id(), &why, turn);
-        } else {
-            return self.publish_true(client, event, position, turn);
-        };
-        let refusal = Reason::new(Prefix::Invalid, refusal);
-        self.publish(turn, |_, means| means.refuse(&[client], *event.id(), &refusal));
+        what: impl FnOnce(&mut Publishing, &mut Means<'_, '_>) -> R,
+    ) -> R {
+        let Self { publishing, answers, outbox, relays, .. } = self;
+        what(publishing, &mut Means { answers, outbox, relays, turn })
     }
 
-    /// A true event that its client may publish.
-    fn publish_true(
-        &mut self,
-        client: ClientId,
-        event: Arc<Event>,
-        position: Position,
-        turn: &mut Turn<'_>,
-    ) {
-        let publisher = self.clients.get(client);
-        if let Some(named) = publisher.and_then(|publisher| publisher.relays()) {
-            let relays = &mut self.relays;
-            return self.publishing.publish_named(client, &event, named, position, relays, turn);
-        }
-        self.intake.note(&event);
-        // One inside stands for any number of extensions, which pay each other too.
-        let many = publisher.is_some_and(|publisher| publisher.role() == Role::Inside);
-        if self.subscriptions.hand_over(client, many, &event, turn) {
-            self.answers.remember_here(*event.id());
-        }
-        self.publish(turn, |publishing, means| {
-            publishing.take_in(client, event, position, means);
-        });
-    }
-
-    /// An EVENT that is refused for who sent it, or not even looked at. The event of that id may be in
-    /// good hands all the same.
-    fn refuse_unread(&mut self, client: ClientId, id: EventId, why: &Reason, turn: &mut Turn<'_>) {
-        self.publish(turn, |publishing, means| {
-            if !publishing.join(client, &id, means.outbox, means.turn) {
-                means.refuse(&[client], id, why);
-            }
-        });
-    }
-
-    /// The verdict on a client's AUTH.
-    fn signed_in(
-        &mut self,
-        client: ClientId,
-        id: EventId,
-        result: &Result<Arc<Event>, EventError>,
-        turn: &mut Turn<'_>,
-    ) {
-        let Some((judged, was_last)) = self.clients.signed_in(client, result, turn.now) else {
-            return;
-        };
-        match judged {
-            Ok(()) => accept(&[client], id, &Reason::none(), turn),
-            // Some other event may have been sent by mistake, and be in good hands.
-            Err(why) => self.refuse_unread(client, id, &why, turn),
-        }
-        if was_last {
-            self.hear_out(client, turn);
-        }
-    }
-
-    // --- Clients --------------------------------------------------------------------------
-
-    /// The owner has changed his list. Who is not on it any more loses its subscriptions.
-    fn allow(&mut self, keys: Vec<[u8; 32]>, turn: &mut Turn<'_>) {
-        self.clients.set_allowed(keys);
-        for (client, why) in self.clients.all_barred(turn) {
-            for id in self.clients.subscriptions(client) {
-                self.unsubscribe(client, &id, turn);
-                turn.tell(client, Reply::Closed { id, why: why.clone() });
-            }
-        }
-    }
-
-    /// A client inside names its relays: its subscriptions leave the others, and go on at those.
-    fn name_relays(&mut self, client: ClientId, named: &[RelayId], turn: &mut Turn<'_>) {
-        let Some(before) = self.clients.name_relays(client, named) else { return };
-        self.subscriptions.name_relays(client, named, turn);
-        for relay in before.iter().filter(|relay| !named.contains(relay)) {
-            self.drop_parts(*relay, |subscription| subscription.client() == client, turn);
-        }
-        for relay in named.iter().filter(|relay| !before.contains(relay)) {
-            self.requests.want_all(*relay, &mut self.subscriptions, turn);
-        }
-    }
-
-    fn client_left(&mut self, client: ClientId, turn: &mut Turn<'_>) {
-        self.hear_out(client, turn);
-        let Some((subscriptions, counts)) = self.clients.leave(client) else { return };
-        for key in subscriptions {
-            self.end_subscription(key, turn);
-        }
-        for number in counts {
-            self.counting.close(number, &mut self.relays, turn);
-        }
-    }
-
-    fn client_said(
-        &mut self,
-        client: ClientId,
-        message: ClientMessage,
-        ticket: Ticket,
-        turn: &mut Turn<'_>,
-    ) {
-        if self.clients.get(client).is_none() {
-            return;
-        }
-        if !self.clients.takes(client, &message, turn.now) {
-            return self.hear_too_fast(client, message, turn);
-        }
-        let (message, ticket) = match self.clients.hold(client, message, ticket) {
-            Hearing::Later => return,
-            Hearing::Now(message, ticket) => (message, ticket),
-            Hearing::AfterTheOthers(message, ticket) => {
-                self.hear_out(client, turn);
-                (message, ticket)
-            }
-        };
-        self.hear(client, message, ticket, turn);
-    }
-
-    /// What waited for a verdict on who the client is waits no more.
-    fn hear_out(&mut self, client: ClientId, turn: &mut Turn<'_>) {
-        for (message, ticket) in self.clients.take_held(client) {
-            if self.clients.takes(client, &message, turn.now) {
-                self.hear(client, message, ticket, turn);
-            } else {
-                self.hear_too_fast(client, message, turn);
-            }
-        }
-    }
-
-    fn hear(
-        &mut self,
-        client: ClientId,
-        message: ClientMessage,
-        ticket: Ticket,
-        turn: &mut Turn<'_>,
-    ) {
-        // What gets the same answer whoever asks.
-        let open = matches!(
-            message,
-            ClientMessage::Auth { .. }
-                | ClientMessage::Close { .. }
-                | ClientMessage::NegClose
-                | ClientMessage::Refused(_)
-        );
-        // Asked for of all, since it may send a challenge.
-        if let Some(why) = self.clients.barred(client, turn).filter(|_| !open) {
-            return self.hear_refused(client, message, &why, turn);
-        }
-        match message {
-            ClientMessage::Event { id, json } => {
-                let position = self.publishing.next_position(turn.now);
-                let purpose = Purpose::Published(client, id, position, ticket);
-                self.intake.take_from_client(client, purpose, json);
-            }
-            ClientMessage::Req { id, filters, resumed } => {
-                self.subscribe(client, &id, filters, resumed, turn);
-            }
-            ClientMessage::Count { id, filters } => self.count(client, &id, filters, turn),
-            ClientMessage::Close { id } => self.close(client, &id, turn),
-            ClientMessage::Auth { id, json } => {
-                self.clients.signs_in(client);
-                let purpose = Purpose::Auth(client, id, ticket);
-                self.intake.take_from_client(client, purpose, json);
-            }
-            ClientMessage::NegClose => {}
-            ClientMessage::Refused(reply) => self.pass_on(client, reply, turn),
-        }
-    }
-
-    /// What was refused before it came here, for its length or its shape.
-    fn pass_on(&mut self, client: ClientId, reply: Reply, turn: &mut Turn<'_>) {
-        match reply {
-            Reply::Ok { id, why, .. } => self.refuse_unread(client, id, &why, turn),
-            Reply::Closed { id, why } => self.close_with(client, id, why, turn),
-            reply => turn.tell(client, reply),
-        }
-    }
-
-    /// It has said more in a second than it may.
-    fn hear_too_fast(&mut self, client: ClientId, message: ClientMessage, turn: &mut Turn<'_>) {
-        match message {
-            ClientMessage::NegClose | ClientMessage::Close { .. } => {}
-            ClientMessage::Refused(reply) => self.pass_on(client, reply, turn),
-            _ => {
-                let why = self.clients.too_fast();
-                self.hear_refused(client, message, &why, turn);
-            }
-        }
-    }
-
-    /// What it asks for is refused, whatever it is.
-    fn hear_refused(
-        &mut self,
-        client: ClientId,
-        message: ClientMessage,
-        why: &Reason,
-        turn: &mut Turn<'_>,
-    ) {
-        match message {
-            ClientMessage::Event { id: Some(id), .. } | ClientMessage::Auth { id, .. } => {
-                self.refuse_unread(client, id, why, turn);
-            }
-            ClientMessage::Req { id, .. } | ClientMessage::Count { id, .. } => {
-                self.close_with(client, id, why.clone(), turn);
-            }
-            _ => turn.tell(client, Reply::Notice(why.to_string())),
-        }
-    }
-
-    // --- Subscriptions and counts ---------------------------------------------------------
-
-    fn subscribe(
-        &mut self,
-        client: ClientId,
-        id: &str,
-        filters: Vec<Filter>,
-        resumed: Option<Resumed>,
-        turn: &mut Turn<'_>,
-    ) {
-        self.unsubscribe(client, id, turn);
-        let bytes = filters.iter().map(|filter| filter.json.len()).sum();
-        if let Some(why) = self.clients.exceeds(client, bytes) {
-            return turn.tell(client, Reply::Closed { id: id.into(), why });
-        }
-        let Some(subscriber) = self.clients.get(client) else { return };
-        let filters: Arc<[Filter]> =
-            filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
-        if filters.iter().all(Filter::is_ping) {
-            if resumed.is_none() {
-                turn.tell(client, Reply::Eose { id: id.into(), hint: Hint::None });
-            }
-            return;
-        }
-        let (only, role) = (subscriber.relays().map(Box::from), subscriber.role());
-        let relays = self.relays.readable(only.as_deref(), role);
-        let readable = relays.clone();
-        let bytes = filters.iter().map(|filter| filter.json.len()).sum();
-        let key = turn.numbers.subscription();
-        self.clients.opened(client, id, key, bytes);
-        let id = id.into();
-        let opening = Opening { client, role, id, filters, only, relays, resumed };
-        self.subscriptions.open(key, opening, turn);
-        for relay in readable {
-            self.requests.want(relay, key, &mut self.subscriptions, turn);
-            turn.due.plan.insert(relay);
-        }
-    }
-
-    fn unsubscribe(&mut self, client: ClientId, id: &str, turn: &mut Turn<'_>) {
-        if let Some(key) = self.clients.subscription(client, id) {
-            self.end_subscription(key, turn);
-        }
-    }
-
-    /// Forgets a subscription and ends it at every relay that was asked.
-    fn end_subscription(&mut self, key: SubscriptionKey, turn: &mut Turn<'_>) {
-        let Some(ended) = self.subscriptions.close(key, turn) else { return };
-        self.clients.closed(ended.client(), ended.id(), ended.filter_bytes());
-        self.requests.owe_nothing(key);
-        let Self { requests, subscriptions, relays, .. } = self;
-        for part in ended.into_parts() {
-            requests.leave(key, &part, subscriptions, relays, turn);
-        }
-    }
-
-    /// Sends EOSE or CLOSED where it is due, and else sets the time to look again.
-    fn look_at_eose(&mut self, key: SubscriptionKey, turn: &mut Turn<'_>) {
-        let Self { requests, subscriptions, relays, .. } = self;
-        loop {
-            match subscriptions.look(key, requests.owes(key), turn) {
-                Look::Waits => return,
-                Look::Settles(brought) => requests.owe(key, &brought),
-                Look::Fills => requests.owe_nothing(key),
-                Look::Over(parts) => {
-                    for part in parts {
-                        requests.leave(key, &part, subscriptions, relays, turn);
-                    }
-                    return;
-                }
-                Look::Refused(why) => {
-                    let Some(ended) = subscriptions.get(key) else { return };
-                    let (client, id) = (ended.client(), ended.id().as_ref().into());
-                    self.end_subscription(key, turn);
-                    return turn.tell(client, Reply::Closed { id, why });
-                }
-            }
-        }
-    }
-
-    fn count(&mut self, client: ClientId, id: &str, filters: Vec<Filter>, turn: &mut Turn<'_>) {
-        self.end_count(client, id, turn);
-        let bytes = filters.iter().map(|filter| filter.json.len()).sum();
-        if let Some(why) = self.clients.exceeds(client, bytes) {
-            return self.close_with(client, id.into(), why, turn);
-        }
-        let Some(asker) = self.clients.get(client) else { return };
-        let filters: Vec<Filter> =
-            filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
-        if filters.is_empty() {
-            let counted = crate::nostr::count::Counted::exactly(0);
-            return turn.tell(client, Reply::Count { id: id.into(), counted });
-        }
-        let readable = self.relays.readable(asker.relays(), asker.role());
-        let question = Question { client, role: asker.role(), id: id.into(), filters };
-        let bytes = question.bytes();
-        match self.counting.open(question, &readable, &mut self.relays, turn) {
-            Ok(number) => self.clients.counts(client, id, number, bytes),
-            Err(why) => self.close_with(client, id.into(), why, turn),
-        }
-    }
-
-    /// A COUNT has ended by itself.
-    fn count_ended(&mut self, ended: Option<counting::Ended>, turn: &mut Turn<'_>) {
-        let Some(counting::Ended { question, answer }) = ended else { return };
-        let (client, id): (_, Box<str>) = (question.client, question.id.as_ref().into());
-        self.clients.counted(client, &id, question.bytes());
-        match answer {
-            Ok(counted) => turn.tell(client, Reply::Count { id, counted }),
-            Err(why) => self.close_with(client, id, why, turn),
-        }
-    }
-
-    /// A client's COUNT of this id is wanted no more.
-    fn end_count(&mut self, client: ClientId, id: &str, turn: &mut Turn<'_>) {
-        let Some(number) = self.clients.count(client, id) else { return };
-        if let Some(question) = self.counting.close(number, &mut self.relays, turn) {
-            self.clients.counted(client, id, question.bytes());
-        }
-    }
-
-    /// A client's CLOSE ends what it has under this id.
-    fn close(&mut self, client: ClientId, id: &str, turn: &mut Turn<'_>) {
-        self.end_count(client, id, turn);
-        self.unsubscribe(client, id, turn);
-    }
-
-    /// The client is told CLOSED, which to it ends whatever it has under this id.
-    fn close_with(&mut self, client: ClientId, id: Box<str>, why: Reason, turn: &mut Turn<'_>) {
-        self.close(client, &id, turn);
-        turn.tell(client, Reply::Closed { id, why });
+    fn admit_next(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.publish(turn, Publishing::admit_next)
     }
 }

@@ -7,15 +7,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::ids::{ClientId, Numbers, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::EventId;
 use crate::nostr::message::Reply;
 use crate::stats::CoreStats;
 
-use super::Map;
 use super::input::Effects;
-use super::publishing::Audience;
+use super::terms::Audience;
 
 /// Handed in once and passed on.
 pub(super) struct Turn<'a> {

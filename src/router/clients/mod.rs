@@ -11,8 +11,7 @@ use crate::base::hash::Map;
 use crate::base::secret::Secret;
 use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
-    MAX_CLIENTS, MAX_FILTER_BYTES, MAX_FILTERS, MAX_INSIDE_FILTER_BYTES, MAX_INSIDE_SUBSCRIPTIONS,
-    MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS, RATE_WINDOW,
+    MAX_FILTER_BYTES, MAX_INSIDE_FILTER_BYTES, MAX_INSIDE_SUBSCRIPTIONS, RATE_WINDOW,
 };
 use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::message::{ClientMessage, RelayNews, Reply};
@@ -20,51 +19,11 @@ use crate::nostr::reason::{Prefix, Reason};
 use crate::stats::ClientStats;
 
 use super::relays::Relays;
+use super::terms::{Limits, Role};
 use super::turn::Turn;
 
 pub(super) use signing_in::Hearing;
 use signing_in::{Gate, Identity};
-
-/// What the endpoint enforces (rule 5.2). NIP-11's names where it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "NIP-11's names")]
-pub(crate) struct Limits {
-    /// Bytes of one message.
-    pub(crate) max_message_length: usize,
-    /// Subscriptions of one client.
-    pub(crate) max_subscriptions: usize,
-    /// Filters of one REQ.
-    pub(crate) max_filters: usize,
-    /// Clients in all.
-    pub(crate) max_clients: usize,
-    /// Messages per second of one client, on average over [`RATE_WINDOW`] seconds.
-    pub(crate) max_messages_per_second: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_message_length: MAX_MESSAGE_LENGTH,
-            max_subscriptions: MAX_SUBSCRIPTIONS,
-            max_filters: MAX_FILTERS,
-            max_clients: MAX_CLIENTS,
-            max_messages_per_second: MAX_MESSAGES_PER_SECOND,
-        }
-    }
-}
-
-/// Where a client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// At the other end of a WebSocket, by the endpoint whose address is a secret.
-    Outside,
-    /// The same, by the one that is open to everybody, or to those on the owner's list. It does not
-    /// read through connections that are authenticated as the owner, unless he says so.
-    Public,
-    /// In this process: other extensions, which [`Limits`] are not meant for. It is told what its
-    /// relays say for people, and when they connect.
-    Inside,
-}
 
 /// See the module's own page.
 #[derive(Debug)]

@@ -13,42 +13,16 @@ mod recent;
 use std::sync::Arc;
 
 use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
 use crate::base::text::Text;
-use crate::base::ticket::Ticket;
-use crate::ids::{ClientId, Position, RelayId};
+use crate::ids::{ClientId, RelayId};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::verify::Job;
 
-use super::Map;
-use super::requests::Expected;
+use super::terms::{Purpose, RelayCopy, Tag};
 use super::turn::Turn;
 
 use recent::Recent;
-
-/// What a verification is for.
-#[derive(Debug)]
-pub(crate) struct Tag(pub(super) Purpose);
-
-#[derive(Debug)]
-pub(super) enum Purpose {
-    /// A relay sent it for a subscription.
-    Incoming(EventId, RelayCopy),
-    /// A client publishes it. The id is the one to answer for, the position its place among all that
-    /// is published.
-    Published(ClientId, Option<EventId>, Position, Ticket),
-    /// A client says who it is. The id is the one to answer for.
-    Auth(ClientId, EventId, Ticket),
-}
-
-/// One relay's copy of an event, over one request.
-#[derive(Debug)]
-pub(super) struct RelayCopy {
-    pub(super) relay: RelayId,
-    /// Where its verdict belongs.
-    pub(super) expected: Expected,
-    /// Released when the copy is judged.
-    pub(super) _ticket: Ticket,
-}
 
 /// Events on their way through verification.
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use crate::nostr::hex;
 use crate::nostr::message;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::answers::Answers;
-use crate::router::publishing::{Audience, Word};
 use crate::router::relays::{Relays, Work};
 use crate::router::turn::{Timer, Turn};
 
 use super::Outbox;
 use super::entry::{At, Entry, Part, Stage};
+use crate::router::terms::{Audience, Word};
 
 /// A relay is being asked which of these events it has.
 #[derive(Debug)]

@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::entry::{Batch, Entry, Row, Stage};
+use super::entry::{Entry, Stage};
 use crate::base::hash::{Map, Set};
 use crate::constants::{STORE_BATCH, STORE_BATCH_BYTES, STORE_RETRY};
 use crate::ids::{BatchNumber, Position};
 use crate::nostr::event::EventId;
 use crate::nostr::succession;
+use crate::router::terms::{Batch, Row};
 
 /// Changes not written yet.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::hash::Map;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::ids::{ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
@@ -26,14 +27,12 @@ use crate::nostr::reason::{Prefix, Reason};
 use crate::nostr::succession::{self, Address};
 use crate::nostr::url;
 
-use super::Map;
 use super::answers::{Answers, accept, waits_already};
-use super::publishing::{Delivery, Publication, Published};
 use super::relays::Relays;
+use super::terms::{Delivery, Publication, Published, Reasons, State};
 use super::turn::{Timer, Turn};
 
 use entry::{At, Entry, Stage};
-pub(crate) use entry::{Batch, EntryView, Reasons, Row, State, Stored};
 use flush::Question;
 use ledger::Ledger;
 

@@ -9,7 +9,8 @@ use crate::router::relays::Relays;
 use crate::router::turn::Turn;
 
 use super::Outbox;
-use super::entry::{At, Entry, EntryView, Row, Stage, State};
+use super::entry::{At, Entry, Stage};
+use crate::router::terms::{EntryView, Row, State};
 
 impl Outbox {
     /// The rows of earlier runs, or of another node that is gone.

@@ -8,8 +8,9 @@ use crate::router::relays::Relays;
 use crate::router::turn::{Timer, Turn};
 
 use super::Outbox;
-use super::entry::{Stage, State, Stored};
+use super::entry::Stage;
 use super::ledger::{Out, Void};
+use crate::router::terms::{State, Stored};
 
 impl Outbox {
     /// The next batch for the database, and what the page shows.

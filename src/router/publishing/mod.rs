@@ -8,12 +8,12 @@
 //!
 //! [`Publishing`] owns an event from its verdict until its fate is known, or its deadline has passed.
 
-mod publication;
 mod unsent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::{
     MAX_IN_DOUBT, MAX_UNANSWERED_EVENTS, OK_DEADLINE, OUTBOX_BYTES, STORE_PATIENCE,
@@ -22,23 +22,13 @@ use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::reason::{Prefix, Reason};
 
-use super::Map;
 use super::answers::{Answers, accept, had_before, refuse_plainly};
-use super::outbox::{Outbox, State};
+use super::outbox::Outbox;
 use super::relays::Relays;
+use super::terms::{Audience, Delivery, Fate, Publication, Published, State, Word};
 use super::turn::{Timer, Turn};
 
-pub(super) use publication::{Delivery, Fate, Publication, Published, Word};
 use unsent::Unsent;
-
-/// Whose relays a publication is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Audience {
-    /// The owner's.
-    Owners,
-    /// Those this client inside has named.
-    Named(ClientId),
-}
 
 /// What it takes to settle a publication: where its event may go on, where it may be sent or is taken
 /// back, and who is told.

@@ -2,11 +2,11 @@
 //! in time (rule 1.3). Clients take turns.
 
 use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::{MAX_WAITING_BYTES, MAX_WAITING_EVENTS, SEND_LEAST};
 use crate::ids::ClientId;
 use crate::nostr::event::{Event, EventId, is_ephemeral};
-use crate::router::Map;
 
 use super::Published;
 

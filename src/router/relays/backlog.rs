@@ -6,10 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::base::hash::Map;
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::succession;
-
-use crate::router::Map;
 
 /// A bounded list of events in the order they were added. The oldest give way.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::constants::{OUTBOX_AHEAD, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS};
 use crate::ids::RequestNumber;
 use crate::nostr::event::{Event, EventId};
-use crate::router::publishing::Audience;
+use crate::router::terms::Audience;
 
 /// Something to be sent to a relay. The text is made when its turn comes.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod signing_in;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::base::hash::Map;
 use crate::base::time::TokenBucket;
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE,
@@ -24,10 +25,8 @@ use crate::nostr::reason::Reason;
 use crate::nostr::succession;
 use crate::stats::{Counter, RelayStats};
 
-use super::Map;
-use super::clients::Role;
 use super::input::Outgoing;
-use super::publishing::Audience;
+use super::terms::{Audience, Role, Switches};
 use super::turn::Turn;
 
 use backlog::Backlog;
@@ -35,20 +34,6 @@ use line::Line;
 pub(super) use line::Work;
 use signing_in::SigningIn;
 pub(super) use signing_in::{Answered, Hope};
-
-/// What goes to a relay, by the owner's will.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Switches {
-    /// Subscriptions.
-    pub(crate) read: bool,
-    /// Events.
-    pub(crate) write: bool,
-}
-
-impl Switches {
-    /// The owner does not use it.
-    pub(crate) const OFF: Self = Self { read: false, write: false };
-}
 
 /// See the module's own page.
 #[derive(Debug, Default)]

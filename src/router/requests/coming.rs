@@ -10,13 +10,14 @@ use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
 use crate::nostr::reason::{Prefix, Reason};
-use crate::router::clients::Role;
 use crate::router::relays::Relays;
 use crate::router::subscriptions::{Came, Offered, Place, Subscriptions, place};
 use crate::router::turn::Turn;
 
-use super::request::{Arrival, Duty, Expected, Sent};
+use super::request::{Arrival, Duty, Sent};
 use super::{Requests, TooLong};
+use crate::router::terms::Expected;
+use crate::router::terms::Role;
 
 /// What is to be done with an event that a relay has sent, going by its request.
 #[derive(Debug)]
@@ -98,7 +99,7 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let number = expected.number();
+        let number = expected.number;
         let Some(request) = self.get_mut(id, number) else { return };
         if !request.expected(expected) {
             return;

@@ -22,18 +22,18 @@ mod upstream;
 
 use std::sync::Arc;
 
+use crate::base::hash::Map;
 use crate::constants::REQUEST_LINGER;
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::message;
 
-use super::Map;
 use super::relays::{Relays, Work};
 use super::subscriptions::{Part, Subscriptions};
 use super::turn::{Timer, Turn};
 
 pub(super) use coming::Incoming;
-pub(super) use request::{Arrival, Expected};
+pub(super) use request::Arrival;
 use request::{Duty, Request, Sent};
 use upstream::Upstream;
 

@@ -11,6 +11,7 @@ use crate::nostr::filter::Filter;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
 use crate::router::subscriptions::Place;
+use crate::router::terms::Expected;
 
 /// See [the module above](super).
 #[derive(Debug)]
@@ -56,16 +57,6 @@ pub(super) enum Sent {
     Live,
 }
 
-/// Where the verdict on a copy belongs.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::router) struct Expected {
-    number: RequestNumber,
-    /// The request's.
-    serial: u64,
-    /// Its place in what has come over the request, where that counts.
-    pub(super) place: Option<u64>,
-}
-
 /// What has come over a request and is looked at in this order.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
@@ -90,13 +81,6 @@ pub(in crate::router) enum Arrival {
     Eose(Hint),
     /// The relay's CLOSED.
     Closed(Reason),
-}
-
-impl Expected {
-    /// The request that the copy came over.
-    pub(in crate::router) const fn number(&self) -> RequestNumber {
-        self.number
-    }
 }
 
 impl Request {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
 use crate::constants::RELAY_SUBSCRIPTIONS_LEAST;
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::Reason;
-use crate::router::Map;
 
 /// Of one connection: nothing of it is left when that is gone.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ mod subscription;
 
 use std::sync::Arc;
 
+use crate::base::hash::Map;
 use crate::constants::{HELD_BYTES_ALL, SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
 use crate::ids::{ClientId, Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, KIND_AUTH};
@@ -23,7 +24,6 @@ use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Reply};
 use crate::nostr::reason::Reason;
 
-use super::Map;
 use super::turn::{Timer, Turn};
 
 pub use index::Index;

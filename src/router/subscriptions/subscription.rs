@@ -23,11 +23,11 @@ use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Resumed};
 use crate::nostr::reason::Reason;
-use crate::router::clients::Role;
 
 use super::merge::{Bar, FIRST, Merge, Place};
 use super::part::{Came, Part, Stage, Stream};
 use super::seen::Seen;
+use crate::router::terms::Role;
 
 /// How far the client's EOSE is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

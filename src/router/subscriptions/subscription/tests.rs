@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Opening, Phase, Stage, Subscription};
+use super::{Opening, Part, Phase, Stage, Subscription};
 use crate::base::time::Now;
 use crate::constants::REPLAY_WINDOW;
 use crate::ids::{ClientId, RelayId};
@@ -16,7 +16,7 @@ use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
-use crate::router::clients::Role;
+use crate::router::Role;
 
 /// The wall clock when the REQ comes.
 const UNIX: u64 = 1_800_000_000;
@@ -349,4 +349,15 @@ fn it_is_refused_when_every_relay_has_ended_it() {
 #[test]
 fn with_no_relay_nothing_is_refused() {
     assert!(!subscription(&[json!({})], 0..0).is_refused());
+}
+
+#[test]
+fn a_relay_that_has_no_place_for_it_refuses_what_it_was_never_asked() {
+    let mut subscription = subscription(&[json!({})], 0..1);
+    assert!(subscription.part(RelayId(0)).is_some_and(Part::line_up));
+    assert!(subscription.refused(RelayId(0), &Reason::read("restricted: full"), seconds(1)));
+    let part = subscription.part_of(RelayId(0)).unwrap();
+    assert_eq!(part.stage, Stage::Refused);
+    assert!(!part.is_lined_up() && !part.was_used() && part.gap().is_none());
+    assert!(subscription.is_refused() && subscription.eose_due(seconds(1)));
 }

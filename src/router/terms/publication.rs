@@ -90,12 +90,12 @@ impl Publication {
     }
 
     /// Whether it is for this relay.
-    pub(super) fn is_for(&self, relay: RelayId) -> bool {
+    pub(in crate::router) fn is_for(&self, relay: RelayId) -> bool {
         self.relays.iter().any(|(id, _)| *id == relay)
     }
 
     /// Those of these relays that took no part in it, or whose connection died.
-    pub(super) fn missed_by(&self, mut relays: Vec<RelayId>) -> Vec<RelayId> {
+    pub(in crate::router) fn missed_by(&self, mut relays: Vec<RelayId>) -> Vec<RelayId> {
         relays.retain(|id| {
             !self.relays.iter().any(|(relay, delivery)| {
                 relay == id && !matches!(delivery, Delivery::Lost | Delivery::Unsent)
@@ -105,7 +105,7 @@ impl Publication {
     }
 
     /// Why this relay has refused it, if that is for want of an authentication which is under way.
-    pub(super) fn deferred_by(&self, relay: RelayId) -> Option<Reason> {
+    pub(in crate::router) fn deferred_by(&self, relay: RelayId) -> Option<Reason> {
         self.relays.iter().find_map(|(id, delivery)| match delivery {
             Delivery::Deferred(why) if *id == relay => Some(why.clone()),
             _ => None,
