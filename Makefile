@@ -34,10 +34,11 @@ OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
 OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
 NODE_TOOLS := node_modules/.package-lock.json
+NODE_CLIENTS := tests/node/node_modules/.package-lock.json
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: rustfmt checkrust checkversion stubtest lock postgres chromium socks
+.PHONY: eslint tsc rustfmt checkrust checkversion stubtest lock postgres chromium socks
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -82,7 +83,7 @@ version: ## Say the version, or set it: make version VERSION=2.1.0
 
 # --- Checking --------------------------------------------------------------------------
 
-CHECKS := checkversion mypy pyright checkblack checkruff checkprettier checkrust stubtest
+CHECKS := checkversion mypy pyright checkblack checkruff checkprettier eslint tsc checkrust stubtest
 check: $(CHECKS) ## All checks
 
 checkversion: $(INSTALLED) ## Whether the core and the extension have one version
@@ -102,6 +103,13 @@ checkruff: $(INSTALLED) ## Python's habits
 
 checkprettier: $(NODE_TOOLS) ## The layout of everything else
 	$(RUN) node_modules/.bin/prettier --check .
+
+eslint: $(NODE_TOOLS) ## JavaScript's habits
+	$(RUN) node_modules/.bin/eslint .
+
+tsc: $(NODE_TOOLS) $(NODE_CLIENTS) ## JavaScript's types
+	$(RUN) node_modules/.bin/tsc -p .
+	$(RUN) node_modules/.bin/tsc -p tests/node
 
 checkrust: ## Rust's layout and habits
 	cargo fmt --check
@@ -195,4 +203,9 @@ socks:
 
 $(NODE_TOOLS): package-lock.json $(NODE)
 	npm ci --silent
+	@touch $@
+
+# As the tests' fixture `node` does it.
+$(NODE_CLIENTS): tests/node/package-lock.json $(NODE)
+	cd $(<D) && npm ci --silent
 	@touch $@
