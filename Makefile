@@ -34,7 +34,7 @@ OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
 OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
 NODE_TOOLS := node_modules/.package-lock.json
-NODE_CLIENTS := tests/node/node_modules/.package-lock.json
+NODE_CLIENTS := tests/node
 STUBTEST := target/stubtest
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
@@ -109,9 +109,9 @@ checkprettier: $(NODE_TOOLS) ## The layout of everything else
 eslint: $(NODE_TOOLS) ## JavaScript's habits
 	$(RUN) node_modules/.bin/eslint .
 
-tsc: $(NODE_TOOLS) $(NODE_CLIENTS) ## JavaScript's types
+tsc: $(NODE_TOOLS) $(NODE_CLIENTS)/node_modules/.package-lock.json ## JavaScript's types
 	$(RUN) node_modules/.bin/tsc -p .
-	$(RUN) node_modules/.bin/tsc -p tests/node
+	$(RUN) node_modules/.bin/tsc -p $(NODE_CLIENTS)
 
 checkrust: ## Rust's layout and habits
 	cargo fmt --check
@@ -144,7 +144,7 @@ rustfmt:
 	cargo fmt
 
 clean: ## Remove what was built and installed (not the data of `make run`)
-	rm -rf .venv .venv-* .uv node_modules tests/node/node_modules target dist
+	rm -rf .venv .venv-* .uv node_modules $(NODE_CLIENTS)/node_modules target dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -212,6 +212,6 @@ $(NODE_TOOLS): package-lock.json $(NODE)
 	@touch $@
 
 # As the tests' fixture `node` does it.
-$(NODE_CLIENTS): tests/node/package-lock.json $(NODE)
-	cd $(<D) && npm ci --silent
+$(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package-lock.json $(NODE)
+	cd $(NODE_CLIENTS) && npm ci --silent
 	@touch $@
