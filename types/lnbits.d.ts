@@ -83,7 +83,7 @@ declare global {
     /** Missing: there was no answer. */
     response?: {
       status: number
-      data?: {detail?: string | {msg: string}[]}
+      data?: {code?: string; detail?: string | {msg: string}[]}
     }
   }
 
