@@ -40,6 +40,8 @@ interface ShownCheck {
 /** What a relay says of itself, in a line. */
 type Fact = [name: string, value: string | number]
 
+// Of `Routes`, for the signatures of `call` and `quietly`: a path that is no route of the
+// method is an error, and what is sent and answered is the route's.
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 type Path<M extends Method> = keyof Routes extends infer Name
   ? Name extends `${M} ${infer P}`
@@ -54,6 +56,7 @@ type Question<R> = R extends {body: infer B} ? [data: B] : []
 type Answer<R> = R extends {answer: infer A} ? A : never
 
 interface NostrclientPage {
+  // words.js
   words: {
     counted(count: number, noun: string): string
     duration(seconds: number): string
@@ -63,6 +66,7 @@ interface NostrclientPage {
     shortened(hex: string | null): string
   }
 
+  // live.js
   /** LNbits' own path, if it is not at the root of its host. */
   prefix: string
   /** Path of the REST routes. */
@@ -84,6 +88,7 @@ interface NostrclientPage {
   isOpen(): boolean
   wsBase(): string
 
+  // keys.js, relays.js, outbox.js, clients.js
   keys: {
     list: RelayKey[]
     url: string | null
@@ -107,6 +112,7 @@ interface NostrclientPage {
   }
   clients: {cutOff(id: string): void}
 
+  // test.js
   SECONDS: number
   /** Resolves to what `say` makes of a message, unless that is undefined. */
   talk<T>(
