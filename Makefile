@@ -39,7 +39,8 @@ STUBTEST := target/stubtest
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: eslint tsc rustfmt checkrust checkversion stubtest lock postgres chromium socks
+.PHONY: eslint tsc rustfmt checkrust checkversion checkrules checklayers stubtest lock
+.PHONY: postgres chromium socks
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -85,11 +86,18 @@ version: ## Say the version, or set it: make version VERSION=2.1.0
 # --- Checking --------------------------------------------------------------------------
 
 # None of them needs the core that `make dev` builds, and none replaces it.
-CHECKS := checkversion mypy pyright checkblack checkruff checkprettier eslint tsc checkrust stubtest
+CHECKS := checkversion checkrules checklayers mypy pyright eslint tsc checkblack checkruff \
+    checkprettier checkrust stubtest
 check: $(CHECKS) ## All checks
 
 checkversion: $(INSTALLED) ## Whether the core and the extension have one version
 	$(RUN) python -m scripts.version
+
+checkrules: $(INSTALLED) ## Whether every rule that is named stands in docs/rules.md
+	$(RUN) python -m scripts.check_rules
+
+checklayers: $(INSTALLED) ## Whether the core's floors know only those below them
+	$(RUN) python -m scripts.check_layers
 
 mypy: $(INSTALLED) ## Python's types
 	$(RUN) mypy
