@@ -84,9 +84,9 @@ interface NostrclientPage {
   ): Promise<Answer<Route<M, P>>>
   act(work: () => Promise<unknown>): Promise<boolean>
   reason(error: unknown): string
-  changes<T extends object>(saved: T, wanted: T): Partial<T>
   isOpen(): boolean
   wsBase(): string
+  changes<T extends object>(saved: T, wanted: T): Partial<T>
 
   // keys.js, relays.js, outbox.js, clients.js
   keys: {

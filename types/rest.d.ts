@@ -1,5 +1,5 @@
-// What crosses between the page and `/nostrclient/api/v1`: as python/nostrclient_ext/page/
-// and models.py have it. Times are unix seconds.
+// What crosses between the page and `/nostrclient/api/v1`, by the names of the models in
+// python/nostrclient_ext/, with which a test compares it. Times are unix seconds.
 
 /** A relay as the page lists it. */
 interface RelayLine {

@@ -62,6 +62,13 @@ Nostrclient.reason = error => {
     : 'This server cannot be reached.'
 }
 
+// LNbits goes to its other pages without loading anew.
+Nostrclient.isOpen = () =>
+  window.location.pathname.startsWith(`${Nostrclient.prefix}/nostrclient`)
+
+Nostrclient.wsBase = () =>
+  window.location.origin.replace(/^http/, 'ws') + Nostrclient.prefix
+
 // Of the settings an owner wants, what is to be saved: another admin may have changed the
 // rest.
 Nostrclient.changes = (saved, wanted) => {
@@ -71,13 +78,6 @@ Nostrclient.changes = (saved, wanted) => {
   )
   return /** @type {Partial<typeof wanted>} */ (Object.fromEntries(changed))
 }
-
-// LNbits goes to its other pages without loading anew.
-Nostrclient.isOpen = () =>
-  window.location.pathname.startsWith(`${Nostrclient.prefix}/nostrclient`)
-
-Nostrclient.wsBase = () =>
-  window.location.origin.replace(/^http/, 'ws') + Nostrclient.prefix
 
 // What goes on between two calls of `look` is a round. Whatever an earlier one still
 // waits for comes to nothing.
