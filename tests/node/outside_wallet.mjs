@@ -10,13 +10,18 @@ import {createInterface} from 'node:readline'
 import WebSocket from 'ws'
 
 // Node has its own from version 22 on, and the SDK takes what is there when it is loaded.
-globalThis.WebSocket = WebSocket
+Object.assign(globalThis, {WebSocket})
 const {NWCClient} = await import('@getalby/sdk/nwc')
 
 // The SDK and its libraries print to both; only answers may be on standard output.
 console.log = console.debug = console.info = console.error
 
-const {stdout} = process
+/**
+ * @typedef {import('@getalby/sdk/nwc').NWCClient} Client
+ * @typedef {{id: number, method: string, params: any, patience?: number}} Order
+ */
+
+/** @type {Record<string, (client: Client, params: any) => Promise<unknown>>} */
 const calls = {
   get_info: client => client.getInfo(),
   get_balance: client => client.getBalance(),
@@ -24,26 +29,45 @@ const calls = {
   lookup_invoice: (client, params) => client.lookupInvoice(params)
 }
 
-/** As the calls above do it, but with less patience than their ten or sixty seconds. */
-function impatient(client, {method, params, patience}) {
-  const limits = {replyTimeout: patience}
-  return client.executeNip47Request(method, params, result => !!result, limits)
+/** @param {{id: number, result: unknown} | {id: number, error: unknown}} answer */
+function say(answer) {
+  process.stdout.write(`${JSON.stringify(answer)}\n`)
 }
 
+/**
+ * As the calls above do it, but with less patience than their ten or sixty seconds.
+ * @param {Client} client
+ * @param {Order} order
+ */
+function impatient(client, {method, params, patience}) {
+  const limits = {replyTimeout: patience}
+  return client['executeNip47Request'](
+    method,
+    params,
+    (/** @type {unknown} */ result) => !!result,
+    limits
+  )
+}
+
+/**
+ * @param {Client} client
+ * @param {Order} order
+ */
 async function tell(client, order) {
   const {id, method, params, patience} = order
   try {
     const result = patience
       ? await impatient(client, order)
       : await calls[method](client, params)
-    stdout.write(JSON.stringify({id, result}) + '\n')
+    say({id, result})
   } catch (error) {
-    const {constructor, code, message} = error
-    const told = {name: constructor.name, code, message}
-    stdout.write(JSON.stringify({id, error: told}) + '\n')
+    const {constructor, code, message} =
+      /** @type {Error & {code?: string}} */ (error)
+    say({id, error: {name: constructor.name, code, message}})
   }
 }
 
+/** @type {Client | undefined} */
 let client
 for await (const line of createInterface({input: process.stdin})) {
   const order = JSON.parse(line)
