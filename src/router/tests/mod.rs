@@ -364,6 +364,13 @@ impl World {
     }
 }
 
+/// The seeds to draw from: these, or with `NOSTRCLIENT_SEEDS=1000..1500` those.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(wanted) = std::env::var("NOSTRCLIENT_SEEDS") else { return usual };
+    let (from, to) = wanted.split_once("..").unwrap();
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
 /// A world with one relay that is configured and away.
 fn offline() -> World {
     let mut world = World::new(0);
