@@ -199,7 +199,7 @@ impl Owners {
     /// 1. `cut`: of a connection that is to end nothing more is taken
     /// 2. `readers`: public clients have no part in what is for the owner
     fn shut_out(&mut self, turn: &mut Turn<'_>) -> bool {
-        if let Some((relay, why)) = turn.due.cut.pop() {
+        if let Some((relay, why)) = turn.due.cut.pop_first() {
             self.cut(relay, why, turn);
         } else if let Some(relay) = turn.due.readers.pop_first() {
             self.readers_changed(relay, turn);
@@ -216,7 +216,7 @@ impl Owners {
     /// 3. `sweep`, then `send`: what leaves leaves when all of it is in line, and may still be taken back
     ///    until then
     fn tell_relays(&mut self, turn: &mut Turn<'_>) -> bool {
-        if let Some((relay, event)) = turn.due.unsent.pop() {
+        if let Some((relay, event)) = turn.due.unsent.pop_front() {
             self.not_sent(relay, &event, turn);
         } else if let Some(relay) = turn.due.plan.pop_first() {
             self.requests.plan(relay, &mut self.subscriptions, &mut self.relays, turn);

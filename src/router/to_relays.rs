@@ -64,7 +64,7 @@ impl Owners {
         turn: &mut Turn<'_>,
     ) -> Option<Outgoing> {
         if is_ephemeral(event.kind()) && turn.now.mono > until {
-            turn.due.unsent.push((id, *event.id()));
+            turn.due.unsent.push_back((id, *event.id()));
             return None;
         }
         self.publishing.sent(id, event.id());

@@ -4,7 +4,7 @@
 //! what has to be looked at there, and the router drains the marks in the order that it has written
 //! down once (`Router::drain`). So nothing changes under the feet of the one who is at work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::base::hash::Map;
@@ -34,6 +34,11 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// This connection is to end, for the first reason that is given.
+    pub(super) fn cut(&mut self, relay: RelayId, why: &'static str) {
+        self.due.cut.entry(relay).or_insert(why);
+    }
+
     /// A message for a client, behind those before it.
     pub(super) fn tell(&mut self, client: ClientId, reply: Reply) {
         self.effects.to_client.push((client, reply));
@@ -44,11 +49,11 @@ impl Turn<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Due {
     /// Connections that are to end, and why.
-    pub(super) cut: Vec<(RelayId, &'static str)>,
+    pub(super) cut: BTreeMap<RelayId, &'static str>,
     /// Relays that public clients may read from no more, or again.
     pub(super) readers: BTreeSet<RelayId>,
     /// Events that a relay's line has dropped before they were sent.
-    pub(super) unsent: Vec<(RelayId, EventId)>,
+    pub(super) unsent: VecDeque<(RelayId, EventId)>,
     /// Relays at which something has changed for the plan of what they are asked.
     pub(super) plan: BTreeSet<RelayId>,
     /// Relays that may be due something of what is in the outbox.

@@ -136,7 +136,7 @@ impl Relays {
         }
         if changed.read && read && relay.link.as_ref().is_some_and(|link| link.asked) {
             // The numbers were used on this connection, and answers to them may be under way.
-            turn.due.cut.push((id, "connects anew, because reading was switched on"));
+            turn.cut(id, "connects anew, because reading was switched on");
         }
         changed
     }
@@ -291,7 +291,7 @@ impl Relays {
     pub(super) fn junk(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         let Some(relay) = self.all.get_mut(&id) else { return };
         if !relay.junk.take(turn.now.mono) {
-            turn.due.cut.push((id, "cut off: it keeps sending what nobody asked for"));
+            turn.cut(id, "cut off: it keeps sending what nobody asked for");
         }
     }
 

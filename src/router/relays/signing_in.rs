@@ -99,7 +99,7 @@ impl Relays {
         let waits = turn.timers.is_set(Timer::SignIn(id));
         let asked = relay.signing_in.challenge.is_some() || waits;
         if asked || relay.stats.auth_refused.load(Relaxed) {
-            turn.due.cut.push((id, "connects anew, because its key was changed"));
+            turn.cut(id, "connects anew, because its key was changed");
         }
     }
 
