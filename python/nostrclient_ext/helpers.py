@@ -1,6 +1,6 @@
 """What other extensions import as `nostrclient.helpers`."""
 
-from .library import load
+from .core.library import load
 
 
 def normalize_public_key(pubkey: str) -> str:

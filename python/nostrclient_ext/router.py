@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from loguru import logger
 
+from .core.process import shared
 from .nostr.client.client import NostrClient
 from .nostr.message_pool import EndOfStoredEventsMessage, EventMessage, NoticeMessage
 from .nostr.relay_manager import RelayManager
-from .process import shared
 
 if TYPE_CHECKING:
     from fastapi import WebSocket

@@ -6,7 +6,7 @@ something is not sent yet.
 
 import time
 
-from .core import running
+from .core.running import running
 from .models import OutboxStatus, RelaysStatus, Status
 
 

@@ -4,9 +4,10 @@ import asyncio
 
 from loguru import logger
 
-from . import core, relay_limits
+from .core import running as core
 from .crud import db, get_stored_config
-from .relays import connect_all
+from .relays import limits
+from .relays.changes import connect_all
 
 OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
 RETRY_FIRST = 1.0  # seconds until the database is asked again
@@ -19,7 +20,7 @@ def nostrclient_start() -> None:
     if started is not None:
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
-        started.spawn(relay_limits.keep(started))
+        started.spawn(limits.keep(started))
         started.spawn(_let_go_of_the_database(started))
 
 

@@ -6,7 +6,8 @@ from lnbits.core.models import User
 from lnbits.decorators import check_admin, check_user_exists
 from lnbits.helpers import template_renderer
 
-from .core import CoreUnavailable, running
+from .core.library import CoreUnavailable
+from .core.running import running
 
 page_router = APIRouter()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from ..library import load
+from ..core.library import load
 
 
 class EventKind(IntEnum):

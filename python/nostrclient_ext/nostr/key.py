@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from secrets import compare_digest
 from typing import cast
 
-from ..library import load
+from ..core.library import load
 from .event import EncryptedDirectMessage, Event, EventKind
 
 

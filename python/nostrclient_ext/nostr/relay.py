@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..core import CoreUnavailable, running
-from ..inside import spelled
+from ..core.library import CoreUnavailable
+from ..core.running import running
+from ..inside.client import spelled
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus

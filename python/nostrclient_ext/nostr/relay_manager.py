@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from ..core import CoreUnavailable, running
-from ..inside import InsideClient
-from ..inside_counts import CountRefused as CountRefused
+from ..core.library import CoreUnavailable
+from ..core.running import running
+from ..inside.client import InsideClient
+from ..inside.counts import CountRefused as CountRefused
 from .message_pool import (
     EndOfStoredEventsMessage,
     EventMessage,

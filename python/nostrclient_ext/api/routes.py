@@ -11,12 +11,10 @@ from lnbits.decorators import check_admin
 from loguru import logger
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from .core import CoreUnavailable
-from .outbox_rows import StoreError
+from ..core.library import CoreUnavailable
+from ..outbox.rows import StoreError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
-API = "/api/v1"
 
 NO_DATABASE = "The database cannot be used now. The log of LNbits says why."
 

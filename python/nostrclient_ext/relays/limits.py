@@ -2,7 +2,7 @@
 relay is new, when it connects again and about every hour.
 
 One task (`keep`) looks which relays the core has; the documents are fetched by
-`relay_info`, a few at a time, and nothing waits for them. A document that is none, or
+`document`, a few at a time, and nothing waits for them. A document that is none, or
 says nothing of use, leaves the core's defaults; one that fails later leaves what an
 earlier one said. Ends with the core.
 """
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from . import relay_info
-from .core import Running
-from .models_page import RelayInfo
+from ..core.running import Running
+from . import document
+from .models import RelayInfo
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus
@@ -94,10 +94,10 @@ class _Keeper:
 
     async def _read(self, url: str, plan: _Plan, now: float) -> None:
         # What was read for the page just now will do the first time.
-        newer = relay_info.FRESH_SECONDS if plan.read is None else LOOK_SECONDS
+        newer = document.FRESH_SECONDS if plan.read is None else LOOK_SECONDS
         plan.read, plan.well = now, False
         try:
-            info = await relay_info.refresh(self._running, url, newer)
+            info = await document.refresh(self._running, url, newer)
             plan.well = info.problem is None
             if plan.well:
                 plan.limits = limits_of(info)

@@ -5,8 +5,8 @@ He is shown it without its password, and may give that back as it is.
 
 from typing import Any
 
-from .core import running
-from .models import StoredConfig
+from ..core.running import running
+from ..models import StoredConfig
 
 
 def proxy_changes(text: str, stored: StoredConfig) -> dict[str, Any]:

@@ -4,23 +4,23 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, HTTPException
 
-from .core import running
-from .models import Outbox
-from .models_page import Done, OutboxIds
-from .routes import API, Route, admin
+from ..core.running import running
+from ..models import Outbox
+from ..page.models import Done, OutboxIds
+from .routes import Route, admin
 
 NO_SUCH_EVENT = HTTPException(HTTPStatus.NOT_FOUND, "No such event in the outbox.")
 
-outbox_router = APIRouter(prefix=API, route_class=Route)
+router = APIRouter(route_class=Route)
 
 
-@outbox_router.get("/outbox", dependencies=admin)
+@router.get("/outbox", dependencies=admin)
 async def api_get_outbox() -> Outbox:
     """What waits for a relay, and what no relay wants."""
     return await running().outbox.view()
 
 
-@outbox_router.post("/outbox/retry", dependencies=admin)
+@router.post("/outbox/retry", dependencies=admin)
 async def api_retry_events(data: OutboxIds | None = None) -> Done:
     """Try these events again, those that are there; without a body, everything, also what
     was rejected."""
@@ -31,13 +31,13 @@ async def api_retry_events(data: OutboxIds | None = None) -> Done:
     return Done(count=sum([await outbox.retry(row_id) for row_id in ids]))
 
 
-@outbox_router.delete("/outbox", dependencies=admin)
+@router.delete("/outbox", dependencies=admin)
 async def api_delete_events(data: OutboxIds) -> Done:
     """Remove these events for good, those that are there."""
     return Done(count=await running().outbox.delete(data.ids))
 
 
-@outbox_router.post("/outbox/{event_id}/retry", dependencies=admin)
+@router.post("/outbox/{event_id}/retry", dependencies=admin)
 async def api_retry_event(event_id: str) -> None:
     """Try an event again, a rejected one too."""
     outbox = running().outbox
@@ -49,7 +49,7 @@ async def api_retry_event(event_id: str) -> None:
         raise NO_SUCH_EVENT
 
 
-@outbox_router.delete("/outbox/{event_id}", dependencies=admin)
+@router.delete("/outbox/{event_id}", dependencies=admin)
 async def api_delete_event(event_id: str) -> None:
     """Remove an event for good."""
     if not await running().outbox.delete([event_id]):

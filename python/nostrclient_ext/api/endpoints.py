@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 
-from .crud import get_config
-from .library import CoreUnavailable, load
-from .models import Config, Endpoints
+from ..core.library import CoreUnavailable, load
+from ..crud import get_config
+from ..models import Config, Endpoints
 
 BASE = "/nostrclient/api/v1"
 PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encrypt

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from . import relay_keys, relays
-from .core import Running, running
-from .models import NewKey, Relay, RelayKey, RelayKeyChoice
-from .routes import API, Route, admin, bad_request
+from ..core.running import Running, running
+from ..models import NewKey, Relay, RelayKey, RelayKeyChoice
+from ..relays import changes, keys, listing
+from .routes import Route, admin, bad_request
 
 _MALFORMED = "The request is no JSON, or not what this route takes."
 
@@ -32,42 +32,42 @@ class _SecretiveRoute(Route):
         return answer
 
 
-keys_router = APIRouter(prefix=API, route_class=_SecretiveRoute)
+router = APIRouter(route_class=_SecretiveRoute)
 
 
-@keys_router.get("/keys", dependencies=admin)
+@router.get("/keys", dependencies=admin)
 async def api_get_keys() -> list[RelayKey]:
     """Every key and the relays that know us by it. Never a private key."""
     return await _keys(running())
 
 
-@keys_router.post("/keys", dependencies=admin)
+@router.post("/keys", dependencies=admin)
 async def api_add_key(data: NewKey) -> RelayKey:
     """Keep a key: the one given, or a new one."""
     core = running()
     try:
-        public_key = await relay_keys.add_key(core, data)
+        public_key = await keys.add_key(core, data)
     except ValueError as exc:
         raise bad_request(exc) from exc
     return next(key for key in await _keys(core) if key.public_key == public_key)
 
 
-@keys_router.delete("/keys/{public_key}", dependencies=admin)
+@router.delete("/keys/{public_key}", dependencies=admin)
 async def api_delete_key(public_key: str) -> None:
     """Keep a key no longer. Nothing happens if there is none."""
-    await relays.forget_key(running(), public_key)
+    await changes.forget_key(running(), public_key)
 
 
-@keys_router.put("/relay/key", dependencies=admin)
+@router.put("/relay/key", dependencies=admin)
 async def api_choose_key(data: RelayKeyChoice) -> list[Relay]:
     """Who we are to a relay from now on. Answers with all relays."""
     core = running()
     try:
-        await relays.choose_key(core, data.url, data.public_key)
+        await changes.choose_key(core, data.url, data.public_key)
     except ValueError as exc:
         raise bad_request(exc) from exc
-    return await relays.list_relays(core)
+    return await listing.list_relays(core)
 
 
 async def _keys(core: Running) -> list[RelayKey]:
-    return await relay_keys.list_keys(core, await relays.list_relays(core))
+    return await keys.list_keys(core, await listing.list_relays(core))

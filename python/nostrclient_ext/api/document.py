@@ -8,12 +8,12 @@ from lnbits.settings import settings
 from starlette.routing import Match
 from starlette.types import Scope
 
-from . import relay_info
-from .core import Running, running
+from ..core.running import Running, running
+from ..models import RelayDocument, RelayLimitation
+from ..relays import document
 from .endpoints import asked_id, is_public, may_be_endpoint, settings_if_open
-from .models import RelayDocument, RelayLimitation
-from .routes import API, Route
-from .views_ws import PRIVATE_PATH_IN_LOGS
+from .routes import Route
+from .websocket import PRIVATE_PATH_IN_LOGS
 
 
 class EndpointRoute(Route):
@@ -29,7 +29,7 @@ class EndpointRoute(Route):
         return match, child
 
 
-document_router = APIRouter(prefix=API, route_class=EndpointRoute)
+router = APIRouter(route_class=EndpointRoute)
 
 MEDIA_TYPE = "application/nostr+json"
 SOFTWARE = "https://github.com/lnbits/nostrclient"
@@ -58,7 +58,7 @@ CORS = {
 GREETING = "This is a Nostr relay. Connect to it with a Nostr client, over WebSocket.\n"
 
 
-@document_router.api_route("/{endpoint_id:path}", methods=["GET", "HEAD"])
+@router.api_route("/{endpoint_id:path}", methods=["GET", "HEAD"])
 async def api_describe(request: Request, endpoint_id: str) -> Response:
     """The endpoint's description for a Nostr client, a sentence for anybody else."""
     endpoint_id = asked_id(request.scope, endpoint_id)
@@ -71,8 +71,8 @@ async def api_describe(request: Request, endpoint_id: str) -> Response:
         raise HTTPException(HTTPStatus.NOT_FOUND, "Not Found")
     if MEDIA_TYPE not in request.headers.get("accept", ""):
         return PlainTextResponse(GREETING, headers=CORS)
-    document = _document(public and bool(config.public_allowed))
-    return JSONResponse(document.dict(), headers=CORS, media_type=MEDIA_TYPE)
+    answer = _document(public and bool(config.public_allowed))
+    return JSONResponse(answer.dict(), headers=CORS, media_type=MEDIA_TYPE)
 
 
 def _by_relays(found: Running) -> set[int]:
@@ -88,7 +88,7 @@ def _by_relays(found: Running) -> set[int]:
 
 
 def _nips_of(url: str) -> set[int]:
-    info = relay_info.known(url)
+    info = document.known(url)
     return set() if info is None else set(info.supported_nips)
 
 

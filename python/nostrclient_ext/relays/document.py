@@ -2,7 +2,7 @@
 
 All of it is a stranger's word: read within bounds, cut to length, and shown as text. The
 page asks for one relay at a time (`fetch`), or takes what is known already (`known`) and
-has the rest fetched in the background (`look_up`), a few at a time. `relay_limits` has
+has the rest fetched in the background (`look_up`), a few at a time. `limits` has
 them fetched again (`refresh`).
 """
 
@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from .core import Running
-from .models_page import RelayInfo, RelayLimits
+from ..core.running import Running
+from .models import RelayInfo, RelayLimits
 
 SECONDS = 5.0  # for the whole answer
 PROXIED_SECONDS = 20.0  # the same through a proxy: Tor has to find a way first

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from .core import UNWANTED_RELAYS, Running, come_again, join, leave
-from .inside_counts import Counts
-from .library import CoreUnavailable, load
+from ..core.library import CoreUnavailable, load
+from ..core.running import UNWANTED_RELAYS, Running, come_again, join, leave
+from .counts import Counts
 
 if TYPE_CHECKING:
     from nostrclient_core import Client, Memory, Told

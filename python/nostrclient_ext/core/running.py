@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lnbits.settings import settings
 from loguru import logger
 
+from ..models import StoredConfig
+from ..outbox.keeper import OutboxKeeper
 from .library import CoreUnavailable, load
-from .models import StoredConfig
-from .outbox import OutboxKeeper
 from .process import LOCK, shared
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNWANTED_RELAYS",
-    "CoreUnavailable",
     "Running",
     "come_again",
     "inside_clients",

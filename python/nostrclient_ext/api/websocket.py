@@ -13,15 +13,16 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse
 from loguru import logger
 
-from .clients import arrived, left
-from .core import CoreUnavailable, running
+from ..core.library import CoreUnavailable
+from ..core.running import running
+from ..page.clients import arrived, left
+from ..router import NostrRouter, all_routers
 from .endpoints import BASE, asked_id, hosts, is_public, settings_if_open
-from .router import NostrRouter, all_routers
 
 if TYPE_CHECKING:
     from nostrclient_core.bridge import Connection
 
-ws_router = APIRouter(prefix="/api/v1")
+router = APIRouter()
 
 PRIVATE_PATH_IN_LOGS = f"{BASE}/private"
 START_SECONDS = 5.0  # a client waits this long for the relays to be read
@@ -39,7 +40,7 @@ TOO_MANY = json.dumps(["NOTICE", "rate-limited: too many clients"])
 GONE = (WebSocketDisconnect, RuntimeError, OSError, asyncio.TimeoutError)
 
 
-@ws_router.websocket("/{endpoint_id:path}")
+@router.websocket("/{endpoint_id:path}")
 async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     """`relay` is the public endpoint, every encryption of that word a private one."""
     endpoint_id = asked_id(websocket.scope, endpoint_id)
@@ -72,8 +73,8 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     except running_core.library.CoreStopped:
         await websocket.close()
         return
-    router = NostrRouter(websocket)
-    all_routers.append(router)
+    stand_in = NostrRouter(websocket)
+    all_routers.append(stand_in)
     guest = arrived(connection.client, websocket, public)
     try:
         await websocket.accept()
@@ -82,7 +83,7 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         pass  # it went away while the connection was made
     finally:
         left(guest)
-        all_routers.remove(router)
+        all_routers.remove(stand_in)
         connection.close()
 
 

@@ -1,16 +1,16 @@
 """Who uses the multiplexer now, for the owner to see and to cut off.
 
-`views_ws.py` notes each WebSocket here for as long as it is open. Clients inside LNbits
-(`inside.py`) are found where the process keeps them.
+`api/websocket.py` notes each WebSocket here for as long as it is open. Clients inside
+LNbits (`inside/`) are found where the process keeps them.
 """
 
 import heapq
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .core import inside_clients
-from .models_page import Clients, ConnectedClient
-from .process import shared
+from ..core.process import shared
+from ..core.running import inside_clients
+from .models import Clients, ConnectedClient
 
 if TYPE_CHECKING:
     from fastapi import WebSocket

@@ -6,9 +6,9 @@ nothing if all is well.
 
 from collections.abc import Iterator
 
-from .models import Relay, RelayStatus
-from .models_page import Action, Attention, ConnectedClient, State
-from .words import counted, duration
+from ..models import Relay, RelayStatus
+from ..words import counted, duration
+from .models import Action, Attention, ConnectedClient, State
 
 DOWN_SECONDS = 5.0  # a relay that is away for less may just be coming back
 LATELY_SECONDS = 600.0  # what a relay did wrong is shown so long

@@ -8,8 +8,8 @@ import secrets
 import time
 from typing import Any
 
-from .models_page import Overview
-from .process import shared
+from ..core.process import shared
+from .models import Overview
 
 TICKET_SECONDS = 30.0
 MAX_TICKETS = 100

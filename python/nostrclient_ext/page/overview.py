@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from . import relay_info, relays
+from ..core.running import Running
+from ..models import Relay, RelayStatus
+from ..relays import document, listing
 from .attention import IN_USE, needs_attention
 from .clients import clients
-from .core import Running
-from .models import Relay, RelayStatus
-from .models_page import OutboxNumbers, Overview, RelayLine, State, Totals
+from .models import OutboxNumbers, Overview, RelayLine, State, Totals
 
 if TYPE_CHECKING:
     from nostrclient_core import Stats
@@ -76,20 +76,20 @@ async def _relays(running: Running) -> tuple[list[Relay], str | None]:
     """All relays, and what is wrong with their table: the core knows what it does all the
     same."""
     try:
-        found = await asyncio.wait_for(relays.list_relays(running), DATABASE_SECONDS)
+        found = await asyncio.wait_for(listing.list_relays(running), DATABASE_SECONDS)
     except running.library.CoreStopped:
         raise
     except Exception as exc:
         logger.debug(f"nostrclient: the page does without the database: {exc!r}")
-        return relays.list_without_rows(running), "The relays' table cannot be read."
+        return listing.list_without_rows(running), "The relays' table cannot be read."
     connected = [relay.url for relay in found if relay.connected and relay.url]
-    relay_info.look_up(running, connected)
+    document.look_up(running, connected)
     return found, None
 
 
 def _line(relay: Relay) -> RelayLine:
     status = relay.status or RelayStatus()
-    info = relay_info.known(relay.url or "")
+    info = document.known(relay.url or "")
     return RelayLine(
         url=relay.url or "",
         active=bool(relay.active),

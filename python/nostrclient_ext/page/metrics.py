@@ -8,8 +8,8 @@ import hmac
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 
-from .crud import change_config, get_stored_config
-from .models_page import Overview, RelayLine
+from ..crud import change_config, get_stored_config
+from .models import Overview, RelayLine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -12,8 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from .core import UNWANTED_RELAYS, CoreUnavailable, Running
-from .models_page import CheckStep, RelayCheck
+from ..core.library import CoreUnavailable
+from ..core.running import UNWANTED_RELAYS, Running
+from .models import CheckStep, RelayCheck
 
 if TYPE_CHECKING:
     from nostrclient_core import KeyPair, Told

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from .models import Outbox, OutboxDropped, OutboxEntry
-from .outbox_rows import LEASE_SECONDS, OutboxRows, StoreError
+from ..models import Outbox, OutboxDropped, OutboxEntry
+from .rows import LEASE_SECONDS, OutboxRows, StoreError
 
 if TYPE_CHECKING:
     from nostrclient_core import OutboxRow, StoreTask

@@ -2,7 +2,7 @@
 
 A private key is stored as LNbits stores what it keeps secret, encrypted with the server's
 `AUTH_SECRET_KEY`, and read again only to hand it to the core. No answer, no log and no
-page has it. Which relay knows us by which key is `relays.py`'s to know. `ValueError` is
+page has it. Which relay knows us by which key is `changes.py`'s to know. `ValueError` is
 what the caller did wrong, as a sentence that never tells the key.
 """
 
@@ -11,9 +11,9 @@ import asyncio
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 from loguru import logger
 
-from .core import Running
-from .crud import add_relay_key, get_relay_key, get_relay_keys
-from .models import NewKey, Relay, RelayKey, RelayKeyRow
+from ..core.running import Running
+from ..crud import add_relay_key, get_relay_key, get_relay_keys
+from ..models import NewKey, Relay, RelayKey, RelayKeyRow
 
 MOST = 100  # keys that are kept
 

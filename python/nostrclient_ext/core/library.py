@@ -26,7 +26,7 @@ from types import ModuleType
 from .native import made_for, this_platform, this_system
 from .process import shared
 
-ROOT = Path(__file__).resolve().parents[2]  # of this copy of the extension
+ROOT = Path(__file__).resolve().parents[3]  # of this copy of the extension
 
 _PACKAGE = "nostrclient_core"
 _LIBRARY = f"{_PACKAGE}/_native.abi3.so"

@@ -1,0 +1,2 @@
+"""The REST routes and the WebSocket endpoints, a subject each. `views_api` gathers
+them."""

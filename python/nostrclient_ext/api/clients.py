@@ -1,0 +1,29 @@
+"""The REST routes for the clients that are connected."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, HTTPException
+
+from ..core.running import running
+from ..page import clients
+from ..page.models import Clients
+from .routes import Route, admin
+
+NO_SUCH_CLIENT = HTTPException(HTTPStatus.NOT_FOUND, "This client is not connected.")
+
+router = APIRouter(route_class=Route)
+
+
+@router.get("/clients", dependencies=admin)
+async def api_get_clients() -> Clients:
+    """Who is connected."""
+    running()
+    return clients.clients()
+
+
+@router.delete("/clients/{client_id}", dependencies=admin)
+async def api_cut_off(client_id: str) -> None:
+    """Close a client's connection. It may come again."""
+    running()
+    if not clients.cut_off(client_id):
+        raise NO_SUCH_CLIENT

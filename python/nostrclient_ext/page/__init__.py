@@ -1,0 +1,1 @@
+"""What the admin's page shows, gathered from everywhere; the metrics tell the same."""

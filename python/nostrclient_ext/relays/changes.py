@@ -1,0 +1,189 @@
+"""What the owner does to relays: in the database and in the running core.
+
+`ValueError` is what the caller did wrong, as a sentence.
+"""
+
+import asyncio
+import time
+
+from lnbits.helpers import urlsafe_short_hash
+from loguru import logger
+
+from ..core.running import UNWANTED_RELAYS, Running
+from ..crud import (
+    add_relay,
+    delete_relay,
+    delete_relay_key,
+    set_relay_key,
+    switch_relay,
+)
+from ..models import Relay, RelayRow, RelaySwitches
+from . import keys
+from .rows import PAUSES, merged, normalized, required, rows_by_url, spelled
+
+RETRY_FIRST = 1.0  # seconds until a database that fails is asked again
+RETRY_MOST = 60.0  # and at most, doubling
+
+# One change at a time: they read the list before they write it.
+_changes = asyncio.Lock()
+
+
+async def connect_all(running: Running) -> None:
+    """Connect to every active relay of the database, and to those that are paused when
+    their time comes."""
+    async with _changes:
+        for url, rows in (await rows_by_url(running)).items():
+            await keys.hand_over(running, merged(rows), url)
+            _apply(running, url, merged(rows))
+    for url, until in list(PAUSES.items()):
+        running.spawn(_go_on_at(running, url, until))
+
+
+async def add(running: Running, wanted: RelaySwitches) -> None:
+    """A new relay, connected to at once."""
+    url = normalized(running, required(wanted.url))
+    async with _changes:
+        if url in await rows_by_url(running):
+            raise ValueError(f"Relay: {url} already exists.")
+        switches = _switches(wanted)
+        row = RelayRow(id=urlsafe_short_hash(), url=url)
+        await add_relay(row)
+        # All are on in a new row.
+        await switch_relay(row.id, {k: on for k, on in switches.items() if not on})
+        _apply(running, url, Relay(**{**row.dict(), **switches}))
+
+
+async def switch(running: Running, wanted: RelaySwitches) -> None:
+    """Turn a relay, its reading or its writing on or off."""
+    url = spelled(running, required(wanted.url))
+    async with _changes:
+        rows = (await rows_by_url(running)).get(url)
+        if rows is None:
+            raise ValueError(f"Relay: {url} does not exist.")
+        switches = _switches(wanted)
+        for row in rows:
+            await switch_relay(row.id or "", switches)
+        if "active" in switches:
+            PAUSES.pop(url, None)
+        _apply(running, url, merged(rows).copy(update=switches))
+
+
+async def remove(running: Running, given: str | None) -> None:
+    """Remove a relay, however it is spelled. Nothing happens if there is none."""
+    url = spelled(running, required(given))
+    async with _changes:
+        rows = (await rows_by_url(running)).get(url, [])
+        for row in rows:
+            if row.id is not None:
+                await delete_relay(row.id)
+        UNWANTED_RELAYS.add(url)
+        PAUSES.pop(url, None)
+        try:
+            running.core.remove_relay(url)
+            running.core.set_relay_key(url)
+        except ValueError:
+            if not rows:  # else it was a row that never was a relay
+                raise
+
+
+async def choose_key(running: Running, given: str | None, public_key: str | None) -> None:
+    """Who we are to a relay that wants to know, from now on."""
+    url = normalized(running, required(given))
+    async with _changes:
+        rows = (await rows_by_url(running)).get(url)
+        if rows is None:
+            raise ValueError(f"Relay: {url} does not exist.")
+        private = None
+        if public_key is not None:
+            private = await keys.private_key(running, public_key)
+        for row in rows:
+            await set_relay_key(row.id or "", public_key)
+        running.core.set_relay_key(url, private)
+
+
+async def forget_key(running: Running, public_key: str) -> None:
+    """Keep a key no longer: relays that knew us by it do so no more."""
+    async with _changes:
+        for url, rows in (await rows_by_url(running)).items():
+            if merged(rows).key == public_key:
+                for row in rows:
+                    await set_relay_key(row.id or "", None)
+                running.core.set_relay_key(url)
+        await delete_relay_key(public_key)
+
+
+async def pause(running: Running, given: str | None, seconds: float) -> None:
+    """Do not use a relay for so long."""
+    url = spelled(running, required(given))
+    async with _changes:
+        relay = await _existing(running, url)
+        if not relay.active:
+            raise ValueError(f"Relay: {url} is switched off.")
+        until = time.time() + seconds
+        PAUSES[url] = until
+        _apply(running, url, relay)
+    running.spawn(_go_on_at(running, url, until))
+
+
+async def reconnect(running: Running, given: str | None) -> None:
+    """Give a relay a new connection now, whether it has one, waits for its next attempt
+    or is paused."""
+    url = spelled(running, required(given))
+    async with _changes:
+        if url in PAUSES:
+            # Asked for first: without the database, the pause has to end by itself.
+            relay = await _existing(running, url)
+            PAUSES.pop(url, None)
+            return _apply(running, url, relay)
+        if running.core.relay(url) is None:
+            raise ValueError(f"Relay: {url} is not in use.")
+        running.core.reconnect(url, anew=True)
+
+
+async def _go_on_at(running: Running, url: str, until: float) -> None:
+    """Use a relay again when its pause is over, unless somebody has changed that."""
+    await asyncio.sleep(max(0.0, until - time.time()))
+    delay = RETRY_FIRST
+    while PAUSES.get(url) == until:
+        try:
+            async with _changes:
+                rows = (await rows_by_url(running)).get(url)
+                if PAUSES.get(url) == until:
+                    del PAUSES[url]
+                    if rows:
+                        _apply(running, url, merged(rows))
+        except running.library.CoreStopped:
+            return
+        except Exception as exc:
+            logger.error(f"nostrclient cannot end the pause of {url!r} yet: {exc}")
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_MOST)
+
+
+async def _existing(running: Running, url: str) -> Relay:
+    rows = (await rows_by_url(running)).get(url)
+    if rows is None:
+        raise ValueError(f"Relay: {url} does not exist.")
+    return merged(rows)
+
+
+def _switches(wanted: RelaySwitches) -> dict[str, bool]:
+    """Those that are given."""
+    return wanted.dict(exclude={"url"}, exclude_none=True)
+
+
+def _apply(running: Running, url: str, relay: Relay) -> None:
+    """Let the core do what the relay's switches say."""
+    wanted = relay.active and url not in PAUSES
+    if wanted:
+        UNWANTED_RELAYS.discard(url)
+    else:
+        UNWANTED_RELAYS.add(url)
+    try:
+        if wanted:
+            running.core.add_relay(url, relay.read, relay.write)
+            running.relays_changed.set()
+        else:
+            running.core.remove_relay(url)
+    except ValueError as exc:
+        logger.warning(f"nostrclient does not connect to {url!r}: {exc}")
