@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from events import Author, now
 from inbox import eventually
-from nostrclient_ext import core, relays, router
-from nostrclient_ext import inside as inside_module
-from nostrclient_ext.library import CoreUnavailable
+from nostrclient_ext import router
+from nostrclient_ext.core import running as core
+from nostrclient_ext.core.library import CoreUnavailable
+from nostrclient_ext.inside import client as inside_module
 from nostrclient_ext.models import Relay
 from nostrclient_ext.nostr.message_pool import EventMessage
-from nostrclient_ext.outbox_rows import OutboxRows
+from nostrclient_ext.outbox.rows import OutboxRows
+from nostrclient_ext.relays import changes
 from nostrclient_ext.router import NostrRouter, nostr_client
 from scripted_relay import ScriptedRelay, silent, stored
 from surface import Server, another_copy
@@ -328,7 +330,7 @@ async def test_an_upgrade_that_cannot_start_leaves_the_old_core(
     running = await server.start()
     await relay.connected()
     with another_copy() as new:
-        new_core = new.module("core")
+        new_core = new.module("core.running")
 
         def no_library() -> Any:
             raise new_core.CoreUnavailable("no native library")
@@ -358,4 +360,4 @@ async def test_an_inactive_row_with_a_wrong_url_keeps_nobody_waiting(
     was before this change.)"""
     running = await server.start()
     row = Relay(id="1", url="no relay", active=False)
-    relays._apply(running, "no relay", row)
+    changes._apply(running, "no relay", row)
