@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.library import CoreUnavailable
 from ..core.running import running
-from ..inside.client import spelled
+from ..inside.urls import spelled
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from ...inside.client import normalized
+from ...inside.urls import normalized
 from ..message_pool import (
     BoundedQueue,
     EndOfStoredEventsMessage,
