@@ -2,16 +2,13 @@
 
 import asyncio
 
-from loguru import logger
-
 from .core import running as core
+from .core.retry import until_done
 from .crud import db, get_stored_config
 from .relays import limits
 from .relays.changes import connect_all
 
 OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
-RETRY_FIRST = 1.0  # seconds until the database is asked again
-RETRY_MOST = 60.0  # and at most, doubling
 
 
 def nostrclient_start() -> None:
@@ -36,21 +33,15 @@ async def _connect_relays(started: core.Running) -> None:
         await asyncio.wait_for(started.outbox.tried.wait(), OUTBOX_FIRST)
     except asyncio.TimeoutError:
         pass  # the relays are of use without it
-    delay = RETRY_FIRST
-    while True:
-        try:
-            started.apply(await get_stored_config())
-            await connect_all(started)
-            started.serve()
-            return
-        except started.library.CoreStopped:
-            return  # `wait_for` may lose the cancellation that ends this task
-        except Exception as exc:
-            logger.error(
-                f"nostrclient cannot read its relays, next try in {delay:.0f} s: {exc}"
-            )
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, RETRY_MOST)
+
+    async def connect() -> None:
+        started.apply(await get_stored_config())
+        await connect_all(started)
+        started.serve()
+
+    # The core's end ends this task too: `wait_for` may lose its cancellation.
+    ended = started.library.CoreStopped
+    await until_done(connect, ended, "nostrclient cannot read its relays")
 
 
 async def _let_go_of_the_database(started: core.Running) -> None:

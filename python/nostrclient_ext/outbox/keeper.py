@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from ..core.retry import Pauses
 from ..models import Outbox, OutboxDropped, OutboxEntry
 from .rows import LEASE_SECONDS, OutboxRows, StoreError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 RENEW_SECONDS = 5.0  # between two looks at the lease
 LEASE_MARGIN = 3.0  # seconds this node stops sending before others may take its rows
-RETRY_FIRST = 1.0  # seconds until rows that could not be read are tried again
-RETRY_MOST = 30.0  # and at most, doubling
+LOAD_MOST = 30.0  # seconds until rows that could not be read are tried again
+STUMBLE_SECONDS = 1.0  # until the keeper goes on after a mistake of its own
 BUSY_SECONDS = 0.05  # until a core that takes no calls is called again
 
 STATES = {"doubt": "in doubt"}  # those that read differently to people
@@ -44,7 +45,7 @@ class OutboxKeeper:
         self._unreadable: dict[str, str] = {}
         self._strays: set[str] = set()
         self._load_at: float | None = None
-        self._load_delay = RETRY_FIRST
+        self._load_pauses = Pauses(LOAD_MOST)
         self._renew_at = 0.0
 
     async def keep(self) -> None:
@@ -73,14 +74,14 @@ class OutboxKeeper:
         except Exception as exc:
             # Nothing may end this task: who publishes would wait for it in vain.
             logger.error(f"nostrclient: the outbox's keeper stumbled: {exc!r}")
-            await asyncio.sleep(RETRY_FIRST)
+            await asyncio.sleep(STUMBLE_SECONDS)
         return True
 
     async def _do_what_is_due(self) -> None:
         self._wake.clear()
         while (task := self.core.store_task()) is not None:
             if task["number"] is None:
-                self._load_delay = RETRY_FIRST
+                self._load_pauses.start_again()
                 await self._load()
             else:
                 await self._write(task["number"], task)
@@ -99,11 +100,10 @@ class OutboxKeeper:
 
     async def _load(self) -> None:
         """Hand the rows of earlier runs to the core, which queues nothing before."""
-        self._load_at = time.monotonic() + self._load_delay
+        self._load_at = time.monotonic() + self._load_pauses.next()
         try:
             await self._take_over()
         except StoreError as exc:
-            self._load_delay = min(self._load_delay * 2, RETRY_MOST)
             self._trouble(f"The offline queue cannot be read from the database: {exc}")
         else:
             self._load_at = None

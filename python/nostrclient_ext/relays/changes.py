@@ -9,6 +9,7 @@ import time
 from lnbits.helpers import urlsafe_short_hash
 from loguru import logger
 
+from ..core.retry import until_done
 from ..core.running import UNWANTED_RELAYS, Running
 from ..crud import (
     add_relay,
@@ -20,9 +21,6 @@ from ..crud import (
 from ..models import Relay, RelayRow, RelaySwitches
 from . import keys
 from .rows import PAUSES, merged, normalized, required, rows_by_url, spelled
-
-RETRY_FIRST = 1.0  # seconds until a database that fails is asked again
-RETRY_MOST = 60.0  # and at most, doubling
 
 # One change at a time: they read the list before they write it.
 _changes = asyncio.Lock()
@@ -143,21 +141,19 @@ async def reconnect(running: Running, given: str | None) -> None:
 async def _go_on_at(running: Running, url: str, until: float) -> None:
     """Use a relay again when its pause is over, unless somebody has changed that."""
     await asyncio.sleep(max(0.0, until - time.time()))
-    delay = RETRY_FIRST
-    while PAUSES.get(url) == until:
-        try:
-            async with _changes:
-                rows = (await rows_by_url(running)).get(url)
-                if PAUSES.get(url) == until:
-                    del PAUSES[url]
-                    if rows:
-                        _apply(running, url, merged(rows))
-        except running.library.CoreStopped:
-            return
-        except Exception as exc:
-            logger.error(f"nostrclient cannot end the pause of {url!r} yet: {exc}")
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MOST)
+
+    async def go_on() -> None:
+        async with _changes:
+            if PAUSES.get(url) != until:
+                return
+            rows = (await rows_by_url(running)).get(url)
+            if PAUSES.get(url) == until:  # no other copy of the extension has changed it
+                del PAUSES[url]
+                if rows:
+                    _apply(running, url, merged(rows))
+
+    complaint = f"nostrclient cannot end the pause of {url!r}"
+    await until_done(go_on, running.library.CoreStopped, complaint)
 
 
 async def _existing(running: Running, url: str) -> Relay:
