@@ -17,6 +17,7 @@ window.app.component('nostrclient-endpoints', {
       shownCode: null,
       saving: false,
       problem: '',
+      problemCode: '',
       hasToken: false,
       token: ''
     }
@@ -51,7 +52,7 @@ window.app.component('nostrclient-endpoints', {
     },
     // A refusal, at the field it is about.
     listProblem() {
-      return this.problem.startsWith('Public key') ? this.problem : ''
+      return this.problemCode === 'public-keys' ? this.problem : ''
     },
     addressProblem() {
       return this.listProblem ? '' : this.problem
@@ -129,6 +130,7 @@ window.app.component('nostrclient-endpoints', {
         Quasar.Notify.create({message: 'Saved.', color: 'positive'})
       } catch (error) {
         this.problem = Nostrclient.reason(error)
+        this.problemCode = Nostrclient.code(error)
       }
       this.saving = false
     },

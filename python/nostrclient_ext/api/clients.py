@@ -1,15 +1,11 @@
 """The REST routes for the clients that are connected."""
 
-from http import HTTPStatus
-
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 
 from ..core.running import running
 from ..page import clients
 from ..page.models import Clients
-from .routes import Route, admin
-
-NO_SUCH_CLIENT = HTTPException(HTTPStatus.NOT_FOUND, "This client is not connected.")
+from .routes import NotFound, Route, admin
 
 router = APIRouter(route_class=Route)
 
@@ -26,4 +22,4 @@ async def api_cut_off(client_id: str) -> None:
     """Close a client's connection. It may come again."""
     running()
     if not clients.cut_off(client_id):
-        raise NO_SUCH_CLIENT
+        raise NotFound("no-such-client", "This client is not connected.")

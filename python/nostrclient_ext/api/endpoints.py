@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 
@@ -15,11 +15,6 @@ BASE = "/nostrclient/api/v1"
 PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encrypt
 
 HOST_LENGTH = 300  # characters kept of a Host header
-
-_SCHEMES = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
-_HOST = re.compile(r"[a-z0-9.:_-]+")
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-_NO_ADDRESS = "This is no address. It should look like wss://relay.example.com"
 
 # What LNbits' encryption of one short text can look like. Longer texts are not decoded.
 _PRIVATE_ID = re.compile(r"[A-Za-z0-9+/_-]{16,254}={0,2}")
@@ -41,46 +36,6 @@ async def endpoints() -> Endpoints:
         address=config.address,
         public_allowed=allowed,
     )
-
-
-def server_address(text: str) -> str:
-    """What stands before the endpoints' paths, `wss://host/prefix`, from whatever the
-    owner writes for it: a host, a page's address, or a whole endpoint. Nothing for
-    nothing. Raises `ValueError` with a sentence."""
-    text = text.strip()
-    if not text:
-        return ""
-    if "://" not in text:
-        text = f"wss://{text}"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError(_NO_ADDRESS) from None
-    scheme = _SCHEMES.get(parts.scheme)
-    host = parts.hostname or ""
-    if scheme is None or not _HOST.fullmatch(host) or port == 0:
-        raise ValueError(_NO_ADDRESS)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("The address carries no user name, no ? part and no # part.")
-    prefix = parts.path.partition("/nostrclient")[0].rstrip("/")
-    if not _PREFIX.fullmatch(prefix):
-        raise ValueError(_NO_ADDRESS)
-    host = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{host}{'' if port is None else f':{port}'}{prefix}"
-
-
-def public_keys(texts: list[str]) -> list[str]:
-    """The owner's list of who may use the public endpoint: `npub1…` or hex, as hex and
-    each once. An empty text is no key: it must not make a list of nobody, which is
-    everybody. Raises `ValueError` with a sentence."""
-    keys: list[str] = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            keys.append(load().normalize_public_key(text.strip()))
-        except ValueError as exc:
-            raise ValueError(f"Public key {number} of the list: {exc}") from exc
-    return list(dict.fromkeys(keys))
 
 
 def hosts(config: Config, public: bool, host: str) -> list[str]:

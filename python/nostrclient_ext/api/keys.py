@@ -6,12 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 
 from ..core.running import Running, running
 from ..models import NewKey, Relay, RelayKey, RelayKeyChoice
 from ..relays import changes, keys, listing
-from .routes import Route, admin, bad_request
+from .routes import Route, admin, problem
 
 _MALFORMED = "The request is no JSON, or not what this route takes."
 
@@ -27,7 +26,7 @@ class _SecretiveRoute(Route):
             try:
                 return await handler(request)
             except RequestValidationError:
-                return JSONResponse({"detail": _MALFORMED}, HTTPStatus.BAD_REQUEST)
+                return problem(HTTPStatus.BAD_REQUEST, "malformed", _MALFORMED)
 
         return answer
 
@@ -45,10 +44,7 @@ async def api_get_keys() -> list[RelayKey]:
 async def api_add_key(data: NewKey) -> RelayKey:
     """Keep a key: the one given, or a new one."""
     core = running()
-    try:
-        public_key = await keys.add_key(core, data)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    public_key = await keys.add_key(core, data)
     return next(key for key in await _keys(core) if key.public_key == public_key)
 
 
@@ -62,10 +58,7 @@ async def api_delete_key(public_key: str) -> None:
 async def api_choose_key(data: RelayKeyChoice) -> list[Relay]:
     """Who we are to a relay from now on. Answers with all relays."""
     core = running()
-    try:
-        await changes.choose_key(core, data.url, data.public_key)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    await changes.choose_key(core, data.url, data.public_key)
     return await listing.list_relays(core)
 
 

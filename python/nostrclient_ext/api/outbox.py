@@ -1,15 +1,11 @@
 """The REST routes of the outbox."""
 
-from http import HTTPStatus
-
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 
 from ..core.running import running
 from ..models import Outbox
 from ..page.models import Done, OutboxIds
-from .routes import Route, admin
-
-NO_SUCH_EVENT = HTTPException(HTTPStatus.NOT_FOUND, "No such event in the outbox.")
+from .routes import NotFound, Route, admin
 
 router = APIRouter(route_class=Route)
 
@@ -46,11 +42,15 @@ async def api_retry_event(event_id: str) -> None:
     except ValueError:
         found = False
     if not found:
-        raise NO_SUCH_EVENT
+        raise _no_such_event()
 
 
 @router.delete("/outbox/{event_id}", dependencies=admin)
 async def api_delete_event(event_id: str) -> None:
     """Remove an event for good."""
     if not await running().outbox.delete([event_id]):
-        raise NO_SUCH_EVENT
+        raise _no_such_event()
+
+
+def _no_such_event() -> NotFound:
+    return NotFound("no-such-event", "No such event in the outbox.")

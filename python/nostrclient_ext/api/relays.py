@@ -6,6 +6,7 @@ import time
 from fastapi import APIRouter, Depends
 from lnbits.decorators import require_invoice_key
 
+from ..core.refusal import refusal
 from ..core.running import Running, running
 from ..models import (
     Relay,
@@ -17,7 +18,7 @@ from ..models import (
 )
 from ..relays import changes, check, document, listing
 from ..relays.models import RelayCheck, RelayInfo, RelayLog
-from .routes import Route, admin, bad_request
+from .routes import Route, admin
 
 DIRECT_MESSAGE = 4  # NIP-04
 
@@ -40,10 +41,7 @@ async def api_get_relay_urls() -> list[str]:
 async def api_add_relay(data: RelaySwitches) -> list[Relay]:
     """A new relay. Answers with all of them."""
     core = running()
-    try:
-        await changes.add(core, data)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    await changes.add(core, data)
     return await listing.list_relays(core)
 
 
@@ -51,81 +49,58 @@ async def api_add_relay(data: RelaySwitches) -> list[Relay]:
 async def api_switch_relay(data: RelaySwitches) -> list[Relay]:
     """Turn a relay, its reading or its writing on or off. Answers with all of them."""
     core = running()
-    try:
-        await changes.switch(core, data)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    await changes.switch(core, data)
     return await listing.list_relays(core)
 
 
 @router.delete("/relay", dependencies=admin)
 async def api_delete_relay(data: RelayUrl) -> None:
     """Remove a relay, in whatever spelling."""
-    try:
-        await changes.remove(running(), data.url)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    await changes.remove(running(), data.url)
 
 
 @router.post("/relay/reconnect", dependencies=admin)
 async def api_reconnect(data: RelayUrl) -> None:
     """Connect a relay anew; without a url, all that are not connected try now."""
     core = running()
-    try:
-        if data.url:
-            await changes.reconnect(core, data.url)
-        else:
-            core.core.reconnect()
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    if data.url:
+        await changes.reconnect(core, data.url)
+    else:
+        core.core.reconnect()
 
 
 @router.post("/relay/pause", dependencies=admin)
 async def api_pause_relay(data: RelayPause) -> list[Relay]:
     """Do not use a relay for a while. Answers with all of them."""
     core = running()
-    try:
-        await changes.pause(core, data.url, data.seconds)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    await changes.pause(core, data.url, data.seconds)
     return await listing.list_relays(core)
 
 
 @router.get("/relay/info", dependencies=admin)
 async def api_relay_info(url: str) -> RelayInfo:
     """What a relay says about itself (NIP-11), whether it is configured or not."""
-    try:
-        return await document.fetch(running(), url)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    return await document.fetch(running(), url)
 
 
 @router.get("/relay/log", dependencies=admin)
 async def api_relay_log(url: str) -> RelayLog:
     """The last errors and notices of a relay."""
-    try:
-        return listing.log_of(running(), url)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    return listing.log_of(running(), url)
 
 
 @router.post("/relay/check", dependencies=admin)
 async def api_check_relay(data: RelayUrl) -> RelayCheck:
     """Publish an event of a throw-away key over this relay and wait until it comes
     back."""
-    try:
-        return await check.check(running(), data.url or "")
-    except ValueError as exc:
-        raise bad_request(exc) from exc
+    return await check.check(running(), data.url or "")
 
 
 @router.put("/relay/test", dependencies=admin)
 async def api_test_message(data: TestMessage) -> TestMessageResponse:
     """A signed direct message to try the relays with. Nothing is sent or kept here."""
-    try:
+    with refusal("not-a-key"):
         return _test_message(running(), data)
-    except ValueError as exc:
-        raise bad_request(exc) from exc
 
 
 def _test_message(core: Running, data: TestMessage) -> TestMessageResponse:

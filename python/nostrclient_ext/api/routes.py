@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Depends, HTTPException, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from lnbits.decorators import check_admin
@@ -12,6 +12,7 @@ from loguru import logger
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..core.library import CoreUnavailable
+from ..core.refusal import Refusal
 from ..outbox.rows import StoreError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -21,9 +22,14 @@ NO_DATABASE = "The database cannot be used now. The log of LNbits says why."
 admin = [Depends(check_admin)]
 
 
+class NotFound(Refusal):
+    """What the request names is not there."""
+
+
 class Route(APIRoute):
-    """Answers 503 with the reason where a route needs the core or the database and there
-    is none."""
+    """Answers with a code and a sentence to what cannot be done: 400 or 404 for what the
+    caller did wrong, 503 where a route needs the core or the database and there is
+    none."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -31,7 +37,13 @@ class Route(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handler(request)
-            except (CoreUnavailable, StoreError) as exc:
+            except NotFound as exc:
+                return problem(HTTPStatus.NOT_FOUND, exc.code, str(exc))
+            except Refusal as exc:
+                return problem(HTTPStatus.BAD_REQUEST, exc.code, str(exc))
+            except CoreUnavailable as exc:
+                return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-core", str(exc))
+            except StoreError as exc:
                 words = str(exc)
             # The second comes from a database's server that is away.
             except (SQLAlchemyError, OSError) as exc:
@@ -39,11 +51,11 @@ class Route(APIRoute):
                 why = exc.orig if isinstance(exc, DBAPIError) else exc
                 logger.error(f"nostrclient cannot use the database: {why!r}")
                 words = NO_DATABASE
-            return JSONResponse({"detail": words}, HTTPStatus.SERVICE_UNAVAILABLE)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-database", words)
 
         return answer
 
 
-def bad_request(exc: ValueError) -> HTTPException:
-    """What the caller did wrong, as the answer to him."""
-    return HTTPException(HTTPStatus.BAD_REQUEST, str(exc))
+def problem(status: HTTPStatus, code: str, words: str) -> Response:
+    """The answer to what cannot be done: people read `detail`, programs go by `code`."""
+    return JSONResponse({"detail": words, "code": code}, status)

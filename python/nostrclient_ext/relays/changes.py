@@ -1,6 +1,6 @@
 """What the owner does to relays: in the database and in the running core.
 
-`ValueError` is what the caller did wrong, as a sentence.
+`Refusal` is what the caller did wrong.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import time
 from lnbits.helpers import urlsafe_short_hash
 from loguru import logger
 
+from ..core.refusal import Refusal
 from ..core.retry import until_done
 from ..core.running import UNWANTED_RELAYS, Running
 from ..crud import (
@@ -20,7 +21,17 @@ from ..crud import (
 )
 from ..models import Relay, RelayRow, RelaySwitches
 from . import keys
-from .rows import PAUSES, merged, normalized, required, rows_by_url, spelled
+from .rows import (
+    NO_RELAY_URL,
+    PAUSES,
+    merged,
+    normalized,
+    not_in_use,
+    not_there,
+    required,
+    rows_by_url,
+    spelled,
+)
 
 # One change at a time: they read the list before they write it.
 _changes = asyncio.Lock()
@@ -42,7 +53,7 @@ async def add(running: Running, wanted: RelaySwitches) -> None:
     url = normalized(running, required(wanted.url))
     async with _changes:
         if url in await rows_by_url(running):
-            raise ValueError(f"Relay: {url} already exists.")
+            raise Refusal("relay-exists", f"Relay: {url} already exists.")
         switches = _switches(wanted)
         row = RelayRow(id=urlsafe_short_hash(), url=url)
         await add_relay(row)
@@ -57,7 +68,7 @@ async def switch(running: Running, wanted: RelaySwitches) -> None:
     async with _changes:
         rows = (await rows_by_url(running)).get(url)
         if rows is None:
-            raise ValueError(f"Relay: {url} does not exist.")
+            raise not_there(url)
         switches = _switches(wanted)
         for row in rows:
             await switch_relay(row.id or "", switches)
@@ -79,9 +90,9 @@ async def remove(running: Running, given: str | None) -> None:
         try:
             running.core.remove_relay(url)
             running.core.set_relay_key(url)
-        except ValueError:
+        except ValueError as exc:
             if not rows:  # else it was a row that never was a relay
-                raise
+                raise Refusal(NO_RELAY_URL, str(exc)) from exc
 
 
 async def choose_key(running: Running, given: str | None, public_key: str | None) -> None:
@@ -90,7 +101,7 @@ async def choose_key(running: Running, given: str | None, public_key: str | None
     async with _changes:
         rows = (await rows_by_url(running)).get(url)
         if rows is None:
-            raise ValueError(f"Relay: {url} does not exist.")
+            raise not_there(url)
         private = None
         if public_key is not None:
             private = await keys.private_key(running, public_key)
@@ -116,7 +127,7 @@ async def pause(running: Running, given: str | None, seconds: float) -> None:
     async with _changes:
         relay = await _existing(running, url)
         if not relay.active:
-            raise ValueError(f"Relay: {url} is switched off.")
+            raise Refusal("relay-off", f"Relay: {url} is switched off.")
         until = time.time() + seconds
         PAUSES[url] = until
         _apply(running, url, relay)
@@ -134,7 +145,7 @@ async def reconnect(running: Running, given: str | None) -> None:
             PAUSES.pop(url, None)
             return _apply(running, url, relay)
         if running.core.relay(url) is None:
-            raise ValueError(f"Relay: {url} is not in use.")
+            raise not_in_use(url)
         running.core.reconnect(url, anew=True)
 
 
@@ -159,7 +170,7 @@ async def _go_on_at(running: Running, url: str, until: float) -> None:
 async def _existing(running: Running, url: str) -> Relay:
     rows = (await rows_by_url(running)).get(url)
     if rows is None:
-        raise ValueError(f"Relay: {url} does not exist.")
+        raise not_there(url)
     return merged(rows)
 
 

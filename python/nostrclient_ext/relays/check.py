@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.library import CoreUnavailable
 from ..core.running import UNWANTED_RELAYS, Running
 from .models import CheckStep, RelayCheck
+from .rows import normalized, not_in_use
 
 if TYPE_CHECKING:
     from nostrclient_core import KeyPair, Told
@@ -37,15 +38,15 @@ class _Failed(Exception):
 
 
 async def check(running: Running, text: str) -> RelayCheck:
-    """Test a relay that is in use. Raises `ValueError` with a sentence for one that is
-    not, and `CoreUnavailable` if the core has stopped or has no place for a client."""
+    """Test a relay that is in use. Raises `Refusal` for one that is not, and
+    `CoreUnavailable` if the core has stopped or has no place for a client."""
     library = running.library
-    url: str = library.normalize_relay_url(text)
+    url = normalized(running, text)
     async with _turns:
         # Only now: a test has its relay connected, whatever the owner does meanwhile, and
         # keeps it there for others.
         if running.core.relay(url) is None or url in UNWANTED_RELAYS:
-            raise ValueError(f"Relay: {url} is not in use.")
+            raise not_in_use(url)
         try:
             test = _Test(running, url)
             try:

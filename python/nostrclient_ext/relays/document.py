@@ -19,8 +19,10 @@ from typing import Any
 
 import httpx
 
+from ..core.refusal import Refusal
 from ..core.running import Running
 from .models import RelayInfo, RelayLimits
+from .rows import normalized
 
 SECONDS = 5.0  # for the whole answer
 PROXIED_SECONDS = 20.0  # the same through a proxy: Tor has to find a way first
@@ -57,8 +59,8 @@ def known(url: str) -> RelayInfo | None:
 
 async def fetch(running: Running, text: str, newer: float = FRESH_SECONDS) -> RelayInfo:
     """What a relay says about itself now, or said so many seconds ago, or why nothing is
-    known. Raises `ValueError` with a sentence for what is no relay's url."""
-    url: str = running.library.normalize_relay_url(text)
+    known. Raises `Refusal` for what is no relay's url."""
+    url = normalized(running, text)
     info = _fresh(url, newer)
     if info is None:
         info = await _ask(running, url)
@@ -84,7 +86,7 @@ async def _look_up(running: Running, url: str) -> None:
     try:
         async with _turns:  # who asks for one on the page waits for no other
             await fetch(running, url)
-    except ValueError:
+    except Refusal:
         pass  # no relay's url: the page says so anyway
     finally:
         _looking.discard(url)

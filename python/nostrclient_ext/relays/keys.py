@@ -2,8 +2,8 @@
 
 A private key is stored as LNbits stores what it keeps secret, encrypted with the server's
 `AUTH_SECRET_KEY`, and read again only to hand it to the core. No answer, no log and no
-page has it. Which relay knows us by which key is `changes.py`'s to know. `ValueError` is
-what the caller did wrong, as a sentence that never tells the key.
+page has it. Which relay knows us by which key is `changes.py`'s to know. `Refusal` is
+what the caller did wrong; its sentence never tells the key.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import asyncio
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 from loguru import logger
 
+from ..core.refusal import Refusal
 from ..core.running import Running
 from ..crud import add_relay_key, get_relay_key, get_relay_keys
 from ..models import NewKey, Relay, RelayKey, RelayKeyRow
@@ -50,13 +51,13 @@ async def add_key(running: Running, new: NewKey) -> str:
     # 63 characters with a checksum, which tells whether it is read with the right secret.
     secret = encrypt_internal_message(library.to_nsec(private))
     if not secret:
-        raise ValueError("LNbits cannot encrypt this key.")
+        raise Refusal("no-encryption", "LNbits cannot encrypt this key.")
     row = RelayKeyRow(public_key=public, name=new.name.strip(), secret=secret)
     async with _changes:
         if await get_relay_key(public) is not None:
-            raise ValueError("This key is kept already.")
+            raise Refusal("key-exists", "This key is kept already.")
         if len(await get_relay_keys()) >= MOST:
-            raise ValueError(f"At most {MOST} keys are kept.")
+            raise Refusal("too-many-keys", f"At most {MOST} keys are kept.")
         await add_relay_key(row)
     return public
 
@@ -65,10 +66,10 @@ async def private_key(running: Running, public_key: str) -> str:
     """For the core: the private key, 64 hex."""
     row = await get_relay_key(public_key)
     if row is None:
-        raise ValueError("There is no such key.")
+        raise Refusal("no-such-key", "There is no such key.")
     private = _private_key(running, row)
     if private is None:
-        raise ValueError(_UNREADABLE)
+        raise Refusal("key-unreadable", _UNREADABLE)
     return private
 
 
@@ -90,7 +91,7 @@ def _read(running: Running, given: str) -> str:
             private = given.lower()
         running.library.public_key(private)
     except ValueError:
-        raise ValueError(_NO_KEY) from None
+        raise Refusal("not-a-key", _NO_KEY) from None
     return private
 
 

@@ -1,18 +1,19 @@
 """The relays of the database and of the running core as one list, for the owner.
 
-A row whose url is no relay's url is shown, never used. `ValueError` is what the caller
-did wrong, as a sentence.
+A row whose url is no relay's url is shown, never used. `Refusal` is what the caller did
+wrong.
 """
 
 import time
 from typing import TYPE_CHECKING
 
+from ..core.refusal import Refusal
 from ..core.running import Running
 from ..crud import get_relays
 from ..models import KeptLimits, Relay, RelayStatus
 from ..words import duration
 from .models import LogEntry, RelayLog
-from .rows import PAUSES, merged, normalized, required, rows_by_url, spelled
+from .rows import PAUSES, merged, normalized, not_in_use, required, rows_by_url, spelled
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus as CoreStatus
@@ -56,7 +57,7 @@ def log_of(running: Running, given: str | None) -> RelayLog:
     url = spelled(running, required(given))
     state = running.core.relay(url)
     if state is None:
-        raise ValueError(f"Relay: {url} is not in use.")
+        raise not_in_use(url)
     return RelayLog(
         url=url,
         errors=_entries(state["errors"], state["error_times"]),
@@ -132,7 +133,7 @@ def _without_state(running: Running, relay: Relay) -> Relay:
             url = normalized(running, relay.url or "")
             state = "connecting"  # added a moment ago, or the core is just starting
             until = PAUSES.get(url)
-        except ValueError as exc:
+        except Refusal as exc:
             state = "invalid"
             status = RelayStatus(error_counter=1, error_list=[str(exc)])
     if until is not None:

@@ -5,9 +5,12 @@ is on when one of its rows is. A pause ends with its time, or with LNbits.
 """
 
 from ..core.process import shared
+from ..core.refusal import Refusal, refusal
 from ..core.running import Running
 from ..crud import get_relays
 from ..models import Relay
+
+NO_RELAY_URL = "not-a-url"  # code of a refusal
 
 PAUSES: dict[str, float] = shared("relay_pauses", dict)
 """Relays that are not used for a while: url to unix seconds when it ends."""
@@ -16,13 +19,14 @@ PAUSES: dict[str, float] = shared("relay_pauses", dict)
 def required(url: str | None) -> str:
     """The url that a request needs."""
     if not url:
-        raise ValueError("Relay url not provided.")
+        raise Refusal("no-url", "Relay url not provided.")
     return url
 
 
 def normalized(running: Running, url: str) -> str:
     """The one spelling of a relay's url."""
-    spelling: str = running.library.normalize_relay_url(url)
+    with refusal(NO_RELAY_URL):
+        spelling: str = running.library.normalize_relay_url(url)
     return spelling
 
 
@@ -30,8 +34,18 @@ def spelled(running: Running, url: str) -> str:
     """The one spelling of a relay's url; other texts stay what they are."""
     try:
         return normalized(running, url)
-    except ValueError:
+    except Refusal:
         return url
+
+
+def not_there(url: str) -> Refusal:
+    """The database has no such relay."""
+    return Refusal("no-such-relay", f"Relay: {url} does not exist.")
+
+
+def not_in_use(url: str) -> Refusal:
+    """The core has no such relay."""
+    return Refusal("relay-not-in-use", f"Relay: {url} is not in use.")
 
 
 async def rows_by_url(running: Running) -> dict[str, list[Relay]]:
