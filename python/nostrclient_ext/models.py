@@ -15,6 +15,10 @@ class PublicKey(ConstrainedStr):
     regex = re.compile("^[0-9a-f]{64}$")
 
 
+# Where a field has the core's name for it (nostrclient_core/shapes.py), it is filled by
+# that name and named nowhere else on its way to REST and to the page.
+
+
 class RelayStatus(BaseModel):
     """Counters since the core started, and the last 50 errors and notices."""
 
@@ -43,7 +47,20 @@ class KeptLimits(BaseModel):
     counts: bool | None = None  # it answers COUNT (NIP-45)
 
 
-class Relay(BaseModel):
+class RelayConnection(BaseModel):
+    """How the connection to a relay is now."""
+
+    authentication_required: bool = False  # it has asked for it (NIP-42)
+    auth_refused: bool = False  # and has refused something for want of it
+    authenticated: bool = False  # it takes us for the owner of the relay's key
+    refused: bool = False  # it turned the last attempt to connect down
+    next_attempt: float | None = None  # unix seconds
+    connected_since: float | None = None  # unix seconds
+    disconnected_since: float | None = None  # unix seconds
+    ping: int | None = None  # milliseconds
+
+
+class Relay(RelayConnection):
     """A relay as the database has it (id, url and switches), with its state now."""
 
     id: str | None = None
@@ -55,17 +72,9 @@ class Relay(BaseModel):
     connected: bool | None = None
     connected_string: str | None = None
     state: str | None = None  # connecting, connected, waiting, paused, inactive, invalid
-    authentication_required: bool = False  # it has asked for it (NIP-42)
-    auth_refused: bool = False  # and has refused something for want of it
-    authenticated: bool = False  # it takes us for the owner of the key below
     key: str | None = None  # public key, 64 hex: who we are to it if it asks
-    refused: bool = False  # it turned the last attempt to connect down
-    next_attempt: float | None = None  # unix seconds
-    connected_since: float | None = None  # unix seconds
-    disconnected_since: float | None = None  # unix seconds
     paused_until: float | None = None  # unix seconds
     status: RelayStatus | None = None
-    ping: int | None = None  # milliseconds
     limits: KeptLimits | None = None
 
 

@@ -8,6 +8,7 @@ import time
 
 from .core.running import running
 from .models import OutboxStatus, RelaysStatus, Status
+from .outbox.keeper import age
 
 
 def nostr_status() -> Status:
@@ -18,7 +19,6 @@ def nostr_status() -> Status:
     relays = [relay for relay in core.relays() if relay["listed"]]
     connected = [relay for relay in relays if relay["state"] == "connected"]
     outbox = core.stats()["outbox"]
-    oldest = outbox["oldest"]
     return Status(
         version=found.library.__version__,
         relays=RelaysStatus(
@@ -29,6 +29,6 @@ def nostr_status() -> Status:
         outbox=OutboxStatus(
             depth=outbox["queued"] + outbox["in_doubt"],
             size=outbox["size"],
-            oldest_age=None if oldest is None else max(0, round(time.time() - oldest)),
+            oldest_age=age(outbox["oldest"], time.time()),
         ),
     )

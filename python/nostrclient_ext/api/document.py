@@ -95,19 +95,18 @@ def _nips_of(url: str) -> set[int]:
 def _document(listed_only: bool) -> RelayDocument:
     """`listed_only`: the owner has a list of those who may use it."""
     found = running()
-    limits = found.core.limits
     return RelayDocument(
         name=f"{settings.lnbits_site_title}: nostrclient",
         description="One connection to many relays: what one loses, another delivers.",
         software=SOFTWARE,
         version=found.library.__version__,
         supported_nips=sorted({*SUPPORTED_NIPS, *_by_relays(found)}),
-        limitation=RelayLimitation(
-            max_message_length=limits["max_message_length"],
-            max_subscriptions=limits["max_subscriptions"],
-            max_filters=limits["max_filters"],
-            max_subid_length=MAX_SUBSCRIPTION_ID,
-            auth_required=listed_only,
-            restricted_writes=listed_only,
+        limitation=RelayLimitation.parse_obj(
+            {
+                **found.core.limits,
+                "max_subid_length": MAX_SUBSCRIPTION_ID,
+                "auth_required": listed_only,
+                "restricted_writes": listed_only,
+            }
         ),
     )

@@ -195,15 +195,13 @@ class OutboxKeeper:
         stats = self.core.stats()["outbox"]
         now = time.time()
         entries = [
-            OutboxEntry(
-                id=entry["id"],
-                kind=entry["kind"],
-                pubkey=entry["pubkey"],
-                state=STATES.get(entry["state"], entry["state"]),
-                queued_at=entry["queued_at"],
-                age=_age(entry["queued_at"], now),
-                reasons=entry["reasons"],
-                here=True,
+            OutboxEntry.parse_obj(
+                {
+                    **entry,
+                    "state": STATES.get(entry["state"], entry["state"]),
+                    "age": age(entry["queued_at"], now),
+                    "here": True,
+                }
             )
             for entry in await asyncio.to_thread(self.core.outbox)
         ]
@@ -266,21 +264,22 @@ class OutboxKeeper:
         reasons, state = row["reasons"], STATES.get(row["state"], row["state"])
         if row["id"] in self._unreadable:
             reasons, state = {"": self._unreadable[row["id"]]}, "unreadable"
-        return OutboxEntry(
-            id=row["id"],
-            kind=kind,
-            pubkey=pubkey,
-            state=state,
-            queued_at=row["queued_at"],
-            age=_age(row["queued_at"], now),
-            reasons=reasons,
-            here=False,
+        return OutboxEntry.parse_obj(
+            {
+                **row,
+                "kind": kind,
+                "pubkey": pubkey,
+                "state": state,
+                "age": age(row["queued_at"], now),
+                "reasons": reasons,
+                "here": False,
+            }
         )
 
 
-def _age(since: int, now: float) -> int:
-    """Seconds; a clock that was set back makes none negative."""
-    return max(0, round(now - since))
+def age(since: int | None, now: float) -> int | None:
+    """Seconds since then; a clock that was set back makes none negative."""
+    return None if since is None else max(0, round(now - since))
 
 
 def _count(entries: list[OutboxEntry], state: str) -> int:

@@ -75,38 +75,34 @@ def cut_off(client_id: str) -> bool:
 
 
 def _guest(guest_id: str, guest: Guest, status: "ClientStatus") -> ConnectedClient:
-    return ConnectedClient(
-        id=guest_id,
-        kind=guest.kind,
-        address=guest.address,
-        forwarded_for=guest.forwarded_for,
-        agent=guest.agent,
-        **_numbers_of(status),
+    return ConnectedClient.parse_obj(
+        {
+            **status,
+            "id": guest_id,
+            "kind": guest.kind,
+            "address": guest.address,
+            "forwarded_for": guest.forwarded_for,
+            "agent": guest.agent,
+            "slow": _is_slow(status),
+        }
     )
 
 
 def _inside(number: int, inside: Any) -> ConnectedClient | None:
     if inside.core_client is None:
         return None
-    return ConnectedClient(
-        id=f"extension-{number}",
-        kind="extension",
-        address=None,
-        forwarded_for=None,
-        agent=_uses(inside),
-        **_numbers_of(inside.core_client.status()),
+    status: ClientStatus = inside.core_client.status()
+    return ConnectedClient.parse_obj(
+        {
+            **status,
+            "id": f"extension-{number}",
+            "kind": "extension",
+            "address": None,
+            "forwarded_for": None,
+            "agent": _uses(inside),
+            "slow": _is_slow(status),
+        }
     )
-
-
-def _numbers_of(status: "ClientStatus") -> dict[str, Any]:
-    return {
-        "connected_since": status["connected_since"],
-        "subscriptions": status["subscriptions"],
-        "published": status["published"],
-        "delivered": status["delivered"],
-        "waiting": status["waiting"],
-        "slow": _is_slow(status),
-    }
 
 
 def _is_slow(status: "ClientStatus") -> bool:

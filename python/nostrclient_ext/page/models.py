@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from ..models import RelayConnection
+
 
 class ConnectedClient(BaseModel):
     """Somebody who uses the multiplexer now."""
@@ -43,7 +45,7 @@ class Attention(BaseModel):
     actions: list[Action]
 
 
-class RelayLine(BaseModel):
+class RelayLine(RelayConnection):
     """A relay as the page lists it: its state now, without the lists."""
 
     url: str
@@ -52,16 +54,8 @@ class RelayLine(BaseModel):
     write: bool
     configured: bool
     state: str
-    authentication_required: bool
-    auth_refused: bool
-    authenticated: bool
     key: str | None  # public key, 64 hex: who we are to it if it asks
-    refused: bool
-    next_attempt: float | None
-    connected_since: float | None
-    disconnected_since: float | None
     paused_until: float | None
-    ping: int | None  # milliseconds
     sent: int
     received: int
     duplicates: int

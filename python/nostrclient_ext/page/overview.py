@@ -5,19 +5,16 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from ..core.running import Running
 from ..models import Relay, RelayStatus
+from ..outbox.keeper import age
 from ..relays import document, listing
 from .attention import IN_USE, needs_attention
 from .clients import clients
-from .models import OutboxNumbers, Overview, RelayLine, State, Totals
-
-if TYPE_CHECKING:
-    from nostrclient_core import Stats
+from .models import Overview, RelayLine, State
 
 FRESH_SECONDS = 0.9
 DATABASE_SECONDS = 2.0  # then the page does without it
@@ -45,22 +42,23 @@ async def _look(running: Running) -> Overview:
     found, problem = await _relays(running)
     lines = sorted(map(_line, found), key=lambda line: line.url)
     present = clients()
-    state = State(
-        version=running.library.__version__,
-        warning=running.warning,
-        relays=sum(line.configured and line.state in IN_USE for line in lines),
-        connected=sum(line.state == "connected" and line.configured for line in lines),
-        clients=stats["clients"],
-        subscriptions=stats["subscriptions"],
-        pending_events=stats["pending_events"],
-        totals=Totals(
-            received=stats["received"],
-            delivered=stats["delivered"],
-            published=stats["published"],
-            sent=stats["sent"],
-            forged=stats["forged"],
-        ),
-        outbox=_outbox(running, stats, now),
+    outbox = stats["outbox"]
+    state = State.parse_obj(
+        {
+            **stats,
+            "version": running.library.__version__,
+            "warning": running.warning,
+            "relays": sum(line.configured and line.state in IN_USE for line in lines),
+            "connected": sum(
+                line.configured and line.state == "connected" for line in lines
+            ),
+            "totals": stats,
+            "outbox": {
+                **outbox,
+                "oldest_age": age(outbox["oldest"], now),
+                "problem": running.outbox.problem,
+            },
+        }
     )
     return Overview(
         time=now,
@@ -90,46 +88,22 @@ async def _relays(running: Running) -> tuple[list[Relay], str | None]:
 def _line(relay: Relay) -> RelayLine:
     status = relay.status or RelayStatus()
     info = document.known(relay.url or "")
-    return RelayLine(
-        url=relay.url or "",
-        active=bool(relay.active),
-        read=relay.read,
-        write=relay.write,
-        configured=relay.configured,
-        state=relay.state or "inactive",
-        authentication_required=relay.authentication_required,
-        auth_refused=relay.auth_refused,
-        authenticated=relay.authenticated,
-        key=relay.key,
-        refused=relay.refused,
-        next_attempt=relay.next_attempt,
-        connected_since=relay.connected_since,
-        disconnected_since=relay.disconnected_since,
-        paused_until=relay.paused_until,
-        ping=relay.ping if relay.connected else None,
-        sent=status.num_sent_events,
-        received=status.num_received_events,
-        duplicates=status.duplicates,
-        forged=status.forged,
-        rejected=status.rejected,
-        dropped=status.backlog_dropped,
-        errors=status.error_counter,
-        noticed_at=status.notice_times[-1] if status.notice_times else None,
-        last_error=status.error_list[-1] if status.error_list else None,
-        name=info.name if info else None,
-        icon=info.icon if info else None,
-    )
-
-
-def _outbox(running: Running, stats: "Stats", now: float) -> OutboxNumbers:
-    outbox = stats["outbox"]
-    oldest = outbox["oldest"]
-    return OutboxNumbers(
-        size=outbox["size"],
-        queued=outbox["queued"],
-        in_doubt=outbox["in_doubt"],
-        rejected=outbox["rejected"],
-        oldest_age=None if oldest is None else max(0, round(now - oldest)),
-        delivered=outbox["delivered"],
-        problem=running.outbox.problem,
+    lists = {"status", "limits"}
+    return RelayLine.parse_obj(
+        {
+            **status.dict(),
+            **relay.dict(exclude=lists),
+            "url": relay.url or "",
+            "active": bool(relay.active),
+            "state": relay.state or "inactive",
+            "ping": relay.ping if relay.connected else None,
+            "sent": status.num_sent_events,
+            "received": status.num_received_events,
+            "dropped": status.backlog_dropped,
+            "errors": status.error_counter,
+            "noticed_at": status.notice_times[-1] if status.notice_times else None,
+            "last_error": status.error_list[-1] if status.error_list else None,
+            "name": info.name if info else None,
+            "icon": info.icon if info else None,
+        }
     )

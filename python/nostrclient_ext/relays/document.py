@@ -183,14 +183,11 @@ def _read(url: str, document: Any) -> RelayInfo:
             if isinstance(nips, list)
             else []
         ),
-        limits=RelayLimits(
-            max_message_length=_number(limits.get("max_message_length")),
-            max_subscriptions=_number(limits.get("max_subscriptions")),
-            max_filters=_number(limits.get("max_filters")),
-            max_limit=_number(limits.get("max_limit")),
-            auth_required=_switch(limits.get("auth_required")),
-            payment_required=_switch(limits.get("payment_required")),
-            restricted_writes=_switch(limits.get("restricted_writes")),
+        limits=RelayLimits.parse_obj(
+            {
+                name: (_switch if field.type_ is bool else _number)(limits.get(name))
+                for name, field in RelayLimits.__fields__.items()
+            }
         ),
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from ..core.running import Running
+from ..models import KeptLimits
 from . import document
 from .models import RelayInfo
 
@@ -62,12 +63,8 @@ async def keep(running: Running) -> None:
 
 def limits_of(info: RelayInfo) -> dict[str, Any]:
     """What a document says, as `core.set_relay_limits` takes it."""
-    said = info.limits
     return {
-        "max_subscriptions": said.max_subscriptions,
-        "max_filters": said.max_filters,
-        "max_message_length": said.max_message_length,
-        "max_limit": said.max_limit,
+        **info.limits.dict(include=set(KeptLimits.__fields__)),
         # One that lists none does not say.
         "counts": COUNT in info.supported_nips if info.supported_nips else None,
     }

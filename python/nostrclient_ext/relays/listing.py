@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.refusal import Refusal
 from ..core.running import Running
 from ..crud import get_relays
-from ..models import KeptLimits, Relay, RelayStatus
+from ..models import KeptLimits, Relay, RelayConnection, RelayStatus
 from ..words import duration
 from .models import LogEntry, RelayLog
 from .rows import PAUSES, merged, normalized, not_in_use, required, rows_by_url, spelled
@@ -78,31 +78,20 @@ def _with_state(
         return _without_state(running, relay)
     return relay.copy(
         update={
+            **RelayConnection.parse_obj(state).dict(),
             "connected": state["state"] == "connected",
             "connected_string": _in_words(state, now),
             "state": state["state"],
-            "authentication_required": state["authentication_required"],
-            "auth_refused": state["auth_refused"],
-            "authenticated": state["authenticated"],
-            "refused": state["refused"],
-            "next_attempt": state["next_attempt"],
-            "connected_since": state["connected_since"],
-            "limits": KeptLimits(**state["limits"]),
-            "disconnected_since": state["disconnected_since"],
-            "ping": state["ping"],
-            "status": RelayStatus(
-                num_sent_events=state["sent"],
-                num_received_events=state["received"],
-                error_counter=state["error_count"],
-                error_list=state["errors"],
-                error_times=state["error_times"],
-                notice_list=state["notices"],
-                notice_times=state["notice_times"],
-                duplicates=state["duplicates"],
-                forged=state["forged"],
-                rejected=state["rejected"],
-                backlog_dropped=state["backlog_dropped"],
-                unasked=state["unasked"],
+            "limits": KeptLimits.parse_obj(state["limits"]),
+            "status": RelayStatus.parse_obj(
+                {
+                    **state,
+                    "num_sent_events": state["sent"],
+                    "num_received_events": state["received"],
+                    "error_counter": state["error_count"],
+                    "error_list": state["errors"],
+                    "notice_list": state["notices"],
+                }
             ),
         }
     )
