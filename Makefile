@@ -37,7 +37,7 @@ NODE_TOOLS := node_modules/.package-lock.json
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: rustfmt checkrust checkversion stubtest lock postgres chromium socks
+.PHONY: rustfmt checkrust checkversion checkrules checklayers stubtest lock postgres chromium socks
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -82,11 +82,17 @@ version: ## Say the version, or set it: make version VERSION=2.1.0
 
 # --- Checking --------------------------------------------------------------------------
 
-CHECKS := checkversion mypy pyright checkblack checkruff checkprettier checkrust stubtest
+CHECKS := checkversion checkrules checklayers mypy pyright checkblack checkruff checkprettier checkrust stubtest
 check: $(CHECKS) ## All checks
 
 checkversion: $(INSTALLED) ## Whether the core and the extension have one version
 	$(RUN) python -m scripts.version
+
+checkrules: $(INSTALLED) ## Whether every rule that is named stands in docs/rules.md
+	$(RUN) python -m scripts.check_rules
+
+checklayers: $(INSTALLED) ## Whether the core's floors know only those below them
+	$(RUN) python -m scripts.check_layers
 
 mypy: $(CORE) ## Python's types
 	$(RUN) mypy

@@ -7,13 +7,10 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use nostrclient_core::constants::SEEN_EXACT;
-use nostrclient_core::event::{Event, EventId, Unverified, event_id};
-use nostrclient_core::filter::Filter;
-use nostrclient_core::hex;
-use nostrclient_core::message::{ClientMessage, RelayMessage};
-use nostrclient_core::seen::Seen;
-use nostrclient_core::verify::check;
+use nostrclient_core::measured::{
+    ClientMessage, Event, EventId, Filter, RelayMessage, SEEN_EXACT, Seen, Unverified, check,
+    event_id, hex,
+};
 use secp256k1::Keypair;
 use serde_json::value::RawValue;
 

@@ -12,10 +12,7 @@
 use std::sync::Arc;
 
 use divan::Bencher;
-use nostrclient_core::event::{Event, Tag};
-use nostrclient_core::filter::Filter;
-use nostrclient_core::hex;
-use nostrclient_core::index::Index;
+use nostrclient_core::measured::{Event, Filter, Index, SubscriptionKey, Tag, hex};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -84,7 +81,7 @@ fn authors(of: u64) -> u64 {
     of / 5 * AUTHORS_PER_FEED / FEEDS_PER_AUTHOR
 }
 
-fn subscriptions(of: u64) -> Vec<(u64, Arc<[Filter]>)> {
+fn subscriptions(of: u64) -> Vec<(SubscriptionKey, Arc<[Filter]>)> {
     let alone = [json!({"kinds": [23_195]}), json!({"kinds": [0, 3]}), json!({"kinds": [30_023]})];
     let wanted = (0..of - 3).map(|number| filters(number, of)).chain(alone.map(|one| vec![one]));
     let parsed = wanted.map(|filters| {
@@ -94,7 +91,7 @@ fn subscriptions(of: u64) -> Vec<(u64, Arc<[Filter]>)> {
         };
         filters.iter().map(parse).collect()
     });
-    (0..).zip(parsed).collect()
+    (0..).map(SubscriptionKey).zip(parsed).collect()
 }
 
 /// The `turn`th of many.
@@ -150,7 +147,10 @@ fn one_by_one(bencher: Bencher, number: u64, arrives: Arrives) {
     bencher.bench_local(|| Some(all_by_one(&subscriptions, divan::black_box(turns.next()?))));
 }
 
-fn all_by_one(subscriptions: &[(u64, Arc<[Filter]>)], event: &Event) -> Vec<u64> {
+fn all_by_one(
+    subscriptions: &[(SubscriptionKey, Arc<[Filter]>)],
+    event: &Event,
+) -> Vec<SubscriptionKey> {
     let matches = |filters: &[Filter]| filters.iter().any(|filter| filter.matches(event));
     subscriptions.iter().filter(|(_, filters)| matches(filters)).map(|(key, _)| *key).collect()
 }
@@ -194,7 +194,7 @@ fn insert_and_remove(bencher: Bencher, number: u64) {
     }
     let (_, wallet) = subscriptions(100).swap_remove(1);
     bencher.bench_local(|| {
-        index.insert(u64::MAX, Arc::clone(&wallet));
-        index.remove(u64::MAX);
+        index.insert(SubscriptionKey(u64::MAX), Arc::clone(&wallet));
+        index.remove(SubscriptionKey(u64::MAX));
     });
 }

@@ -5,296 +5,296 @@
 
 use std::time::Duration;
 
-// --- Publishing (SPEC 1.3) ---------------------------------------------------------------------
+// --- Publishing (rule 1.3) -----------------------------------------------------------------------
 
 /// How long an EVENT waits for a relay's answer. NDK gives up at 2.5 s, nostr-tools at 4.4 s.
-pub const OK_DEADLINE: Duration = Duration::from_secs(2);
+pub(crate) const OK_DEADLINE: Duration = Duration::from_secs(2);
 /// EVENTs sent to relays and not answered yet, in all. What comes on top waits unsent.
-pub const MAX_UNANSWERED_EVENTS: usize = 1_000;
+pub(crate) const MAX_UNANSWERED_EVENTS: usize = 1_000;
 /// An EVENT that gets its place with less time than this to its deadline is not sent any more: no
 /// relay could answer in time, and its sender would be left in doubt.
-pub const SEND_LEAST: Duration = Duration::from_millis(500);
+pub(crate) const SEND_LEAST: Duration = Duration::from_millis(500);
 /// EVENTs waiting unsent for one of those places, in all. Past it: refused at once.
-pub const MAX_WAITING_EVENTS: usize = 10_000;
+pub(crate) const MAX_WAITING_EVENTS: usize = 10_000;
 /// Bytes of the EVENTs waiting unsent, in all.
-pub const MAX_WAITING_BYTES: usize = 64 << 20;
+pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
 /// Events answered `true` that are remembered, so that publishing one again is never answered
 /// `false`.
-pub const MAX_EARLIER_EVENTS: usize = 10_000;
+pub(crate) const MAX_EARLIER_EVENTS: usize = 10_000;
 
-// --- The outbox (SPEC 2) --------------------------------------------------------------------------
+// --- The outbox (rules 2) ------------------------------------------------------------------------
 
 /// Default number of events that may wait for a relay.
-pub const OUTBOX_SIZE: usize = 100;
+pub(crate) const OUTBOX_SIZE: usize = 100;
 /// Events in doubt that may be kept on top of those, and those on their way there.
-pub const MAX_IN_DOUBT: usize = MAX_UNANSWERED_EVENTS;
+pub(crate) const MAX_IN_DOUBT: usize = MAX_UNANSWERED_EVENTS;
 /// Rejected events kept for the owner to see; past it the oldest is dropped.
-pub const MAX_REJECTED: usize = 100;
+pub(crate) const MAX_REJECTED: usize = 100;
 /// How long the answer about an event that has had its time (`OK_DEADLINE`) may wait for the
 /// database. NDK gives up at 2.5 s.
-pub const STORE_PATIENCE: Duration = Duration::from_millis(400);
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_millis(400);
 /// After a failure the database is tried again this much later.
-pub const STORE_RETRY: Duration = Duration::from_secs(2);
+pub(crate) const STORE_RETRY: Duration = Duration::from_secs(2);
 /// Rows given to the database in one transaction.
-pub const STORE_BATCH: usize = 500;
+pub(crate) const STORE_BATCH: usize = 500;
 /// Rows whose writing or removal may be outstanding before nothing more is queued.
-pub const LEDGER_MOST: usize = 2_000;
+pub(crate) const LEDGER_MOST: usize = 2_000;
 /// The same in bytes.
-pub const STORE_BATCH_BYTES: usize = 4 << 20;
+pub(crate) const STORE_BATCH_BYTES: usize = 4 << 20;
 /// Bytes of all events of the outbox. Past it nothing more is queued, and nothing more sent that
 /// might come into doubt.
-pub const OUTBOX_BYTES: usize = 64 << 20;
+pub(crate) const OUTBOX_BYTES: usize = 64 << 20;
 /// Events of the outbox given to a relay's line ahead of what it has written.
-pub const OUTBOX_AHEAD: usize = 256;
+pub(crate) const OUTBOX_AHEAD: usize = 256;
 /// A relay that was sent a waiting event and does not answer, or asks for patience, is tried again
 /// after this …
-pub const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
+pub(crate) const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
 /// … doubling up to this.
-pub const OUTBOX_RETRY_MOST: Duration = Duration::from_mins(10);
+pub(crate) const OUTBOX_RETRY_MOST: Duration = Duration::from_mins(10);
 /// Events in doubt that a relay is asked for in one REQ.
-pub const OUTBOX_ASK: usize = 100;
+pub(crate) const OUTBOX_ASK: usize = 100;
 /// How long its answer is waited for.
-pub const OUTBOX_ASK_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const OUTBOX_ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// An event that was sent and that no relay ever answered is given up after this (seconds) …
-pub const NEVER_ANSWERED: u64 = 24 * 60 * 60;
+pub(crate) const NEVER_ANSWERED: u64 = 24 * 60 * 60;
 /// … but not before it was tried for this long: the clock may have jumped.
-pub const NEVER_ANSWERED_LEAST: Duration = Duration::from_mins(10);
+pub(crate) const NEVER_ANSWERED_LEAST: Duration = Duration::from_mins(10);
 /// Events kept for one relay that others have and it has not. Past it the oldest are dropped.
-pub const BACKLOG_EVENTS: usize = 100;
+pub(crate) const BACKLOG_EVENTS: usize = 100;
 /// The same in bytes.
-pub const BACKLOG_BYTES: usize = 8 << 20;
+pub(crate) const BACKLOG_BYTES: usize = 8 << 20;
 /// Events written to one relay whose answer is remembered to be missing.
-pub const IN_FLIGHT_EVENTS: usize = MAX_UNANSWERED_EVENTS;
+pub(crate) const IN_FLIGHT_EVENTS: usize = MAX_UNANSWERED_EVENTS;
 
-// --- Subscriptions (SPEC 3.1, 3.2, 3.7) ----------------------------------------------------------
+// --- Subscriptions (rules 3.1, 3.2, 3.4, 3.7) ----------------------------------------------------
 
 /// Longest subscription id, in characters (NIP-01).
-pub const MAX_SUBSCRIPTION_ID: usize = 64;
+pub(crate) const MAX_SUBSCRIPTION_ID: usize = 64;
 /// After the first relay's EOSE, this long without a stored event ends the wait for the others.
-pub const EOSE_QUIET: Duration = Duration::from_millis(1_500);
+pub(crate) const EOSE_QUIET: Duration = Duration::from_millis(1_500);
 /// A relay that has sent nothing for a REQ is not waited for any longer.
-pub const EOSE_SILENT: Duration = Duration::from_secs(4);
+pub(crate) const EOSE_SILENT: Duration = Duration::from_secs(4);
 /// A relay that still streams stored events is waited for this long.
-pub const EOSE_STREAMING: Duration = Duration::from_secs(30);
+pub(crate) const EOSE_STREAMING: Duration = Duration::from_secs(30);
 /// How far before the loss of a relay a repeated REQ reaches back, in seconds.
-pub const REPLAY_MARGIN: u64 = 15 * 60;
+pub(crate) const REPLAY_MARGIN: u64 = 15 * 60;
 /// The same where gift wraps (kind 1059) can match: NIP-59 sets them back up to two days.
-pub const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
+pub(crate) const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
 /// Ephemeral events before the EOSE of a repeated REQ are replays and dropped, but a relay that
 /// never sends that EOSE must not silence them for ever.
-pub const REPLAY_WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const REPLAY_WINDOW: Duration = Duration::from_secs(30);
 
 /// Bytes of stored events one subscription holds until it is their turn; past it they go out as
 /// they come. A quarter of what its client's mailbox takes.
-pub const HELD_BYTES: usize = 4 << 20;
+pub(crate) const HELD_BYTES: usize = 4 << 20;
 /// What each of those counts on top of its text.
-pub const HELD_EVENT_COST: usize = 256;
+pub(crate) const HELD_EVENT_COST: usize = 256;
 /// The same for all subscriptions together.
-pub const HELD_BYTES_ALL: usize = 64 << 20;
+pub(crate) const HELD_BYTES_ALL: usize = 64 << 20;
 /// Replaceable events of which one subscription remembers the newest version it was given.
-pub const VERSIONS: usize = 1_024;
+pub(crate) const VERSIONS: usize = 1_024;
 
-// --- What relays are asked (SPEC 4.3) --------------------------------------------------------------
+// --- What relays are asked (rule 4.3) ------------------------------------------------------------
 
 /// Subscriptions open at a time at a relay whose document says nothing of it.
-pub const RELAY_SUBSCRIPTIONS: usize = 50;
+pub(crate) const RELAY_SUBSCRIPTIONS: usize = 50;
 /// The least that is used of a relay, whatever it says: one to gather the others into, one for the
 /// outbox, two to ask.
-pub const RELAY_SUBSCRIPTIONS_LEAST: usize = 4;
+pub(crate) const RELAY_SUBSCRIPTIONS_LEAST: usize = 4;
 /// Filters in one REQ of several subscriptions, the same.
-pub const RELAY_FILTERS: usize = 10;
+pub(crate) const RELAY_FILTERS: usize = 10;
 /// Bytes of one REQ of several subscriptions, the same.
-pub const RELAY_MESSAGE: usize = 64 << 10;
+pub(crate) const RELAY_MESSAGE: usize = 64 << 10;
 /// Subscriptions that are tried in vain to be asked for together with others, before that is put off.
-pub const COMBINE_FEW: usize = 256;
+pub(crate) const COMBINE_FEW: usize = 256;
 /// Members up to which a request's are tried one by one instead of by the index.
-pub const REQUEST_FEW_MEMBERS: usize = 16;
+pub(crate) const REQUEST_FEW_MEMBERS: usize = 16;
 /// A request that was closed because its members have another one passes on what comes for this
 /// long: what the relay had sent before it read of the end, and what is being verified.
-pub const REQUEST_LINGER: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_LINGER: Duration = Duration::from_secs(10);
 /// Where places run short and nothing can be done now, the plan is looked at again after this …
-pub const PLAN_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const PLAN_AGAIN: Duration = Duration::from_secs(1);
 /// … and where a relay has refused a combined request, another one is tried after this.
-pub const GATHER_RETRY: Duration = Duration::from_secs(30);
+pub(crate) const GATHER_RETRY: Duration = Duration::from_secs(30);
 
-// --- COUNT (SPEC 3.8) ------------------------------------------------------------------------------
+// --- COUNT (rule 3.8) ----------------------------------------------------------------------------
 
 /// COUNTs a relay is sent at once before it has answered one …
-pub const COUNT_PROBES: u32 = 64;
+pub(crate) const COUNT_PROBES: u32 = 64;
 /// … and per second: if it complains about each, that stays far below `JUNK_PER_SECOND`.
-pub const COUNT_PROBES_PER_SECOND: u32 = 4;
+pub(crate) const COUNT_PROBES_PER_SECOND: u32 = 4;
 /// So many left unanswered in a row, and a relay is not asked …
-pub const COUNT_UNANSWERED: u32 = 3;
+pub(crate) const COUNT_UNANSWERED: u32 = 3;
 /// … for this long; nor after it said that it does not count.
-pub const COUNT_REST: Duration = Duration::from_mins(5);
+pub(crate) const COUNT_REST: Duration = Duration::from_mins(5);
 
 /// Seconds by which an order to pay may seem older than the REQ that it comes to.
-pub const SLOW_CLOCK: u64 = 60;
+pub(crate) const SLOW_CLOCK: u64 = 60;
 
-// --- What was delivered (SPEC 3.3, 6) ------------------------------------------------------------
+// --- What was delivered (rules 3.3, 6.2) ---------------------------------------------------------
 
 /// Full ids remembered by one subscription; older ones are folded into keyed fingerprints.
 pub const SEEN_EXACT: usize = 65_536;
 /// Fingerprints per generation, in multiples of the full ids; two generations are kept. So one
 /// subscription remembers over a million events.
-pub const SEEN_FOLDS: usize = 8;
+pub(crate) const SEEN_FOLDS: usize = 8;
 /// Ids and fingerprints of all subscriptions together (some 100 MiB). Past it, each keeps no more
 /// than an even share …
-pub const SEEN_ALL: usize = 4 << 20;
+pub(crate) const SEEN_ALL: usize = 4 << 20;
 /// … but this many full ids at least.
-pub const SEEN_EXACT_LEAST: usize = 256;
+pub(crate) const SEEN_EXACT_LEAST: usize = 256;
 /// Events dated further in the future than this are remembered apart (seconds).
-pub const SEEN_FUTURE: u64 = 60;
+pub(crate) const SEEN_FUTURE: u64 = 60;
 /// How many of those one subscription takes.
-pub const SEEN_FUTURE_MAX: usize = 1_024;
+pub(crate) const SEEN_FUTURE_MAX: usize = 1_024;
 /// Full ids remembered of what an inside client was given for one subscription id, over all cores of
 /// the process; with the fingerprints some 70,000 events.
-pub const INSIDE_MEMORY: usize = 4_096;
+pub(crate) const INSIDE_MEMORY: usize = 4_096;
 /// Verified events kept for the copies that other subscriptions will be sent, in all.
-pub const RECENT_EVENTS: usize = 8_192;
+pub(crate) const RECENT_EVENTS: usize = 8_192;
 /// The same in bytes.
-pub const RECENT_BYTES: usize = 8 << 20;
+pub(crate) const RECENT_BYTES: usize = 8 << 20;
 
 // --- Verification --------------------------------------------------------------------------------
 
 /// Events in the hands of each verifying thread. Small, so that a newcomer waits at most about
 /// 32 × 53 µs behind a flood; large enough to keep the thread busy while verdicts travel.
-pub const VERIFY_DEPTH: usize = 32;
+pub(crate) const VERIFY_DEPTH: usize = 32;
 /// Bytes of unverified events one source (a relay or a client) may have in the core.
-pub const SOURCE_BUDGET: usize = 2 << 20;
+pub(crate) const SOURCE_BUDGET: usize = 2 << 20;
 /// What each of those counts at least, which bounds their number to 512.
-pub const SOURCE_EVENT_COST: usize = 4 << 10;
+pub(crate) const SOURCE_EVENT_COST: usize = 4 << 10;
 
-// --- Relays (SPEC 4.1, 4.2) ----------------------------------------------------------------------
+// --- Relays (rules 4.1, 4.2) ---------------------------------------------------------------------
 
 /// TCP, TLS and WebSocket handshake together. A proxy has to answer at all within this, too.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same through a proxy: Tor first builds a way through several machines, which takes seconds,
 /// and to a `.onion` relay often more than ten.
-pub const PROXIED_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const PROXIED_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two pings.
-pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Pings in a row without a sign of life after which a relay counts as dead.
-pub const MISSED_PINGS: u32 = 2;
+pub(crate) const MISSED_PINGS: u32 = 2;
 /// A write to a relay that makes no progress for this long means the connection is dead.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time given to the closing handshake.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// Full-jitter backoff: the first attempt waits up to this long …
-pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// … doubling up to this.
-pub const BACKOFF_MOST: Duration = Duration::from_mins(1);
+pub(crate) const BACKOFF_MOST: Duration = Duration::from_mins(1);
 /// A connection that lived this long resets the backoff.
-pub const BACKOFF_RESET: Duration = Duration::from_secs(30);
+pub(crate) const BACKOFF_RESET: Duration = Duration::from_secs(30);
 /// Errors and notices kept per relay.
-pub const RELAY_LOG: usize = 50;
+pub(crate) const RELAY_LOG: usize = 50;
 /// Characters kept of one of them.
-pub const RELAY_LOG_TEXT: usize = 500;
+pub(crate) const RELAY_LOG_TEXT: usize = 500;
 /// Largest message taken from a relay, in bytes.
-pub const MAX_RELAY_MESSAGE: usize = 1 << 20;
+pub(crate) const MAX_RELAY_MESSAGE: usize = 1 << 20;
 /// Bytes that may wait in a relay connection's write buffer (tungstenite's own part of it is
 /// 128 KiB; one message must fit on top).
-pub const MAX_WRITE_BUFFER: usize = 2 << 20;
+pub(crate) const MAX_WRITE_BUFFER: usize = 2 << 20;
 /// Frames of one relay handed to the router at once.
-pub const RELAY_BATCH: usize = 64;
+pub(crate) const RELAY_BATCH: usize = 64;
 /// Messages handed to a relay connection and not yet written.
-pub const RELAY_WINDOW: usize = 64;
+pub(crate) const RELAY_WINDOW: usize = 64;
 /// Events waiting for a relay that reads more slowly than others: twice as many as can be
 /// unanswered. Past it the oldest are dropped.
-pub const RELAY_EVENTS: usize = 2 * MAX_UNANSWERED_EVENTS;
+pub(crate) const RELAY_EVENTS: usize = 2 * MAX_UNANSWERED_EVENTS;
 /// The same in bytes.
-pub const RELAY_EVENT_BYTES: usize = 32 << 20;
+pub(crate) const RELAY_EVENT_BYTES: usize = 32 << 20;
 /// REQs whose subscription has ended in the meantime; past it they are swept out of the line.
-pub const RELAY_DEAD_ASKS: usize = 4_096;
+pub(crate) const RELAY_DEAD_ASKS: usize = 4_096;
 /// Frames a relay may send that nobody can use (forged, malformed, matching nothing): a burst …
-pub const JUNK_BURST: u32 = 2_000;
+pub(crate) const JUNK_BURST: u32 = 2_000;
 /// … and per second. Past it the relay is cut off and waits for its backoff.
-pub const JUNK_PER_SECOND: u32 = 50;
+pub(crate) const JUNK_PER_SECOND: u32 = 50;
 
 /// What a relay's document (NIP-11) can make us believe of its limits: subscriptions on a connection
 /// at most, …
-pub const RELAY_SUBSCRIPTIONS_MOST: usize = 100_000;
+pub(crate) const RELAY_SUBSCRIPTIONS_MOST: usize = 100_000;
 /// … filters in a REQ at most, …
-pub const RELAY_FILTERS_MOST: usize = 10_000;
+pub(crate) const RELAY_FILTERS_MOST: usize = 10_000;
 /// … bytes of a message at least (no event is much smaller) …
-pub const RELAY_MESSAGE_LEAST: usize = 512;
+pub(crate) const RELAY_MESSAGE_LEAST: usize = 512;
 /// … and at most, …
-pub const RELAY_MESSAGE_MOST: usize = 64 << 20;
+pub(crate) const RELAY_MESSAGE_MOST: usize = 64 << 20;
 /// … and events for one filter at most.
-pub const RELAY_LIMIT_MOST: u64 = 10_000_000;
+pub(crate) const RELAY_LIMIT_MOST: u64 = 10_000_000;
 
-// --- Authentication towards relays (SPEC 4.4) --------------------------------------------------------
+// --- Authentication towards relays (rule 4.4) ----------------------------------------------------
 
 /// Longest challenge that is answered, in bytes. Most are a few dozen.
-pub const MAX_CHALLENGE: usize = 1_024;
+pub(crate) const MAX_CHALLENGE: usize = 1_024;
 /// Challenges answered on one connection. Signing is cheap, but not for a relay that never ends.
-pub const AUTH_ANSWERS: usize = 16;
+pub(crate) const AUTH_ANSWERS: usize = 16;
 /// How long what a relay refused for want of an authentication waits for one. Publications do not
 /// wait beyond their own `OK_DEADLINE`, which is as long.
-pub const AUTH_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const AUTH_PATIENCE: Duration = Duration::from_secs(2);
 
-// --- Clients (SPEC 5.1, 5.2) ---------------------------------------------------------------------
+// --- Clients (rules 5.1, 5.2) --------------------------------------------------------------------
 
 /// Default limit of one client message in bytes. NIP-47 needs 64 KiB.
-pub const MAX_MESSAGE_LENGTH: usize = 512 << 10;
+pub(crate) const MAX_MESSAGE_LENGTH: usize = 512 << 10;
 /// Default limit of subscriptions per client.
-pub const MAX_SUBSCRIPTIONS: usize = 256;
+pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
 /// Default limit of filters per REQ.
-pub const MAX_FILTERS: usize = 100;
+pub(crate) const MAX_FILTERS: usize = 100;
 /// Bytes of all filters of one client. Each is kept, and sent to every relay.
-pub const MAX_FILTER_BYTES: usize = 1 << 20;
+pub(crate) const MAX_FILTER_BYTES: usize = 1 << 20;
 /// Clients inside this process, each standing for any number of other extensions.
-pub const MAX_INSIDE_CLIENTS: usize = 256;
+pub(crate) const MAX_INSIDE_CLIENTS: usize = 256;
 /// Subscriptions of one of them.
-pub const MAX_INSIDE_SUBSCRIPTIONS: usize = 10_000;
+pub(crate) const MAX_INSIDE_SUBSCRIPTIONS: usize = 10_000;
 /// Bytes of all its filters.
-pub const MAX_INSIDE_FILTER_BYTES: usize = 16 << 20;
+pub(crate) const MAX_INSIDE_FILTER_BYTES: usize = 16 << 20;
 /// Default limit of clients in all.
-pub const MAX_CLIENTS: usize = 2_000;
+pub(crate) const MAX_CLIENTS: usize = 2_000;
 /// Default limit of messages per second and client, on average over `RATE_WINDOW`.
-pub const MAX_MESSAGES_PER_SECOND: usize = 5_000;
+pub(crate) const MAX_MESSAGES_PER_SECOND: usize = 5_000;
 /// Seconds' worth of messages a client may send in one burst.
-pub const RATE_WINDOW: u32 = 10;
+pub(crate) const RATE_WINDOW: u32 = 10;
 /// Public keys one client may authenticate with (NIP-42).
-pub const MAX_CLIENT_KEYS: usize = 64;
+pub(crate) const MAX_CLIENT_KEYS: usize = 64;
 /// How far from the present an authentication event may be dated (NIP-42), in seconds.
-pub const AUTH_WINDOW: u64 = 10 * 60;
+pub(crate) const AUTH_WINDOW: u64 = 10 * 60;
 /// Messages of one client that wait for the verdict on its AUTH before them.
-pub const AUTH_HELD_MESSAGES: usize = 64;
+pub(crate) const AUTH_HELD_MESSAGES: usize = 64;
 /// The same in bytes.
-pub const AUTH_HELD_BYTES: usize = MAX_FILTER_BYTES;
-/// Random bytes of a challenge.
-pub const CHALLENGE_BYTES: usize = 16;
+pub(crate) const AUTH_HELD_BYTES: usize = MAX_FILTER_BYTES;
+/// Bytes of a challenge that nobody can guess.
+pub(crate) const CHALLENGE_BYTES: usize = 16;
 /// Messages waiting for a client; one that lets more pile up is cut off (code 1013).
-pub const MAILBOX_MESSAGES: usize = 32_768;
+pub(crate) const MAILBOX_MESSAGES: usize = 32_768;
 /// The same in bytes.
-pub const MAILBOX_BYTES: usize = 16 << 20;
+pub(crate) const MAILBOX_BYTES: usize = 16 << 20;
 /// Bytes waiting for all clients together; past it, whoever has more than its share is cut off.
-pub const MAILBOX_BYTES_ALL: usize = 256 << 20;
+pub(crate) const MAILBOX_BYTES_ALL: usize = 256 << 20;
 /// That share.
-pub const MAILBOX_BYTES_SHARE: usize = 1 << 20;
+pub(crate) const MAILBOX_BYTES_SHARE: usize = 1 << 20;
 /// Bytes kept of the owner's reason to cut a client off. A close frame takes 123.
-pub const CLOSE_REASON: usize = 100;
+pub(crate) const CLOSE_REASON: usize = 100;
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
-pub const INBOX_MESSAGES: usize = 256;
+pub(crate) const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.
-pub const INBOX_BYTES: usize = 1 << 20;
+pub(crate) const INBOX_BYTES: usize = 1 << 20;
 
 // --- Direct messages -----------------------------------------------------------------------------
 
 /// Longest NIP-04 content that is decrypted, in bytes. No relay's message is longer.
-pub const MAX_NIP04_CONTENT: usize = MAX_RELAY_MESSAGE;
+pub(crate) const MAX_NIP04_CONTENT: usize = MAX_RELAY_MESSAGE;
 
 // --- The router's own queues ---------------------------------------------------------------------
 
 /// Batches and messages on their way to the router.
-pub const ROUTER_QUEUE: usize = 256;
+pub(crate) const ROUTER_QUEUE: usize = 256;
 /// The owner's calls on their way to the router, answers of the database among them.
-pub const CONTROL_QUEUE: usize = 256;
+pub(crate) const CONTROL_QUEUE: usize = 256;
 /// Inputs handled before the results are handed out.
-pub const ROUTER_BATCH: usize = 256;
+pub(crate) const ROUTER_BATCH: usize = 256;
 /// Seconds of which is remembered what happened in each, for the page's chart: as much as it shows.
 /// A second takes 32 bytes.
-pub const HISTORY_SECONDS: u64 = 300;
+pub(crate) const HISTORY_SECONDS: u64 = 300;
 /// Time `stop` gives the core to say goodbye.
-pub const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_millis(1_500);

@@ -150,7 +150,7 @@ def test_nobody_to_read_or_to_write() -> None:
 
 
 def test_what_becomes_of_what_is_published() -> None:
-    """It waits only where a relay is configured that may get it (SPEC 1.4)."""
+    """It waits only where a relay is configured that may get it (rule 1.4)."""
     away: dict[str, Any] = {"state": "waiting", "disconnected_since": NOW - 60}
     for others, words in (
         ([], "what is published is refused."),

@@ -1,4 +1,4 @@
-"""SPEC 2.5: what one relay has missed while another one took it.
+"""Rule 2.5: what one relay has missed while another one took it.
 
 For redundancy: in memory, a hundred for each relay.
 """
@@ -68,7 +68,7 @@ async def test_the_newest_hundred(endpoint: Endpoint) -> None:
 
 
 async def test_orders_are_not_repeated(endpoint: Endpoint) -> None:
-    """SPEC 2.6: ephemeral kinds are never sent again."""
+    """Rule 2.6: ephemeral kinds are never sent again."""
     here, away, author = ScriptedRelay(), ScriptedRelay(), Author()
     client = await one_is_away(endpoint, here, away)
     orders = [author.sign("pay", kind=kind) for kind in (20_000, 23_194, 29_999)]

@@ -1,4 +1,4 @@
-"""SPEC 1.1, 3.1, 5.4: what clients get wrong, the answer, and that they stay."""
+"""Rules 1.1, 3.1, 5.4: what clients get wrong, the answer, and that they stay."""
 
 import json
 from typing import Any

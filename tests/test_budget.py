@@ -1,5 +1,5 @@
 """A relay takes twenty subscriptions on our connection (NIP-11); thousands are served
-through it (SPEC 4.3)."""
+through it (rule 4.3)."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""SPEC 3.8: COUNT (NIP-45), over real sockets. The rules one by one are in the core's own
+"""Rule 3.8: COUNT (NIP-45), over real sockets. The rules one by one are in the core's own
 tests."""
 
 from typing import Any

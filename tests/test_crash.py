@@ -1,4 +1,4 @@
-"""SPEC 2.3: `kill -9` at any moment, and every answer that was given stays true.
+"""Rule 2.3: `kill -9` at any moment, and every answer that was given stays true.
 
 `CRASH_ROUNDS` sets how often a whole LNbits dies; the core and its rows alone die
 `CORE_FACTOR` times as often. What was counted is printed at the end.

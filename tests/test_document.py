@@ -1,4 +1,4 @@
-"""SPEC 5.3: what the endpoints say to who comes without a WebSocket (NIP-11)."""
+"""Rule 5.3: what the endpoints say to who comes without a WebSocket (NIP-11)."""
 
 import asyncio
 import json

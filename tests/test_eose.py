@@ -1,4 +1,4 @@
-"""SPEC 3.2: EOSE exactly once per REQ, neither early nor never.
+"""Rule 3.2: EOSE exactly once per REQ, neither early nor never.
 
 Nearly all of it is waiting. What takes two relays is therefore asked at the same time, by
 a client and for an author of its own each: see `Pair`.
@@ -291,7 +291,7 @@ async def a_filter_that_matches_nothing_ends_at_once(pair: Pair) -> None:
 
 
 PING = {"ids": ["a" * 64], "limit": 1}
-"""SPEC 3.9: what nostr-tools sends in a browser, which has no ping of its own."""
+"""Rule 3.9: what nostr-tools sends in a browser, which has no ping of its own."""
 
 
 @at_the_same_time

@@ -1,4 +1,4 @@
-"""SPEC 6: a forged event is never delivered and never hides the true one."""
+"""Rule 6.1: a forged event is never delivered and never hides the true one."""
 
 import asyncio
 

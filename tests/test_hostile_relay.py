@@ -1,4 +1,4 @@
-"""SPEC 6: whatever one relay does, it costs only itself.
+"""Rule 6.3: whatever one relay does, it costs only itself.
 
 Every test runs a good relay beside the bad one and ends with `unharmed`.
 """
@@ -194,7 +194,7 @@ async def test_nonsense_is_borne(scene: Scene, mischief: Mischief) -> None:
 
 
 async def test_the_last_fifty_notices_are_kept(scene: Scene) -> None:
-    """SPEC 4.2; newest last."""
+    """Rule 4.2; newest last."""
     upstream = await scene.start()
     for number in range(60):
         await upstream.line.notice(f"notice {number}")

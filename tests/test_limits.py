@@ -1,4 +1,4 @@
-"""SPEC 5.1, 5.2: bounds on what one client, and all of them, may use."""
+"""Rules 5.1, 5.2: bounds on what one client, and all of them, may use."""
 
 import asyncio
 import json
@@ -162,7 +162,7 @@ async def test_clients_in_all(endpoint: Endpoint) -> None:
 
 
 async def test_a_client_that_does_not_read_is_cut_off(endpoint: Endpoint) -> None:
-    """SPEC 5.1: 1013, and nobody else is slowed down."""
+    """Rule 5.1: 1013, and nobody else is slowed down."""
     relay = ScriptedRelay()
     await endpoint.use(relay)
     quick = await endpoint.client()

@@ -1,4 +1,4 @@
-"""Two clients of one server talk whatever the relays do (SPEC 1.6)."""
+"""Two clients of one server talk whatever the relays do (rule 1.6)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`limit` over all relays (SPEC 3.4): the newest of what four of them hold together."""
+"""`limit` over all relays (rule 3.4): the newest of what four of them hold together."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""SPEC 2: what is published while every relay is away is kept, and sent later."""
+"""Rules 2: what is published while every relay is away is kept, and sent later."""
 
 import asyncio
 from collections.abc import AsyncIterator

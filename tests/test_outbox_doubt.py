@@ -1,4 +1,4 @@
-"""SPEC 1.3 and 2.4: sent, and no relay has said a word about it."""
+"""Rules 1.3 and 2.4: sent, and no relay has said a word about it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""SPEC 1.5 and 2: what is never kept, what is given up, and what is tried again."""
+"""Rules 1.5 and 2: what is never kept, what is given up, and what is tried again."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""SPEC 1.1–1.3: one true answer for every EVENT."""
+"""Rules 1.1, 1.2, 1.3: one true answer for every EVENT."""
 
 import asyncio
 import json
@@ -212,7 +212,7 @@ async def test_no_relay_configured(endpoint: Endpoint) -> None:
 
 
 async def test_no_relay_connected(endpoint: Endpoint) -> None:
-    """SPEC 1.4 and 1.5: kept and sent later, or refused and never sent."""
+    """Rules 1.4 and 1.5: kept and sent later, or refused and never sent."""
     relay, author = ScriptedRelay(), Author()
     await endpoint.use(relay)
     await relay.stop()

@@ -1,4 +1,4 @@
-"""SPEC 1.3: at most 1,000 events are unanswered at a time."""
+"""Rule 1.3: at most 1,000 events are unanswered at a time."""
 
 import asyncio
 from collections import Counter

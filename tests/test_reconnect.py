@@ -1,4 +1,4 @@
-"""SPEC 3.7 and 4.1: what happens when a relay goes and comes back.
+"""Rules 3.7 and 4.1: what happens when a relay goes and comes back.
 
 What waits long runs at the same time, with relays of its own each. All of these see every
 client's subscriptions, so each client asks for the notes of an author of its own.
@@ -278,7 +278,7 @@ async def test_a_relay_that_refuses_is_no_relay(endpoint: Endpoint) -> None:
 
 @at_the_same_time
 async def dead_lines_are_noticed_by_ping(endpoint: Endpoint) -> None:
-    """SPEC 4.1: a ping every 20 s; two unanswered, and the line is given up."""
+    """Rule 4.1: a ping every 20 s; two unanswered, and the line is given up."""
     author, dead, alive = Author(), ScriptedRelay(), ScriptedRelay()
     await endpoint.use(dead, alive)
     client = await endpoint.client()

@@ -1,4 +1,4 @@
-"""SPEC 4.3: what relays' documents (NIP-11) say of their limits reaches the core, if it
+"""Rule 4.3: what relays' documents (NIP-11) say of their limits reaches the core, if it
 makes sense, and nothing waits for it."""
 
 import json

@@ -50,7 +50,7 @@ async def test_a_relays_entry(endpoint: Endpoint) -> None:
     assert status["error_counter"] == len(status["error_list"]) == 1
     assert "blocked: x" in status["error_list"][0]
     assert status["notice_list"] == ["be nice"]
-    # SPEC 4.2, beside the fields that were always there.
+    # Rule 4.2, beside the fields that were always there.
     assert status["duplicates"] == 1
     assert status["forged"] == 0
     assert status["rejected"] == 1
@@ -93,7 +93,7 @@ async def switch(endpoint: Endpoint, url: str, **switches: bool) -> None:
 
 
 async def test_the_switches_of_a_relay(endpoint: Endpoint) -> None:
-    """SPEC 4.2: read, write, active."""
+    """Rule 4.2: read, write, active."""
     reading, writing = ScriptedRelay(), ScriptedRelay()
     await endpoint.use(reading, writing)
     await switch(endpoint, reading.url, write=False)
@@ -306,7 +306,7 @@ ADMIN_CALLS: list[tuple[str, str, Any]] = [
 async def test_only_admins_may(
     endpoint: Endpoint, method: str, path: str, body: Any
 ) -> None:
-    """SPEC 6. A wallet's key is not enough, nor is an account."""
+    """Rule 6.5. A wallet's key is not enough, nor is an account."""
     wallets = await endpoint.http.get(f"{endpoint.root}/api/v1/wallets")
     tries: list[dict[str, str]] = [
         {},
@@ -359,7 +359,7 @@ async def test_the_page_and_its_picture(endpoint: Endpoint) -> None:
 
 
 async def test_no_secret_in_any_answer(endpoint: Endpoint) -> None:
-    """SPEC 6: keys never reach a log, an answer or the page."""
+    """Rule 6.5: keys never reach a log, an answer or the page."""
     await endpoint.add(NOBODY)
     private = Keys.generate().secret_key().to_hex()
     await call_test(

@@ -1,4 +1,4 @@
-"""SPEC 4.5: relays through a real SOCKS5 server, which alone knows their names."""
+"""Rule 4.5: relays through a real SOCKS5 server, which alone knows their names."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""SPEC 3.1, 3.3, 3.5, 3.6: subscriptions, from REQ to CLOSE."""
+"""Rules 3.1, 3.3, 3.5, 3.6: subscriptions, from REQ to CLOSE."""
 
 import asyncio
 
@@ -345,7 +345,7 @@ async def test_a_relay_removed_is_hung_up_on(endpoint: Endpoint) -> None:
 
 
 async def test_one_connection_for_any_number_of_clients(endpoint: Endpoint) -> None:
-    """SPEC 4.1."""
+    """Rule 4.1."""
     relay = ScriptedRelay()
     await endpoint.use(relay)
     clients = await asyncio.gather(*(endpoint.client() for _ in range(50)))

@@ -3,9 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::ClientHandle;
-use crate::hex;
-use crate::message::{RelayNews, Reply, Resumed};
+use crate::nostr::hex;
+use crate::nostr::message::{RelayNews, Reply, Resumed};
+use crate::runtime::ClientHandle;
 
 /// One client's connection to the multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -24,7 +24,7 @@ impl From<ClientHandle> for Client {
 impl Client {
     #[getter]
     const fn token(&self) -> u64 {
-        self.0.id
+        self.0.id.0
     }
 
     #[getter]

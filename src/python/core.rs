@@ -6,15 +6,22 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::{Core as Running, RelayView};
-use crate::hex;
-use crate::hub::{Limits, Role};
-use crate::relay::{Proxy, RelayLimits, Switches, url};
+use crate::ids::{BatchNumber, ClientId};
+use crate::nostr::hex;
+use crate::nostr::limits::RelayLimits;
+use crate::nostr::url;
+use crate::relay::Proxy;
+use crate::router::Switches;
+use crate::router::{Limits, Role};
+use crate::runtime::{Caller, Core as Running, RelayView};
 use crate::stats::RelayState;
 
 use super::client::Client;
 use super::keys::Text;
 use super::outbox::{self, StoredRow};
+
+/// Among those that are ready: the database's turn has come. No client's name.
+pub(super) const STORE: u64 = 0;
 
 /// The running multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -47,13 +54,17 @@ impl Core {
     }
 
     fn ready(&self) -> Vec<u64> {
-        self.0.ready()
+        let number = |caller| match caller {
+            Caller::Client(ClientId(id)) => id,
+            Caller::Store => STORE,
+        };
+        self.0.ready().into_iter().map(number).collect()
     }
 
     #[pyo3(signature = (public=true, hosts=Vec::new()))]
     fn connect(&self, public: bool, hosts: Vec<String>) -> PyResult<Client> {
         let client = self.0.connect(if public { Role::Public } else { Role::Outside })?;
-        self.0.reached_by(&client, hosts);
+        client.reached_by(hosts);
         Ok(client.into())
     }
 
@@ -170,7 +181,7 @@ impl Core {
         certain: bool,
         elsewhere: Vec<String>,
     ) -> PyResult<()> {
-        Ok(self.0.stored(number, outbox::result(error, certain, &elsewhere)?)?)
+        Ok(self.0.stored(BatchNumber(number), outbox::result(error, certain, &elsewhere)?)?)
     }
 
     fn outbox_adopt(

@@ -10,8 +10,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::keys::{self, KeyError, Keys};
-use crate::{event, hex, verify};
+use crate::nostr::keys::{self, KeyError, Keys};
+use crate::nostr::{event, hex, verify};
 
 /// A Python string. Python's own error about one that is no UTF-8 carries the whole of it.
 #[derive(Clone, Copy)]

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::base::clock::unix_seconds;
 use crate::constants::INSIDE_MEMORY;
-use crate::hex;
-use crate::seen::Seen;
-use crate::time::unix_seconds;
+use crate::nostr::hex;
+use crate::router::seen::Seen;
 
 /// Outlives a core: what was given before an upgrade is not given again after it.
 #[pyclass(frozen, module = "nostrclient_core._native")]

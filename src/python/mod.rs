@@ -13,8 +13,8 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::core::CoreError;
-use crate::keys::KeyError;
+use crate::nostr::keys::KeyError;
+use crate::runtime::CoreError;
 
 create_exception!(nostrclient_core, CoreStopped, PyRuntimeError);
 create_exception!(nostrclient_core, TooManyClients, PyRuntimeError);
@@ -62,7 +62,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Fails if another copy of this module has done it already, which will do.
         let _ = pyo3_log::try_init();
-        module.add("STORE", crate::core::STORE)?;
+        module.add("STORE", super::core::STORE)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -7,11 +7,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::StoreTask;
-use crate::event::{EventId, is_ephemeral};
-use crate::hex;
-use crate::outbox::{Batch, EntryView, Reasons, Row, State, Stored};
-use crate::verify;
+use crate::ids::{BatchNumber, Position};
+use crate::nostr::event::{EventId, is_ephemeral};
+use crate::nostr::hex;
+use crate::nostr::verify;
+use crate::router::entry::{Batch, EntryView, Reasons, Row, State, Stored};
+use crate::runtime::StoreTask;
 
 /// The `StoreTask` of `shapes.py`.
 pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bound<'py, PyDict>> {
@@ -23,7 +24,7 @@ pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bou
     };
     let rows =
         |rows: &[Row]| rows.iter().map(|row| write_row(py, row)).collect::<PyResult<Vec<_>>>();
-    dict.set_item("number", number)?;
+    dict.set_item("number", number.map(|BatchNumber(number)| number))?;
     dict.set_item("insert", rows(&batch.insert)?)?;
     dict.set_item("update", rows(&batch.update)?)?;
     let names = |ids: &[EventId]| ids.iter().map(|id| hex::encode(id)).collect::<Vec<_>>();
@@ -38,7 +39,7 @@ fn write_row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("id", hex::encode(&row.event.id))?;
     dict.set_item("event", &*row.event.json)?;
     dict.set_item("state", row.state.name())?;
-    dict.set_item("position", row.position)?;
+    dict.set_item("position", row.position.0)?;
     dict.set_item("queued_at", row.queued_at)?;
     dict.set_item("reasons", reasons(py, &row.reasons)?)?;
     Ok(dict)
@@ -100,7 +101,7 @@ fn read_row(row: StoredRow) -> Result<Row, String> {
         return Err("events of its kind are never kept".to_owned());
     }
     let reasons = reasons.into_iter().map(|(url, why)| (url.into(), why)).collect();
-    Ok(Row { event: Arc::new(event), state, position, queued_at, reasons })
+    Ok(Row { event: Arc::new(event), state, position: Position(position), queued_at, reasons })
 }
 
 /// What `Core.outbox_stored` is told.

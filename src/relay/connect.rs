@@ -25,7 +25,7 @@ use super::proxy::{CLOSED, Routes, Way};
 use super::socks;
 
 /// A way to reach relays.
-pub trait Dial: Send + Sync + 'static {
+pub(crate) trait Dial: Send + Sync + 'static {
     /// What the WebSocket runs over.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -43,7 +43,7 @@ pub trait Dial: Send + Sync + 'static {
 
 /// Why there is no connection: a sentence for the relay's list of errors.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// The relay, or what stands before it, answered the handshake with this HTTP status.
     #[error("the relay refused the connection (HTTP {0})")]
     Refused(u16),
@@ -60,19 +60,19 @@ impl From<String> for DialError {
 
 /// The real network, and the owner's ways into it.
 #[derive(Debug, Default)]
-pub struct Network {
+pub(crate) struct Network {
     /// Read at every attempt.
     routes: watch::Sender<Routes>,
 }
 
 impl Network {
     /// What the owner has set.
-    pub fn routes(&self) -> Routes {
+    pub(crate) fn routes(&self) -> Routes {
         self.routes.borrow().clone()
     }
 
     /// From the next attempt on. Returns what was set before.
-    pub fn set_routes(&self, routes: Routes) -> Routes {
+    pub(crate) fn set_routes(&self, routes: Routes) -> Routes {
         self.routes.send_replace(routes)
     }
 }

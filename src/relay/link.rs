@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use crate::base::clock::{unix_now, unix_seconds};
+use crate::base::text::Text;
+use crate::base::ticket::Ticket;
 use crate::constants::{
     CLOSE_TIMEOUT, MAX_CHALLENGE, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, RELAY_LOG_TEXT,
-    SOURCE_BUDGET, SOURCE_EVENT_COST, WRITE_TIMEOUT,
+    WRITE_TIMEOUT,
 };
-use crate::hub::{Frame, Input, LinkId, Outgoing, Ticket};
-use crate::message::RelayMessage;
-use crate::time::unix_seconds;
+use crate::ids::LinkId;
+use crate::nostr::message::RelayMessage;
+use crate::router::{Frame, Input, Outgoing};
+use crate::runtime::budget::Budget;
 
 use super::{Dial, Over, Relay};
 
@@ -52,7 +56,7 @@ pub(super) async fn run<D: Dial>(
             relay,
             link,
             stream,
-            budget: Arc::new(Semaphore::new(SOURCE_BUDGET)),
+            budget: Budget::new(),
             batch: Vec::new(),
             alive: &alive,
             heard,
@@ -92,7 +96,7 @@ struct Reader<'a, D: Dial> {
     stream: SplitStream<WebSocketStream<D::Stream>>,
     /// Bytes of events that may be in the core at a time: a relay that sends faster than they are
     /// verified is read no further.
-    budget: Arc<Semaphore>,
+    budget: Arc<Budget>,
     batch: Vec<Frame>,
     alive: &'a AtomicBool,
     /// Unix seconds of the last sign of life.
@@ -155,7 +159,7 @@ impl<D: Dial> Reader<'_, D> {
         match message {
             Message::Text(text) => self.take_text(text).await?,
             Message::Binary(_) => {
-                self.relay.stats.error("sent a binary message");
+                self.relay.stats.error(unix_now(), "sent a binary message");
                 self.batch.push(Frame::Junk);
             }
             Message::Pong(payload) => {
@@ -180,31 +184,28 @@ impl<D: Dial> Reader<'_, D> {
     async fn take_text(&mut self, text: Utf8Bytes) -> Result<(), Over> {
         let stats = &self.relay.stats;
         let frame = match RelayMessage::scan(&text) {
-            Ok(RelayMessage::Event { subscription, id, json }) => {
-                let start = json.as_ptr() as usize - text.as_ptr() as usize;
-                let json = start..start + json.len();
+            Ok(RelayMessage::Event { number, id, json }) => {
                 let ticket = self.ticket(json.len()).await?;
-                Frame::Event { subscription, id, text, json, ticket }
+                let json = Text::part(text.as_ref(), json);
+                Frame::Event { number, id, json, ticket }
             }
-            Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
-            Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
-            Ok(RelayMessage::Closed(subscription, why)) => {
-                Frame::Closed(subscription, shortened(&why))
-            }
+            Ok(RelayMessage::Eose(number, hint)) => Frame::Eose(number, hint),
+            Ok(RelayMessage::Count(number, counted)) => Frame::Count(number, counted),
+            Ok(RelayMessage::Closed(number, why)) => Frame::Closed(number, shortened(&why)),
             Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, shortened(&why)),
             Ok(RelayMessage::Notice(notice)) => {
-                stats.notice(&notice);
+                stats.notice(unix_now(), &notice);
                 Frame::Notice(shortened(&notice))
             }
             Ok(RelayMessage::Auth(challenge)) if challenge.len() <= MAX_CHALLENGE => {
                 Frame::Auth(challenge)
             }
             Ok(RelayMessage::Auth(_)) => {
-                stats.error("sent a challenge that is too long");
+                stats.error(unix_now(), "sent a challenge that is too long");
                 Frame::Junk
             }
             Err(why) => {
-                stats.error(why);
+                stats.error(unix_now(), why);
                 Frame::Junk
             }
         };
@@ -213,14 +214,12 @@ impl<D: Dial> Reader<'_, D> {
     }
 
     async fn ticket(&mut self, bytes: usize) -> Result<Ticket, Over> {
-        let cost = bytes.clamp(SOURCE_EVENT_COST, SOURCE_BUDGET);
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        if let Ok(ticket) = Arc::clone(&self.budget).try_acquire_many_owned(cost) {
-            return Ok(Some(ticket));
+        if let Some(ticket) = self.budget.try_take(bytes) {
+            return Ok(ticket);
         }
         // The budget comes back only for what the router has seen.
         self.pass_on().await?;
-        Arc::clone(&self.budget).acquire_many_owned(cost).await.map(Some).map_err(|_| Over)
+        Ok(self.budget.take(bytes).await)
     }
 }
 

@@ -7,11 +7,9 @@
 
 mod backoff;
 pub(crate) mod connect;
-pub mod limits;
 mod link;
-pub mod proxy;
+pub(crate) mod proxy;
 pub(crate) mod socks;
-pub mod url;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -23,36 +21,23 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::WebSocketStream;
 
+use crate::base::clock::{unix_now, unix_seconds};
 use crate::constants::RELAY_WINDOW;
-use crate::core::Arrival;
-use crate::hub::{Input, LinkId, Outgoing, RelayId};
-use crate::keys::Keys;
-use crate::stats::{HubStats, RelayState, RelayStats};
-use crate::time::{unix_now, unix_seconds};
+use crate::ids::{LinkId, RelayId};
+use crate::nostr::keys::Keys;
+use crate::nostr::limits::RelayLimits;
+use crate::router::{Input, Outgoing, Switches};
+use crate::runtime::Arrival;
+use crate::stats::{CoreStats, RelayState, RelayStats};
 
 use backoff::Backoff;
-pub use connect::{Dial, DialError, Network};
-pub use limits::RelayLimits;
+pub(crate) use connect::{Dial, DialError, Network};
 use link::End;
-pub use proxy::{Proxy, Routes};
-
-/// What the owner has set for a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switches {
-    /// Subscriptions go to it.
-    pub read: bool,
-    /// Events are published to it.
-    pub write: bool,
-}
-
-impl Switches {
-    /// The owner does not use it.
-    pub const OFF: Self = Self { read: false, write: false };
-}
+pub(crate) use proxy::{Proxy, Routes};
 
 /// All that the owner has set for a relay.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// What it is used for.
     pub switches: Switches,
     /// Who we are to it, if it asks (NIP-42).
@@ -61,18 +46,23 @@ pub struct Wish {
 
 impl Wish {
     /// What the router is told.
-    pub fn inputs(self, relay: RelayId, url: Arc<str>, stats: Arc<RelayStats>) -> [Input; 2] {
+    pub(crate) fn inputs(
+        self,
+        relay: RelayId,
+        url: Arc<str>,
+        stats: Arc<RelayStats>,
+    ) -> [Input; 2] {
         let Self { switches: Switches { read, write }, key } = self;
         [Input::RelaySet { relay, url, read, write, stats }, Input::RelayKey(relay, key)]
     }
 }
 
 /// The router's way to a connection. Dropped, the connection ends.
-pub type Line = mpsc::Sender<Outgoing>;
+pub(crate) type Line = mpsc::Sender<Outgoing>;
 
 /// A relay's task.
 #[derive(Debug)]
-pub struct Relay<D> {
+pub(crate) struct Relay<D> {
     /// Names the relay to the router.
     pub id: RelayId,
     /// Normalised.
@@ -80,7 +70,7 @@ pub struct Relay<D> {
     /// Its numbers; the task writes state, ping, errors and what it sent.
     pub stats: Arc<RelayStats>,
     /// The whole core's numbers; the task adds what it sent.
-    pub total: Arc<HubStats>,
+    pub total: Arc<CoreStats>,
     /// The owner's wish, and by its end the sign to stop.
     pub wish: watch::Receiver<Wish>,
     /// What the relay's own document says it takes.
@@ -103,7 +93,7 @@ struct Over;
 
 impl<D: Dial> Relay<D> {
     /// Connects, serves, waits, and connects again.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         // `Over` is the only way out of the loop, and not an error.
         let _ = self.keep_connected().await;
         self.tell(Input::RelayRemoved(self.id)).await.ok();
@@ -112,7 +102,7 @@ impl<D: Dial> Relay<D> {
     async fn keep_connected(&mut self) -> Result<(), Over> {
         self.tell_news().await?;
         let mut backoff = Backoff::default();
-        for link in 1.. {
+        for link in (1..).map(LinkId) {
             self.stats.set_state(RelayState::Connecting);
             let started = Instant::now();
             let (dial, url) = (Arc::clone(&self.dial), Arc::clone(&self.url));
@@ -136,7 +126,7 @@ impl<D: Dial> Relay<D> {
                 }
             };
             match end {
-                End::Lost(why) => self.stats.error(&why),
+                End::Lost(why) => self.stats.error(unix_now(), &why),
                 End::Cut | End::Over => {}
                 End::Anew => {
                     backoff = Backoff::default();

@@ -18,7 +18,7 @@ const MAX_LOGIN: usize = 255;
 
 /// A SOCKS5 proxy. No error and no `Debug` shows its password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     host: Host<String>,
     port: u16,
     /// As it stands in a url, percent-encoded; so is the next.
@@ -31,7 +31,7 @@ impl Proxy {
     ///
     /// # Errors
     /// A sentence for a person, which does not quote the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let proxy = Self::read(text)?;
         if proxy.user.is_some() && proxy.password.is_none() {
             return Err("The proxy's user name needs its password again: \
@@ -45,7 +45,7 @@ impl Proxy {
     ///
     /// # Errors
     /// As [`Proxy::parse`].
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.len() > MAX_LENGTH {
             return Err(format!("A proxy's address has at most {MAX_LENGTH} characters."));
@@ -88,7 +88,7 @@ impl Proxy {
     }
 
     /// Its url without the password.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let Self { host, port, user, .. } = self;
         match user {
             Some(user) => format!("socks5://{user}@{host}:{port}"),
@@ -97,7 +97,7 @@ impl Proxy {
     }
 
     /// Its url, with the password.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self.password() {
             Some(password) => self.shown().replacen('@', &format!(":{password}@"), 1),
             None => self.shown(),
@@ -105,7 +105,7 @@ impl Proxy {
     }
 
     /// As it stands in a url.
-    pub fn password(&self) -> Option<&str> {
+    pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
 
@@ -138,7 +138,7 @@ fn decoded(part: &str) -> Result<Cow<'_, str>, std::str::Utf8Error> {
 
 /// What the owner has set for all relays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routes {
+pub(crate) struct Routes {
     /// For `.onion` relays at least.
     pub proxy: Option<Proxy>,
     /// And for every other that is not on this machine.
@@ -147,7 +147,7 @@ pub struct Routes {
 
 /// How one relay is reached.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Way<'a> {
+pub(crate) enum Way<'a> {
     /// Its host is resolved and connected to from here.
     Direct,
     /// Its host's name is given to the proxy, and resolved nowhere else.
@@ -157,12 +157,12 @@ pub enum Way<'a> {
 }
 
 /// What to do about [`Way::Closed`], for the relay's list of errors.
-pub const CLOSED: &str = "A .onion relay is reached only through a proxy, and none is set: under \
+pub(crate) const CLOSED: &str = "A .onion relay is reached only through a proxy, and none is set: under \
                           Relays, Proxy, set that of Tor, usually socks5://127.0.0.1:9050";
 
 impl Routes {
     /// The way to a relay, by its normalised url.
-    pub fn way(&self, url: &str) -> Way<'_> {
+    pub(crate) fn way(&self, url: &str) -> Way<'_> {
         let url = Url::parse(url);
         // What is no url is dialled by nobody.
         let Some(host) = url.as_ref().ok().and_then(Url::host) else { return Way::Closed };

@@ -67,7 +67,7 @@ def _all_relays(now: float, relays: list[Relay], known: bool) -> Iterator[Attent
     used = [relay for relay in own if relay.state in IN_USE]
     connected = [relay for relay in used if relay.connected]
     nothing = "nothing is sent and nothing is found"
-    # As the core answers who publishes now (SPEC 1.4).
+    # As the core answers who publishes now (rule 1.4).
     publication = (
         "waits (payment orders are refused)"
         if any(relay.write for relay in used)

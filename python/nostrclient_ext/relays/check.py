@@ -1,7 +1,7 @@
 """The owner's test of one relay: a throw-away key publishes over it and sees the event
 come back.
 
-It goes the way that events of wallets go (SPEC 1, 3): over the core and its one
+It goes the way that events of wallets go (rules 1, 3): over the core and its one
 connection to the relay. The event is of an ephemeral kind, which relays pass on and do
 not keep, so a test leaves nothing behind.
 """

@@ -1,0 +1,190 @@
+//! One published event on its way to the relays, and what is known of its fate.
+//!
+//! Owned by the router from the moment the event is sent until its fate is known, or two seconds have
+//! passed. Its end is rule 1.3; what the clients are told, and whether the event goes on into the
+//! outbox, is the router's to decide.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::{ClientId, Position, RelayId};
+use crate::nostr::event::Event;
+
+/// What became of the event at one relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Waiting here for the connection to take it. Can still be taken back.
+    Queued,
+    /// Given to the connection.
+    Sent,
+    /// Given to the connection, which died before an answer came.
+    Lost,
+    /// The connection died before it took the event.
+    Unsent,
+    /// Answered `true`, or that it has it already.
+    Accepted,
+    /// Answered `false`, with this reason.
+    Refused(String),
+    /// The same for want of an authentication, which is under way: it goes again after that.
+    Deferred(String),
+}
+
+/// What is known of the event's fate, once enough is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// A relay has it, and said this.
+    Accepted(String),
+    /// Every relay it was sent to has refused it. The most telling reason.
+    Refused(String),
+    /// It has left for no relay, and none will get it.
+    Unsent,
+    /// It has left, and nobody has said what became of it. Says so.
+    Doubt(String),
+}
+
+/// An event that somebody publishes.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Orders the events as they were published.
+    pub position: Position,
+    /// One entry per EVENT that is owed an OK.
+    pub waiters: Vec<ClientId>,
+    /// When it is answered at the latest.
+    pub deadline: Duration,
+}
+
+/// One event on its way to these relays.
+#[derive(Debug)]
+pub(super) struct Publication {
+    /// The event, and everybody who waits for its OK.
+    pub published: Published,
+    /// The relays it is for.
+    pub relays: Vec<(RelayId, Delivery)>,
+}
+
+impl Publication {
+    /// For these relays, none of which has it yet.
+    pub(super) fn new(published: Published, relays: impl Iterator<Item = RelayId>) -> Self {
+        let relays = relays.map(|relay| (relay, Delivery::Queued)).collect();
+        Self { published, relays }
+    }
+
+    /// The connection has taken it.
+    pub(super) fn sent(&mut self, relay: RelayId) {
+        self.step(relay, &Delivery::Queued, Delivery::Sent);
+    }
+
+    /// The relay's OK. `None`: the event's fate is still open (or the relay had no say).
+    pub(super) fn answered(&mut self, relay: RelayId, accepted: bool, why: &str) -> Option<Fate> {
+        let has_it = accepted || why.starts_with("duplicate:");
+        let after = if has_it { Delivery::Accepted } else { Delivery::Refused(why.to_owned()) };
+        // One that has it has it, whatever it said before.
+        let changed = self.step(relay, &Delivery::Sent, after.clone())
+            || (has_it && self.undefer(relay, |_| after));
+        if !changed {
+            return None;
+        }
+        if has_it { Some(Fate::Accepted(why.to_owned())) } else { self.fate() }
+    }
+
+    /// The relay wants to know first who we are. False: it had no say.
+    pub(super) fn deferred(&mut self, relay: RelayId, why: &str) -> bool {
+        self.step(relay, &Delivery::Sent, Delivery::Deferred(why.to_owned()))
+    }
+
+    /// The relay knows who we are. Whether the event is to be sent to it again.
+    pub(super) fn again(&mut self, relay: RelayId) -> bool {
+        self.undefer(relay, |_| Delivery::Queued)
+    }
+
+    /// The relay will not know who we are: what it said counts.
+    pub(super) fn refused_after_all(&mut self, relay: RelayId) -> Option<Fate> {
+        if self.undefer(relay, Delivery::Refused) { self.fate() } else { None }
+    }
+
+    /// The relay's connection has died; `unsent`: before it took the event.
+    pub(super) fn lost(&mut self, relay: RelayId, unsent: bool) -> Option<Fate> {
+        let after = if unsent { Delivery::Unsent } else { Delivery::Lost };
+        let changed = self.step(relay, &Delivery::Sent, after)
+            || self.step(relay, &Delivery::Queued, Delivery::Unsent)
+            || self.undefer(relay, |_| Delivery::Unsent);
+        if changed { self.fate() } else { None }
+    }
+
+    /// The deadline has passed: what is known by now. Unless it is in doubt, the event must be taken
+    /// back wherever it is queued.
+    pub(super) fn at_deadline(&self) -> Fate {
+        let count = |which: fn(&Delivery) -> bool| {
+            self.relays.iter().filter(|(_, delivery)| which(delivery)).count()
+        };
+        let unanswered = count(|delivery| matches!(delivery, Delivery::Sent | Delivery::Lost));
+        if unanswered == 0 {
+            return self.refused();
+        }
+        let refused =
+            |delivery: &_| matches!(delivery, Delivery::Refused(_) | Delivery::Deferred(_));
+        let sent = unanswered + count(refused);
+        Fate::Doubt(format!("sent to {sent} relays, unanswered"))
+    }
+
+    /// [`Fate::Refused`] or [`Fate::Unsent`] where no relay has the event and none will get it.
+    pub(super) fn fate(&self) -> Option<Fate> {
+        let over =
+            |delivery: &Delivery| matches!(delivery, Delivery::Refused(_) | Delivery::Unsent);
+        self.relays.iter().all(|(_, delivery)| over(delivery)).then(|| self.refused())
+    }
+
+    fn refused(&self) -> Fate {
+        let refusals = self.relays.iter().filter_map(|(_, delivery)| match delivery {
+            Delivery::Refused(why) | Delivery::Deferred(why) => Some(why),
+            _ => None,
+        });
+        let why = refusals.fold(None, |kept, why| Some(more_telling(kept, why)));
+        why.map_or(Fate::Unsent, Fate::Refused)
+    }
+
+    fn undefer(&mut self, relay: RelayId, to: impl FnOnce(String) -> Delivery) -> bool {
+        let part = self.relays.iter_mut().find(|(id, _)| *id == relay);
+        let Some((_, delivery)) = part else { return false };
+        let Delivery::Deferred(why) = delivery else { return false };
+        *delivery = to(std::mem::take(why));
+        true
+    }
+
+    fn step(&mut self, relay: RelayId, from: &Delivery, to: Delivery) -> bool {
+        match self.relays.iter_mut().find(|(id, delivery)| *id == relay && delivery == from) {
+            Some((_, delivery)) => {
+                *delivery = to;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Of two refusals the one that tells a client more about what to do. Used for OK and CLOSED.
+pub(super) fn more_telling(kept: Option<String>, new: &str) -> String {
+    match kept {
+        Some(kept) if weight(&kept) >= weight(new) => kept,
+        _ => new.to_owned(),
+    }
+}
+
+/// What is wrong with the message itself tells most, what is wrong with the relay least.
+fn weight(why: &str) -> u8 {
+    match why.split_once(':').map_or("", |(prefix, _)| prefix) {
+        "invalid" => 8,
+        "pow" => 7,
+        "blocked" => 6,
+        "restricted" => 5,
+        "auth-required" => 4,
+        "rate-limited" => 3,
+        "error" => 2,
+        _ => u8::from(!why.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! An honest relay as a model: it stores, answers filters newest first, delivers what comes, allows
+//! so many subscriptions and notes how many it had. The test moves its messages one by one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::LazyLock;
+
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::nostr::event::{Event, is_ephemeral};
+use crate::nostr::filter::Filter;
+use crate::nostr::keys::Keys;
+use crate::nostr::succession;
+use crate::nostr::verify;
+
+/// Numbers that are the same for the same seed.
+#[derive(Debug, Clone)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn roll(&mut self, below: usize) -> usize {
+        // SplitMix64: good from the first number on.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % below as u64).unwrap()
+    }
+
+    pub(super) fn one_of(&mut self, in_all: usize) -> bool {
+        self.roll(in_all) == 0
+    }
+}
+
+/// An event, read and as it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) event: Arc<Event>,
+    pub(super) json: Value,
+}
+
+impl Made {
+    pub(super) fn id(&self) -> String {
+        self.json["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Events of three authors and some kinds, dates that often are the same, versions of replaceable
+/// ones, orders to pay.
+pub(super) static EVENTS: LazyLock<Vec<Made>> = LazyLock::new(|| {
+    let mut dice = Dice(7);
+    let keys: Vec<Keys> =
+        ["7", "8", "9"].iter().map(|digit| Keys::from_hex(&digit.repeat(64)).unwrap()).collect();
+    let kinds = [1, 1, 1, 4, 7, 10_002, 30_000, 23_194];
+    (0..150)
+        .map(|number: u64| {
+            let kind = kinds[dice.roll(kinds.len())];
+            let date = UNIX - 600 + dice.roll(60) as u64;
+            let tag = |name: &str, value: usize| vec![name.to_owned(), value.to_string()];
+            let tags = match kind {
+                30_000 => vec![tag("d", dice.roll(3))],
+                1 | 4 | 23_194 => {
+                    vec![tag("t", dice.roll(5)), vec!["p".to_owned(), key(dice.roll(20))]]
+                }
+                _ => Vec::new(),
+            };
+            let author = &keys[dice.roll(3)];
+            let json = author.sign_event(date, kind, &tags, &number.to_string()).unwrap();
+            let event = Arc::new(verify::check(&json).unwrap());
+            Made { event, json: serde_json::from_str(&json).unwrap() }
+        })
+        .collect()
+});
+
+/// A public key that is nobody's.
+pub(super) fn key(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+pub(super) fn filter_of(value: &Value) -> Filter {
+    Filter::parse(&RawValue::from_string(value.to_string()).unwrap()).unwrap()
+}
+
+/// See the module's own page.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) store: Vec<Made>,
+    pub(super) open: BTreeMap<String, Vec<Filter>>,
+    /// Sent to it and not read yet.
+    pub(super) inbox: VecDeque<Value>,
+    /// Said by it and not delivered yet.
+    pub(super) outbox: VecDeque<Value>,
+    /// Subscriptions it allows; 0: any number.
+    pub(super) most: usize,
+    pub(super) most_open: usize,
+    pub(super) refused: usize,
+    /// Answers come in an order of their own.
+    pub(super) disorder: Option<Dice>,
+}
+
+impl Model {
+    /// Reads one message.
+    pub(super) fn read(&mut self) -> bool {
+        let Some(message) = self.inbox.pop_front() else { return false };
+        let id = message[1].as_str().unwrap_or_default().to_owned();
+        match message[0].as_str().unwrap() {
+            "REQ" => {
+                let replaces = self.open.contains_key(&id);
+                if self.most > 0 && self.open.len() >= self.most && !replaces {
+                    self.refused += 1;
+                    self.outbox.push_back(json!(["CLOSED", id, "error: too many subscriptions"]));
+                    return true;
+                }
+                let filters: Vec<Filter> =
+                    message.as_array().unwrap()[2..].iter().map(filter_of).collect();
+                let mut found = answer(&self.store, &filters);
+                if let Some(dice) = &mut self.disorder {
+                    for at in (1..found.len()).rev() {
+                        found.swap(at, dice.roll(at + 1));
+                    }
+                }
+                self.outbox.extend(found.iter().map(|made| json!(["EVENT", id, made.json])));
+                self.outbox.push_back(json!(["EOSE", id]));
+                self.open.insert(id, filters);
+                self.most_open = self.most_open.max(self.open.len());
+            }
+            "CLOSE" => drop(self.open.remove(&id)),
+            "EVENT" => {
+                let json = message[1].to_string();
+                let event = Arc::new(verify::check(&json).unwrap());
+                self.outbox.push_back(json!(["OK", message[1]["id"], true, ""]));
+                self.publish(&Made { event, json: message[1].clone() });
+            }
+            other => panic!("{other}"),
+        }
+        true
+    }
+
+    /// Somebody has published an event here.
+    pub(super) fn publish(&mut self, made: &Made) {
+        if self.store.iter().any(|other| other.event.id == made.event.id) {
+            return;
+        }
+        for (id, filters) in &self.open {
+            if filters.iter().any(|filter| filter.matches(&made.event)) {
+                self.outbox.push_back(json!(["EVENT", id, made.json]));
+            }
+        }
+        if !is_ephemeral(made.event.kind) {
+            self.store.push(made.clone());
+        }
+    }
+
+    pub(super) fn lose_connection(&mut self) {
+        self.open.clear();
+        self.inbox.clear();
+        self.outbox.clear();
+    }
+}
+
+/// What a client is due of these: of each filter the newest that its limit allows, each once, only
+/// the newest version of a replaceable one, newest first, of one date the lowest id first.
+pub(super) fn answer(store: &[Made], filters: &[Filter]) -> Vec<Made> {
+    let matching = |made: &&Made| filters.iter().any(|filter| filter.matches(&made.event));
+    let mut found: Vec<&Made> = store.iter().filter(matching).collect();
+    found.sort_by_key(|made| (std::cmp::Reverse(made.event.created_at), made.event.id));
+    found.dedup_by_key(|made| made.event.id);
+    let newest: Vec<&Made> = found
+        .iter()
+        .copied()
+        .filter(|made| !found.iter().any(|other| voided(&other.event, &made.event)))
+        .collect();
+    let mut left: Vec<u64> = filters.iter().map(|it| it.limit.unwrap_or(u64::MAX)).collect();
+    let mut due = Vec::new();
+    for made in newest {
+        let mut taken = false;
+        for (filter, left) in filters.iter().zip(&mut left) {
+            if filter.matches(&made.event) && *left > 0 {
+                *left -= 1;
+                taken = true;
+            }
+        }
+        if taken {
+            due.push(made.clone());
+        }
+    }
+    due
+}
+
+fn voided(newer: &Event, older: &Event) -> bool {
+    let address = succession::address(newer);
+    address.is_some()
+        && address == succession::address(older)
+        && newer.id != older.id
+        && succession::is_newer(newer, older)
+}
