@@ -12,8 +12,8 @@ from .outbox.keeper import age
 
 
 def nostr_status() -> Status:
-    """The relays' and the outbox's numbers. From any thread, at once, without a look at
-    the database. Raises `CoreUnavailable` while there is no core to ask."""
+    """The relays' and the outbox's numbers. Callable from any thread; answers at once,
+    without the database. Raises `CoreUnavailable` while no core runs."""
     found = running()
     core = found.core
     relays = [relay for relay in core.relays() if relay["listed"]]

@@ -1,4 +1,4 @@
-"""The extension's life: what LNbits calls when it starts and stops it."""
+"""What LNbits calls to start and stop the extension."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ from .crud import db, get_stored_config
 from .relays import limits
 from .relays.changes import connect_all
 
-OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
+OUTBOX_FIRST = 5.0  # seconds the relays wait until the outbox has been read
 
 
 def nostrclient_start() -> None:
-    """Start the core and connect to the relays. Called inside the event loop."""
+    """Start the core and connect to the relays. Called in the event loop."""
     started = core.start()
     if started is not None:
         started.spawn(started.outbox.keep())
@@ -27,12 +27,12 @@ def nostrclient_stop() -> None:
 
 
 async def _connect_relays(started: core.Running) -> None:
-    """Read the relays from the database, however long it is out of reach. What waits for
-    them is read before."""
+    """Connect to the relays in the database, as soon as it can be read. The outbox is
+    read first: its events wait for these relays."""
     try:
         await asyncio.wait_for(started.outbox.tried.wait(), OUTBOX_FIRST)
     except asyncio.TimeoutError:
-        pass  # the relays are of use without it
+        pass  # the relays are useful without it
 
     async def connect() -> None:
         started.apply(await get_stored_config())
@@ -45,11 +45,11 @@ async def _connect_relays(started: core.Running) -> None:
 
 
 async def _let_go_of_the_database(started: core.Running) -> None:
-    """Close this copy's connections when its core stops. LNbits 1.6 loads the extension
-    anew at every start, each time with a pool of its own, and forgets the old one."""
+    """Close this copy's database connections when its core stops. LNbits 1.6 imports the
+    extension again at every start, each time with a new pool, and forgets the old one."""
     try:
         await asyncio.Event().wait()
     finally:
         await started.until_others_ended()
-        async with db.lock:  # whoever uses the connection now gives it back first
+        async with db.lock:  # wait for whoever uses the connection now
             await db.engine.dispose()

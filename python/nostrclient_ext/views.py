@@ -16,7 +16,7 @@ page_router = APIRouter()
 async def index(
     request: Request, user: User = Depends(check_user_exists)
 ) -> HTMLResponse:
-    """The page; it asks the REST routes for the rest."""
+    """The page. Its scripts ask the REST routes for the data."""
     problem = warning = None
     try:
         warning = running().warning

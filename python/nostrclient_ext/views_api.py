@@ -18,6 +18,6 @@ from .api import (
 api_router = APIRouter(prefix="/api/v1")
 for subject in (relays, settings, status, outbox, keys, clients, metrics, live):
     api_router.include_router(subject.router)
-# They take every path that is left, and the REST routes come first.
+# The endpoints take every path that is left, so they come last.
 api_router.include_router(websocket.router)
 api_router.include_router(document.router)

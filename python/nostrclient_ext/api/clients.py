@@ -12,14 +12,14 @@ router = APIRouter(route_class=Route)
 
 @router.get("/clients", dependencies=admin)
 async def api_get_clients() -> Clients:
-    """Who is connected."""
+    """The connected clients."""
     running()
     return clients.clients()
 
 
 @router.delete("/clients/{client_id}", dependencies=admin)
 async def api_cut_off(client_id: str) -> None:
-    """Close a client's connection. It may come again."""
+    """Close a client's connection. It may connect again."""
     running()
     if not clients.cut_off(client_id):
         raise NotFound("no-such-client", "This client is not connected.")

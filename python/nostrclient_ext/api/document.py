@@ -1,4 +1,4 @@
-"""What the endpoints say to who comes without a WebSocket: what they are (NIP-11)."""
+"""The endpoints' answer to a plain HTTP request: their description (NIP-11)."""
 
 from http import HTTPStatus
 
@@ -17,8 +17,8 @@ from .websocket import PRIVATE_PATH_IN_LOGS
 
 
 class EndpointRoute(Route):
-    """A route for the endpoints' own paths: whatever else is asked for stays what it
-    was."""
+    """A route for the endpoints' own paths. It matches every path and takes only what may
+    be an endpoint's."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
@@ -35,19 +35,17 @@ MEDIA_TYPE = "application/nostr+json"
 SOFTWARE = "https://github.com/lnbits/nostrclient"
 MAX_SUBSCRIPTION_ID = 64  # characters (NIP-01)
 
-# What holds whatever the relays behind do: messages, this document, nothing expired, who
-# is there, and what is for its author only.
+# What we do ourselves: messages, this document, expiry, signing in, protected events.
 SUPPORTED_NIPS = [1, 11, 40, 42, 70]
-# What is left to the relays, as their own documents say. COUNT is answered as soon as
-# one of those connected counts. Deleting (9) and searching (50) hold where every relay
-# that is read from does it: one that does not gives what was deleted, or what was not
-# searched for. So does the word that nothing is missing (67): it is given when all have.
-# NIP-62 names relays by address, so a request for this one concerns none of them; NIP-77
-# is not passed on.
+# What the relays have to do, as their own documents say. COUNT (45) is answered if one
+# connected relay counts. Deletion (9) and search (50) need every relay that is read from:
+# one that does neither sends what was deleted, or what was not searched for. The hint
+# that nothing is missing (67) needs it from all as well. NIP-62 names relays by address,
+# so a request for this one concerns none of them; NIP-77 is not passed on.
 IF_ONE_DOES = {45}
 IF_ALL_DO = {9, 50, 67}
 
-# A page of any other site may ask.
+# Pages of other sites may read it.
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "*",
@@ -76,7 +74,7 @@ async def api_describe(request: Request, endpoint_id: str) -> Response:
 
 
 def _by_relays(found: Running) -> set[int]:
-    """What holds because of the relays there are now."""
+    """The NIPs that hold because of the relays there are now."""
     reading = [
         relay for relay in found.core.relays() if relay["listed"] and relay["read"]
     ]

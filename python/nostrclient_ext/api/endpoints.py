@@ -1,4 +1,4 @@
-"""The WebSocket endpoints: where they are, and who may come in."""
+"""The WebSocket endpoints: their paths, and who may connect."""
 
 import re
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encr
 
 HOST_LENGTH = 300  # characters kept of a Host header
 
-# What LNbits' encryption of one short text can look like. Longer texts are not decoded.
+# What LNbits' encryption of a short text looks like. Longer texts are not decrypted.
 _PRIVATE_ID = re.compile(r"[A-Za-z0-9+/_-]{16,254}={0,2}")
 
 
 async def endpoints() -> Endpoints:
-    """The paths of the open endpoints. Every call names another private id; all of them
-    stay valid for as long as the server keeps its secret key."""
+    """The paths of the open endpoints. Every call makes a new private id; all of them
+    stay valid as long as the server keeps its secret key."""
     config = await get_config()
     private_id = encrypt_internal_message(PUBLIC_ID, urlsafe=True)
     allowed: list[str] = [*config.public_allowed]
     try:
         allowed = [load().to_npub(key) for key in allowed]
     except (CoreUnavailable, ValueError):
-        pass  # hex will do
+        pass  # hex is readable too
     return Endpoints(
         public=f"{BASE}/{PUBLIC_ID}" if config.public_ws else None,
         private=f"{BASE}/{private_id}" if config.private_ws else None,
@@ -58,9 +58,9 @@ def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:
 
 
 async def settings_if_open(endpoint_id: str) -> Config | None:
-    """The settings, if a client may come in by this path."""
+    """The settings, if this path is an endpoint's and it is open."""
     public = is_public(endpoint_id)
-    # Whoever tries many ids costs no look into the database for each.
+    # Wrong ids cost no query each: somebody may try many.
     if not public and not _is_private_id(endpoint_id):
         return None
     config = await get_config()
@@ -80,7 +80,7 @@ def may_be_endpoint(endpoint_id: str) -> bool:
 def _is_private_id(text: str) -> bool:
     if not _PRIVATE_ID.fullmatch(text):
         return False
-    # Consumers encrypt with either base64 alphabet.
+    # Extensions use either base64 alphabet.
     standard = text.replace("-", "+").replace("_", "/")
     try:
         return decrypt_internal_message(standard) == PUBLIC_ID

@@ -1,4 +1,4 @@
-"""The REST routes for the keys by which relays may know us (NIP-42)."""
+"""The REST routes for the keys we sign in with at relays (NIP-42)."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -16,8 +16,8 @@ _MALFORMED = "The request is no JSON, or not what this route takes."
 
 
 class _SecretiveRoute(Route):
-    """LNbits writes a body that it cannot read into the log and into the answer. These
-    may have a private key in them."""
+    """LNbits writes a body that it cannot read to the log and into its answer. Here it
+    may contain a private key, so the answer is our own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
@@ -36,13 +36,13 @@ router = APIRouter(route_class=_SecretiveRoute)
 
 @router.get("/keys", dependencies=admin)
 async def api_get_keys() -> list[RelayKey]:
-    """Every key and the relays that know us by it. Never a private key."""
+    """All keys, and the relays each is used for. Never a private key."""
     return await _keys(running())
 
 
 @router.post("/keys", dependencies=admin)
 async def api_add_key(data: NewKey) -> RelayKey:
-    """Keep a key: the one given, or a new one."""
+    """Store a key: the given one, or a new one."""
     core = running()
     public_key = await keys.add_key(core, data)
     return next(key for key in await _keys(core) if key.public_key == public_key)
@@ -50,13 +50,13 @@ async def api_add_key(data: NewKey) -> RelayKey:
 
 @router.delete("/keys/{public_key}", dependencies=admin)
 async def api_delete_key(public_key: str) -> None:
-    """Keep a key no longer. Nothing happens if there is none."""
+    """Remove a key. Nothing happens if there is none."""
     await changes.forget_key(running(), public_key)
 
 
 @router.put("/relay/key", dependencies=admin)
 async def api_choose_key(data: RelayKeyChoice) -> list[Relay]:
-    """Who we are to a relay from now on. Answers with all relays."""
+    """Set the key that we sign in with at a relay. Answers with all relays."""
     core = running()
     await changes.choose_key(core, data.url, data.public_key)
     return await listing.list_relays(core)

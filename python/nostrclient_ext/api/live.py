@@ -1,4 +1,4 @@
-"""The live data for the admin's page, over a WebSocket or a request at a time."""
+"""The live data for the admin's page, over a WebSocket or request by request."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ _watchers = 0
 
 @router.get("/live", dependencies=admin)
 async def api_get_live() -> Overview:
-    """All that the page shows, for a page that cannot keep a WebSocket."""
+    """Everything the page shows, for a page that has no WebSocket."""
     return await overview(running())
 
 
 @router.post("/live", dependencies=admin)
 async def api_get_ticket() -> Ticket:
-    """Lets the caller open the live data's WebSocket: it sends the ticket as its first
+    """A ticket for the WebSocket with live data: the page sends it as its first
     message."""
     running()
     return Ticket(ticket=live.issue_ticket())
@@ -40,7 +40,7 @@ async def api_get_ticket() -> Ticket:
 
 @router.websocket("/live")
 async def live_endpoint(websocket: WebSocket) -> None:
-    """The same as it changes. See `live.Changes` for what is sent."""
+    """What has changed, as it changes. `live.Changes` says what is sent."""
     with suppress(*GONE):
         await websocket.accept()
         code = await _serve(websocket)
@@ -48,11 +48,11 @@ async def live_endpoint(websocket: WebSocket) -> None:
 
 
 async def _serve(websocket: WebSocket) -> int:
-    """Until the page goes away, or has to show a new ticket. The close code."""
+    """Serve until the page goes away or needs a new ticket. Returns the close code."""
     global _watchers
     if not live.redeem_ticket(await _first_text(websocket)):
         return POLICY
-    # Counted from here on: strangers, who have no ticket, take no admin's place.
+    # Counted from here on: whoever has no ticket takes no admin's place.
     if _watchers >= live.MAX_WATCHERS:
         return TRY_AGAIN_LATER
     _watchers += 1
@@ -95,4 +95,4 @@ async def _first_text(websocket: WebSocket) -> str:
 async def _until_gone(websocket: WebSocket) -> None:
     with suppress(*GONE):
         while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass  # it has nothing more to say
+            pass  # whatever it sends means nothing

@@ -22,24 +22,24 @@ async def _may_read_metrics(
 
 @router.get("/metrics", dependencies=[Depends(_may_read_metrics)])
 async def api_get_metrics() -> Response:
-    """The numbers for Prometheus, for an admin or with the token below as Bearer."""
+    """The numbers for Prometheus. For an admin, or with the token below as Bearer."""
     text = metrics.metrics_text(await overview(running()))
     return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/metrics/token", dependencies=admin)
 async def api_has_metrics_token() -> HasMetricsToken:
-    """Whether there is a token. What it is nobody can say any more."""
+    """Whether there is a token. It cannot be shown again."""
     return HasMetricsToken(exists=await metrics.has_token())
 
 
 @router.post("/metrics/token", dependencies=admin)
 async def api_make_metrics_token() -> MetricsToken:
-    """A new token, in place of the one before."""
+    """Make a new token. The old one is invalid from now on."""
     return MetricsToken(token=await metrics.make_token())
 
 
 @router.delete("/metrics/token", dependencies=admin)
 async def api_drop_metrics_token() -> None:
-    """Let no token read the metrics."""
+    """Make the token invalid."""
     await metrics.drop_token()

@@ -12,14 +12,14 @@ router = APIRouter(route_class=Route)
 
 @router.get("/outbox", dependencies=admin)
 async def api_get_outbox() -> Outbox:
-    """What waits for a relay, and what no relay wants."""
+    """The events that wait for a relay, and those that every relay has refused."""
     return await running().outbox.view()
 
 
 @router.post("/outbox/retry", dependencies=admin)
 async def api_retry_events(data: OutboxIds | None = None) -> Done:
-    """Try these events again, those that are there; without a body, everything, also what
-    was rejected."""
+    """Try these events again; without a body, all of them. Rejected ones too. Ids that
+    are not there are left out."""
     outbox = running().outbox
     rows = (await outbox.view()).rows
     wanted = {row.id for row in rows} if data is None else set(data.ids)
@@ -29,7 +29,7 @@ async def api_retry_events(data: OutboxIds | None = None) -> Done:
 
 @router.delete("/outbox", dependencies=admin)
 async def api_delete_events(data: OutboxIds) -> Done:
-    """Remove these events for good, those that are there."""
+    """Remove these events for good. Ids that are not there are left out."""
     return Done(count=await running().outbox.delete(data.ids))
 
 

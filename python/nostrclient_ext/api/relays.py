@@ -1,4 +1,4 @@
-"""The REST routes for relays: the owner's list, and what he does to one of them."""
+"""The REST routes for relays: the owner's list, and changes to it."""
 
 import json
 import time
@@ -27,19 +27,19 @@ router = APIRouter(route_class=Route)
 
 @router.get("/relays", dependencies=admin)
 async def api_get_relays() -> list[Relay]:
-    """Every relay with its state."""
+    """All relays, with their state."""
     return await listing.list_relays(running())
 
 
 @router.get("/relays/urls", dependencies=[Depends(require_invoice_key)])
 async def api_get_relay_urls() -> list[str]:
-    """The relays in use, for other programs that want to name them."""
+    """The urls of the relays in use, for wallets and other programs."""
     return await listing.active_urls()
 
 
 @router.post("/relay", dependencies=admin)
 async def api_add_relay(data: RelaySwitches) -> list[Relay]:
-    """A new relay. Answers with all of them."""
+    """Add a relay. Answers with all of them."""
     core = running()
     await changes.add(core, data)
     return await listing.list_relays(core)
@@ -55,13 +55,13 @@ async def api_switch_relay(data: RelaySwitches) -> list[Relay]:
 
 @router.delete("/relay", dependencies=admin)
 async def api_delete_relay(data: RelayUrl) -> None:
-    """Remove a relay, in whatever spelling."""
+    """Remove a relay, in any spelling of its url."""
     await changes.remove(running(), data.url)
 
 
 @router.post("/relay/reconnect", dependencies=admin)
 async def api_reconnect(data: RelayUrl) -> None:
-    """Connect a relay anew; without a url, all that are not connected try now."""
+    """Connect to a relay anew; without a url, to all that are not connected."""
     core = running()
     if data.url:
         await changes.reconnect(core, data.url)
@@ -71,7 +71,7 @@ async def api_reconnect(data: RelayUrl) -> None:
 
 @router.post("/relay/pause", dependencies=admin)
 async def api_pause_relay(data: RelayPause) -> list[Relay]:
-    """Do not use a relay for a while. Answers with all of them."""
+    """Do not use a relay for a while. Answers with all relays."""
     core = running()
     await changes.pause(core, data.url, data.seconds)
     return await listing.list_relays(core)
@@ -79,7 +79,7 @@ async def api_pause_relay(data: RelayPause) -> list[Relay]:
 
 @router.get("/relay/info", dependencies=admin)
 async def api_relay_info(url: str) -> RelayInfo:
-    """What a relay says about itself (NIP-11), whether it is configured or not."""
+    """What a relay says about itself (NIP-11). The owner need not have configured it."""
     return await document.fetch(running(), url)
 
 
@@ -91,14 +91,14 @@ async def api_relay_log(url: str) -> RelayLog:
 
 @router.post("/relay/check", dependencies=admin)
 async def api_check_relay(data: RelayUrl) -> RelayCheck:
-    """Publish an event of a throw-away key over this relay and wait until it comes
+    """Test a relay: publish an event with a throw-away key and wait until it comes
     back."""
     return await check.check(running(), data.url or "")
 
 
 @router.put("/relay/test", dependencies=admin)
 async def api_test_message(data: TestMessage) -> TestMessageResponse:
-    """A signed direct message to try the relays with. Nothing is sent or kept here."""
+    """A signed direct message to test the relays with. It is neither sent nor stored."""
     with refusal("not-a-key"):
         return _test_message(running(), data)
 

@@ -23,13 +23,12 @@ admin = [Depends(check_admin)]
 
 
 class NotFound(Refusal):
-    """What the request names is not there."""
+    """The thing that the request names is not there."""
 
 
 class Route(APIRoute):
-    """Answers with a code and a sentence to what cannot be done: 400 or 404 for what the
-    caller did wrong, 503 where a route needs the core or the database and there is
-    none."""
+    """A route that answers errors with a code and a sentence: 400 or 404 if the caller
+    did something wrong, 503 if the core or the database is missing."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -45,9 +44,9 @@ class Route(APIRoute):
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-core", str(exc))
             except StoreError as exc:
                 words = str(exc)
-            # The second comes from a database's server that is away.
+            # `OSError`: the database's server is away.
             except (SQLAlchemyError, OSError) as exc:
-                # Not the statement: its values are nobody's business.
+                # Not the statement, whose values may be secret.
                 why = exc.orig if isinstance(exc, DBAPIError) else exc
                 logger.error(f"nostrclient cannot use the database: {why!r}")
                 words = NO_DATABASE
@@ -57,5 +56,5 @@ class Route(APIRoute):
 
 
 def problem(status: HTTPStatus, code: str, words: str) -> Response:
-    """The answer to what cannot be done: people read `detail`, programs go by `code`."""
+    """The answer to a request that failed: `detail` for people, `code` for programs."""
     return JSONResponse({"detail": words, "code": code}, status)

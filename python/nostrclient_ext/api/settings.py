@@ -1,4 +1,4 @@
-"""The REST routes for the settings, and where they have the endpoints be."""
+"""The REST routes for the settings and the endpoints' paths."""
 
 from fastapi import APIRouter
 
@@ -19,11 +19,11 @@ async def api_get_config() -> Config:
 
 @router.put("/config", dependencies=admin)
 async def api_update_config(data: ConfigChange) -> Config:
-    """Set the settings that are given. Answers with all of them."""
+    """Change some settings. Answers with all of them."""
     return await settings.change(data)
 
 
 @router.get("/endpoints", dependencies=admin)
 async def api_get_endpoints() -> Endpoints:
-    """Where clients connect. The one answer that holds the private endpoint's id."""
+    """Where clients connect. The only answer with the private endpoint's id in it."""
     return await endpoints()

@@ -1,4 +1,4 @@
-"""The REST route that tells other extensions whether Nostr works."""
+"""The REST route for other extensions: whether Nostr works right now."""
 
 from fastapi import APIRouter, Depends
 from lnbits.decorators import require_invoice_key

@@ -1,7 +1,7 @@
 """The WebSocket endpoints: text from the socket to the core, and back.
 
-One reader and one writer per client. Neither waits for the other, and a client that does
-not read keeps only its own writer waiting. All rules are the core's.
+Each client has one reader and one writer. Neither waits for the other, and a client that
+does not read blocks only its own writer. All rules are in the core.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 PRIVATE_PATH_IN_LOGS = f"{BASE}/private"
-START_SECONDS = 5.0  # a client waits this long for the relays to be read
+START_SECONDS = 5.0  # how long a client waits until the relays have been read
 BATCH = 64  # messages sent before other clients get a turn on the loop
-FLUSH_SECONDS = 2.0  # for what a client is still sent once the core has closed it
+FLUSH_SECONDS = 2.0  # for the last messages to a client that the core has closed
 CLOSE_SECONDS = 30.0  # for the closing handshake; uvicorn's own limits end sooner
 TRY_AGAIN_LATER = 1013  # close code
 INTERNAL_ERROR = 1011  # close code
@@ -36,13 +36,14 @@ BINARY = json.dumps(["NOTICE", "invalid: binary frames are not understood"])
 STARTING = "nostrclient cannot read its relays from the database yet."
 TOO_MANY = json.dumps(["NOTICE", "rate-limited: too many clients"])
 
-# A send or a receive on a socket that has gone away, in whatever phase.
+# What a send or a receive raises when the socket has gone away.
 GONE = (WebSocketDisconnect, RuntimeError, OSError, asyncio.TimeoutError)
 
 
 @router.websocket("/{endpoint_id:path}")
 async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
-    """`relay` is the public endpoint, every encryption of that word a private one."""
+    """A client. The path `relay` is the public endpoint; every encryption of that word is
+    a private one."""
     endpoint_id = asked_id(websocket.scope, endpoint_id)
     public = is_public(endpoint_id)
     if not public:
@@ -97,7 +98,7 @@ async def _turn_away(websocket: WebSocket) -> None:
 
 
 async def _serve(websocket: WebSocket, connection: "Connection") -> None:
-    """Until the client goes away or the core closes it."""
+    """Serve until the client goes away or the core closes it."""
     reader = asyncio.create_task(_read(websocket, connection))
     writer = asyncio.create_task(_write(websocket, connection))
     try:
@@ -110,7 +111,7 @@ async def _serve(websocket: WebSocket, connection: "Connection") -> None:
         reader.cancel()
         writer.cancel()
         ends = await asyncio.gather(reader, writer, return_exceptions=True)
-    # Whatever happens to the socket now, nobody is delivered to any more.
+    # Whatever happens to the socket now, the client is sent nothing more.
     closed = connection.client.closed
     connection.close()
     for end in ends:

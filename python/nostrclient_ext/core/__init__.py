@@ -1,2 +1,2 @@
-"""The core in this process: its library found and loaded, started and ended once for all
-copies of the extension."""
+"""The core in this process: found, loaded, started and stopped, once for all copies of
+the extension."""

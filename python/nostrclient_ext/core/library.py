@@ -1,13 +1,13 @@
 """The core's library for this copy of the extension: found, checked and loaded.
 
-`load` is called by whatever needs the core, from any thread. The release zip has it in
-`native/<version>/<platform>/`, an unpacked wheel each; where it has none for this
-machine, a wheel in LNbits' Python environment is taken (`maturin develop` makes one).
+Whatever needs the core calls `load`, from any thread. The release zip has an unpacked
+wheel for each platform in `native/<version>/<platform>/`. If it has none for this
+machine, a wheel in LNbits' Python environment is used (`maturin develop` installs one).
 
-A loaded library stays until the process ends, LNbits upgrades extensions in a running
-process, and the system gives the old library again for a path it has seen. So the path
-and the module's name have the version in them, and several versions live side by side.
-Nothing happens at import, and `sys.path` is never changed.
+A loaded library stays until the process ends, but LNbits upgrades extensions in a running
+process, and for a path that it knows the system returns the old library. So the path and
+the module's name contain the version, and several versions live side by side. Nothing
+happens at import, and `sys.path` is never changed.
 """
 
 import base64
@@ -40,12 +40,12 @@ _loaded: ModuleType | None = None
 
 
 class CoreUnavailable(Exception):
-    """There is no core to use. The text says why, and what to do about it."""
+    """There is no core. The text says why, and what to do about it."""
 
 
 def load() -> ModuleType:
-    """The package `nostrclient_core` of this copy's version, under whatever name; its
-    `bridge` is loaded too. Raises `CoreUnavailable`, and looks again at the next call."""
+    """The package `nostrclient_core` in this copy's version, its `bridge` loaded too. It
+    may have another name. Raises `CoreUnavailable`; the next call looks again."""
     global _loaded
     if _loaded is None:
         with shared("loading", threading.RLock):  # one copy of the extension at a time
@@ -91,8 +91,8 @@ def _version() -> str:
 
 
 def _bundled(folder: Path, version: str) -> ModuleType:
-    """The core in this copy of the extension. It is checked even where another copy has
-    loaded the same version: after a restart this one has to do."""
+    """The core in this copy's own folder. It is checked even if another copy has loaded
+    the same version: after a restart it is this one that gets loaded."""
     _check(folder, version)
     name = "_" + re.sub(r"\W", "_", f"{_PACKAGE}_{version}")
     if name in sys.modules:
@@ -135,8 +135,8 @@ def _installed(version: str) -> ModuleType | None:
 
 
 def _check(folder: Path, version: str) -> None:
-    """Refuse what cannot be right before the system loads it: a damaged library may end
-    the process, and a wrong one stays loaded until a restart."""
+    """Check the library before the system loads it: a damaged one may crash the process,
+    and a wrong one stays loaded until a restart."""
     infos = sorted(path.name for path in folder.glob(f"{_PACKAGE}-*.dist-info"))
     info = f"{_PACKAGE}-{version}.dist-info"
     if infos and info not in infos:
@@ -187,7 +187,8 @@ def _recorded(record: Path) -> dict[str, bytes]:
 
 @contextmanager
 def _all_or_nothing(name: str, sentence: str) -> Iterator[None]:
-    """Leave no half of a package behind. `sentence` is what is said then, and why."""
+    """If loading fails, remove the modules that were loaded already. `sentence` is the
+    error's text, with %s for the reason."""
     try:
         yield
     except BaseException as exc:
@@ -205,12 +206,12 @@ def _mismatch(version: str, found: str, advice: str) -> str:
 
 
 def _place(path: Path) -> str:
-    """Within the extension's folder: where that is, is nobody else's business."""
+    """A path within the extension's folder; where that lies is not told."""
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 def _text(exc: Exception) -> str:
-    """An error on one line, without the places of files and without a full stop."""
+    """An error's text on one line, without absolute paths and without a full stop."""
     text = " ".join(str(exc).split()).replace(f"{ROOT}/", "")
     if isinstance(exc, ImportError) and exc.path:
         text = text.replace(exc.path, Path(exc.path).name)

@@ -1,7 +1,7 @@
-"""What this machine can load, and what a library was made for.
+"""Which platform this is, and which one a library was built for.
 
-Names a platform as the folders in the release zip are named. Used by `library.py`, which
-finds the core; only the standard library is needed, and nothing is loaded.
+Platforms are named as the folders in the release zip are. Nothing is loaded here, and
+only the standard library is used.
 """
 
 import os
@@ -13,17 +13,17 @@ _POINTER_64 = sys.maxsize > 2**32
 # A 32-bit Python on a 64-bit kernel, as on many a Raspberry Pi, loads 32-bit libraries.
 _SMALLER = {"aarch64": "armv7l", "x86_64": "i686"}
 
-# `platform.system()` in the folders' names, and in the owner's language.
+# `platform.system()` as the folders name it, and as people do.
 _FOLDER = {"Darwin": "macos"}
 _SPOKEN = {"Darwin": "macOS"}
 
-# The numbers ELF and Mach-O headers have for the kinds of machines.
+# The numbers of machine types in ELF and Mach-O headers.
 _ELF = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _MACH_O = {0x0100_0007: "x86_64", 0x0100_000C: "arm64"}
 
 
 def this_platform() -> str:
-    """Of this Python, as `manylinux_x86_64`: what the libraries it can load are for."""
+    """The platform of the libraries that this Python can load, as `manylinux_x86_64`."""
     system = platform.system()
     if system == "Linux":
         system = "manylinux" if _has_glibc() else "musllinux"
@@ -31,8 +31,8 @@ def this_platform() -> str:
 
 
 def made_for(library: Path) -> str | None:
-    """What a library's first bytes say it is for, as `Linux on x86_64`. None: it is no
-    library. Raises `OSError` if it cannot be read."""
+    """The platform in a library's header, as `Linux on x86_64`. None: it is no library.
+    Raises `OSError` if it cannot be read."""
     with library.open("rb") as file:
         head = file.read(20)
     if len(head) == 20 and head[:4] == b"\x7fELF":
@@ -47,7 +47,7 @@ def made_for(library: Path) -> str | None:
 
 
 def this_system() -> str:
-    """This Python, in the words of `made_for`."""
+    """This Python's platform, in the words of `made_for`."""
     system = platform.system()
     return f"{_SPOKEN.get(system, system)} on {_machine()}"
 
@@ -58,8 +58,8 @@ def _machine() -> str:
 
 
 def _has_glibc() -> bool:
-    """Whether the C library of this very process is glibc, which alone knows this name:
-    musl refuses it. What is installed beside it does not matter."""
+    """Whether this process uses glibc: only glibc knows the name below. Another C library
+    may be installed beside it, which does not matter."""
     try:
         version = os.confstr("CS_GNU_LIBC_VERSION")
     except (AttributeError, OSError, ValueError):

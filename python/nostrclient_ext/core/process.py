@@ -1,12 +1,11 @@
 """What all copies of the extension in this process share.
 
-LNbits loads this extension more than once in a process, under several names and in
-several versions, and other extensions keep what they imported from any of them. So what
-there is only one of (the running core, the in-process clients, the lists they fill) lies
-here, in a module of its own among `sys.modules`, where every copy finds it when it is
-called.
+LNbits may import this extension several times in one process, under several names and in
+several versions, and other extensions keep what they imported from any of them. What
+must exist only once (the running core, the inside clients, the lists they fill) is kept
+in a module of its own in `sys.modules`, where every copy looks it up when it is called.
 
-Copies of different versions meet here: a name once given keeps its meaning.
+Copies of different versions share these objects: a name keeps its meaning for ever.
 """
 
 import sys
@@ -17,15 +16,15 @@ from typing import TypeVar, cast
 
 T = TypeVar("T")
 
-_NAME = "_nostrclient_process"  # no submodule of the extension: LNbits forgets those
+_NAME = "_nostrclient_process"  # not a submodule of the extension: LNbits removes those
 
 
 def shared(name: str, make: Callable[[], T]) -> T:
-    """The one object of this name in the process, made by whoever asks first."""
+    """The object of this name in the process, made by the first copy that asks."""
     place = sys.modules.setdefault(_NAME, ModuleType(_NAME, __doc__))
     return cast(T, vars(place).setdefault(name, make()))
 
 
 LOCK = shared("lock", threading.RLock)
-"""Held while the running core changes hands, and while an in-process client comes or
-goes. Who holds a client's own lock never asks for this one."""
+"""Held while another copy takes over the core, and while an inside client joins or
+leaves. Never acquired by a thread that holds an inside client's own lock."""

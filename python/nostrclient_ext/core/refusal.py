@@ -1,12 +1,12 @@
-"""What a caller did wrong, for programs and for people."""
+"""How a caller is told what is wrong with a request: a code and a sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Refusal(ValueError):
-    """A request that cannot be done as it is. Its text is a sentence for people; programs
-    go by `code`, which stays the same in every version."""
+    """What is wrong with a request. The text is a sentence for people; programs go by
+    `code`, which does not change."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -15,8 +15,8 @@ class Refusal(ValueError):
 
 @contextmanager
 def refusal(code: str, about: str = "") -> Iterator[None]:
-    """The core's `ValueError` is a sentence about what the caller gave: make it a refusal
-    with this code, and with words in front that say what it is about."""
+    """Turn a `ValueError` of the core into a refusal. `about`: words before its
+    sentence."""
     try:
         yield
     except Refusal:

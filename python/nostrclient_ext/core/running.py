@@ -1,8 +1,9 @@
-"""The one running core of this process: who has it, how it starts and ends.
+"""The running core of this process: which copy of the extension owns it, how it starts
+and ends.
 
-LNbits may load this extension more than once in a process (`process.py`). The newest copy
-that was started owns the core; what an older copy is told then changes nothing. Nothing
-happens at import.
+LNbits may import this extension several times in one process (`process.py`). The newest
+copy that was started owns the core; starting or stopping an older one changes nothing
+then. Nothing happens at import.
 """
 
 import asyncio
@@ -46,15 +47,15 @@ _NOT_STARTED = "nostrclient is not started."
 
 
 class InsideClient(Protocol):
-    """A client in this process. It comes with the copy of the extension that somebody
-    imported first, and works with the core of any other."""
+    """A client in this process. Its class comes from the copy of the extension that was
+    imported first, and works with the core of any other copy."""
 
     own_relays: bool
-    """It uses relays that it names, else the owner's."""
+    """True: it uses relays of its own. False: the owner's."""
 
     @property
     def relays(self) -> list[str]:
-        """Those it has named."""
+        """The relays it has named."""
         ...
 
     @property
@@ -63,11 +64,12 @@ class InsideClient(Protocol):
         ...
 
     def attach(self, running: "Running") -> None:
-        """There is a core: use it, until it closes the client. From any thread."""
+        """Use this core until it closes the client. Called from any thread."""
 
 
 class Running:
-    """A started core, the loop's bridge to it, and the tasks that end with it."""
+    """A started core, the bridge from it to the event loop, and the tasks that end with
+    it."""
 
     def __init__(self, library: ModuleType, bridge: "Bridge", node: str) -> None:
         self.library = library
@@ -75,38 +77,38 @@ class Running:
         self.core = bridge.core
         self.outbox = OutboxKeeper(library, bridge, node)
         self.relays_known = asyncio.Event()
-        """Set once the core has the database's relays. Before that no client is served:
-        its EOSE would not wait for relays that are still to come."""
+        """Set once the core has the relays of the database. No client is let in before:
+        its EOSE would not wait for relays that are added later."""
         self.relays_changed = asyncio.Event()
-        """Set when the owner's relays were changed. Who keeps their limits clears it."""
+        """Set when the owner's relays have changed. `relays/limits.py` clears it."""
         self.warning: str | None = None
-        """What the owner has to know although it runs."""
+        """What is wrong although the core runs, as a sentence for the owner."""
         self._tasks: set[asyncio.Task[None]] = set()
-        # LNbits ends without stopping its extensions. The core's threads write to
+        # LNbits exits without stopping its extensions. The core's threads write to
         # Python's log, so they have to end before the interpreter does.
         atexit.register(self.core.stop)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something in the background, until it is done or the core stops."""
+        """Run something in the background until it is done or the core stops."""
         task = self.bridge.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def until_others_ended(self) -> None:
-        """For a background task: wait for all the others."""
+        """Wait until all other background tasks have ended."""
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
 
     def apply(self, config: StoredConfig) -> None:
-        """Have the core keep to these settings from now on."""
+        """Hand the settings to the core."""
         self.core.set_outbox_size(config.outbox_size)
         self.core.set_public_reads(config.public_reads_with_keys)
         self.core.set_public_allowed([*config.public_allowed])
         self.core.set_proxy(config.proxy_url(), config.proxy_for_all)
 
     def serve(self) -> None:
-        """The core has its relays: let the clients in."""
+        """Let the clients in: the core has its relays."""
         with LOCK:
             self.relays_known.set()
             if _state().running is self:
@@ -122,17 +124,17 @@ class Running:
 
 
 class _State:
-    """What the copies have to agree on. `owner` is the number of the copy whose core
-    runs."""
+    """What all copies share. `owner` is the number of the copy whose core runs, `newest`
+    the highest number of all."""
 
     running: Running | None = None
     owner = 0
     newest = 0
-    node: str | None = None  # this process among those that share a database
+    node: str | None = None  # names this process to others that share its database
     problem = _NOT_STARTED
 
 
-_number = 0  # of this copy, from its first start on
+_number = 0  # this copy's, given at its first start
 
 
 def _state() -> _State:
@@ -144,9 +146,9 @@ def _clients() -> list[InsideClient]:
 
 
 def start() -> Running | None:
-    """Start the core in the running event loop. None: nothing new was started.
+    """Start the core in the running event loop. None: nothing was started.
 
-    Without a usable core LNbits goes on: the log says why, and so does `running`.
+    If there is no core to start, LNbits runs on; the log says why, and so does `running`.
     """
     global _number
     with LOCK:
@@ -178,7 +180,7 @@ def start() -> Running | None:
             logger.error(exc)
             state.problem = str(exc)
             if state.running is not None:
-                # Better the old core than none. From now on it is this copy's.
+                # Better the old core than none. This copy owns it from now on.
                 state.running.warning = f"{exc} Until then the version before this runs."
             return None
         return state.running
@@ -207,8 +209,8 @@ def running() -> Running:
 
 
 def join(client: InsideClient) -> None:
-    """From now on this client gets every core that runs in this process. Idempotent, from
-    any thread."""
+    """Attach this client to the core that runs now, and to each one that runs later.
+    Idempotent; called from any thread."""
     with LOCK:
         clients = _clients()
         if client not in clients:
@@ -219,15 +221,15 @@ def join(client: InsideClient) -> None:
 
 
 def come_again(client: InsideClient) -> None:
-    """A core has closed this client. Unless it has left meanwhile, it gets the one that
-    runs now."""
+    """Attach a client that a core has closed to the core that runs now, unless it has
+    left meanwhile."""
     with LOCK:
         if client in _clients():
             join(client)
 
 
 def leave(client: InsideClient) -> None:
-    """This client gets no core any more. Idempotent, from any thread."""
+    """Attach this client to no core any more. Idempotent; called from any thread."""
     with LOCK:
         clients = _clients()
         if client not in clients:
@@ -235,12 +237,12 @@ def leave(client: InsideClient) -> None:
         clients.remove(client)
         found = _state().running
         if found is not None and found.relays_known.is_set():
-            for other in clients:  # there may have been too many
+            for other in clients:  # there may have been no place for them
                 _attach(other, found)
 
 
 def inside_clients() -> list[InsideClient]:
-    """Those that have joined and not left."""
+    """The clients that have joined and not left."""
     with LOCK:
         return list(_clients())
 

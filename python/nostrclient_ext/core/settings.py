@@ -1,5 +1,5 @@
-"""The owner's settings. `change` is their one door: it checks what he writes, stores it
-and has the running core keep to it."""
+"""The owner's settings. All changes go through `change`: it checks what the owner writes,
+stores it, and hands it to the running core."""
 
 import re
 from typing import Any
@@ -26,9 +26,9 @@ _NO_ADDRESS = "This is no address. It should look like wss://relay.example.com"
 
 
 async def change(wanted: ConfigChange) -> Config:
-    """Set the settings that are given. They count for clients and events that come from
-    now on; relays that are reached another way connect anew. All of them now. Raises
-    `Refusal`, and `CoreUnavailable` for what only the core can read."""
+    """Change the settings that are given. They apply to clients and events that come from
+    now on; relays that are reached another way connect anew. Returns all settings. Raises
+    `Refusal`, and `CoreUnavailable` for what only the core can check."""
     changes = wanted.dict(exclude_none=True)
     if wanted.address is not None:
         changes["address"] = _server_address(wanted.address)
@@ -45,7 +45,7 @@ def _apply(config: StoredConfig) -> None:
     try:
         found = running()
     except CoreUnavailable:
-        return  # it reads them when it starts
+        return  # it is given them when it starts
     found.apply(config)
     queued = found.core.stats()["outbox"]["queued"]
     if queued > config.outbox_size:
@@ -56,9 +56,9 @@ def _apply(config: StoredConfig) -> None:
 
 
 def _server_address(text: str) -> str:
-    """What stands before the endpoints' paths, `wss://host/prefix`, from whatever the
-    owner writes for it: a host, a page's address, or a whole endpoint. Nothing for
-    nothing."""
+    """The server's address, `wss://host/prefix`, which stands before the endpoints'
+    paths. The owner may write a host, a page's address or a whole endpoint. Empty stays
+    empty."""
     text = text.strip()
     if not text:
         return ""
@@ -85,8 +85,8 @@ def _server_address(text: str) -> str:
 
 
 def _public_keys(texts: list[str]) -> list[str]:
-    """Who may use the public endpoint: `npub1…` or hex, as hex and each once. An empty
-    text is no key: it must not make a list of nobody, which is everybody."""
+    """The keys that may use the public endpoint, given as `npub1…` or hex: as hex, each
+    once. An empty text is refused: an empty list would let everybody in."""
     keys: list[str] = []
     for number, text in enumerate(texts, start=1):
         with refusal(PUBLIC_KEYS, f"Public key {number} of the list: "):
@@ -95,9 +95,9 @@ def _public_keys(texts: list[str]) -> list[str]:
 
 
 def _proxy(text: str, stored: StoredConfig) -> dict[str, Any]:
-    """The proxy as it is stored: its password apart from it. The owner is shown it
-    without, and may give that back as it is. Nothing means no proxy. No refusal quotes
-    what was given."""
+    """The proxy as it is stored, its password in a field of its own. The owner sees it
+    without the password, and may send it back so. Empty means no proxy. No refusal
+    repeats what was given."""
     if not text.strip():
         return {"proxy": "", "proxy_password": None}
     with refusal(PROXY):

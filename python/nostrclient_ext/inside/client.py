@@ -261,7 +261,7 @@ class InsideClient:
     def _relay_is_there(self) -> None:
         """What no relay took or served is tried again."""
         self._subscriptions.ask_refused_again()
-        self._publications.tell_held_again()
+        self._publications.tell_again()
         self._tell()
 
     def _tell(self) -> None:

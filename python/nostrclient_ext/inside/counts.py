@@ -1,7 +1,7 @@
-"""Counts that an extension's client has asked for (NIP-45) and that are not answered yet.
+"""The counts that an extension has asked for (NIP-45) and that are not answered yet.
 
 Owned by `InsideClient`, whose lock is held in every call. A count belongs to one core and
-is not asked again: whoever waits is told when that core ends.
+is not asked again: it fails when that core ends.
 """
 
 import itertools
@@ -17,11 +17,11 @@ MAX_COUNTS = 1_000  # not answered yet
 
 
 class CountRefused(RuntimeError):
-    """Nobody has counted; the text says why."""
+    """There is no count. The text says why."""
 
 
 class Counts:
-    """By number: whoever waits for the answer."""
+    """By number: the future that waits for the answer."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Future[dict[str, Any]]] = {}
@@ -29,7 +29,7 @@ class Counts:
         self._numbers = itertools.count(1)
 
     def ask(self, filters: list[Any]) -> "Future[dict[str, Any]]":
-        """The question and its answer. It goes out with the next `tell`."""
+        """Ask; the question goes out with the next `tell`. Returns the answer to come."""
         text = "".join(f",{json.dumps(given, allow_nan=False)}" for given in filters)
         answer: Future[dict[str, Any]] = Future()
         answer.set_running_or_notify_cancel()
@@ -42,13 +42,13 @@ class Counts:
         return answer
 
     def tell(self, client: "Client") -> None:
-        """Ask the core as much as it takes."""
+        """Tell as much as the core takes."""
         while self._untold and client.writable:
             _, text = self._untold.popitem(last=False)
             client.feed(text)
 
     def settle(self, verb: str, number: str, text: str) -> bool:
-        """COUNT or CLOSED of one of these? Whoever waits for it has it now."""
+        """Take the answer to a count, COUNT or CLOSED. False: it is none."""
         answer = self._waiting.pop(number, None) if verb in ("COUNT", "CLOSED") else None
         if answer is None:
             return False
@@ -59,7 +59,7 @@ class Counts:
         return True
 
     def end(self, why: str) -> None:
-        """There will be no answers."""
+        """Let all counts fail."""
         waiting, self._waiting = self._waiting, {}
         self._untold.clear()
         for answer in waiting.values():

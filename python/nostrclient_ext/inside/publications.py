@@ -32,24 +32,24 @@ UNTIL_A_RELAY_CONNECTS = (
 class _Publication:
     """An event on its way, as text."""
 
-    __slots__ = ("ephemeral", "held", "since", "text", "told")
+    __slots__ = ("ephemeral", "no_relay", "since", "text", "told")
 
     def __init__(self, text: str, ephemeral: bool) -> None:
         self.text = text
         self.ephemeral = ephemeral
         self.since = time.monotonic()
         self.told = False  # a core has had it
-        self.held = False  # and had no relay for it
+        self.no_relay = False  # and had no relay for it
 
     @property
     def late(self) -> bool:
-        """Nobody wants it any more."""
+        """It is too old to be of use."""
         return self.ephemeral and time.monotonic() - self.since > EPHEMERAL_SECONDS
 
     @property
     def old(self) -> bool:
         """It will not be answered any more."""
-        asked = self.told and not self.held
+        asked = self.told and not self.no_relay
         return asked and time.monotonic() - self.since > ANSWER_SECONDS
 
 
@@ -67,7 +67,8 @@ class Publications:
         return len(self._by_id)
 
     def add(self, event_id: str, text: str, ephemeral: bool) -> None:
-        """One more, in place of any of the same id. Where there is no room it is lost."""
+        """Add an event, in place of any with the same id. Without room for it, it is
+        lost."""
         self._drop(event_id)
         if not self._has_room(text):
             self._drop_those_nobody_waits_for()
@@ -79,23 +80,23 @@ class Publications:
         self._unsent[event_id] = None
 
     def answered(self, event_id: str) -> None:
-        """It is in good hands."""
+        """Forget an event: the core has taken it."""
         self._drop(event_id)
 
     def refused(self, event_id: str, why: str) -> None:
-        """The core has not taken it. It is held until a relay connects, if that is all
-        that was missing."""
+        """The core has not taken an event. If it only lacked a relay, keep it until one
+        connects."""
         publication = self._by_id.get(event_id)
         if publication is None:
             return
         if why.startswith(UNTIL_A_RELAY_CONNECTS) and not publication.late:
-            publication.held = True
+            publication.no_relay = True
             return
         self._drop(event_id)
         self._report_lost(why)
 
     def tell(self, client: "Client") -> None:
-        """Hand over what the core takes."""
+        """Hand over as much as the core takes."""
         while self._unsent and client.writable:
             event_id, _ = self._unsent.popitem(last=False)
             publication = self._by_id[event_id]
@@ -103,20 +104,20 @@ class Publications:
                 self._drop(event_id)
                 self._report_lost("no relay was there in time")
             else:
-                publication.told, publication.held = True, False
+                publication.told, publication.no_relay = True, False
                 client.feed(publication.text)
 
-    def tell_held_again(self) -> None:
-        """A relay is there."""
+    def tell_again(self) -> None:
+        """Hand over once more what had no relay: one is there now."""
         for event_id, publication in self._by_id.items():
-            if publication.held:
+            if publication.no_relay:
                 self._unsent[event_id] = None
 
     def tell_all_again(self) -> None:
-        """There is a core that knows of none."""
+        """Hand over everything to a new core."""
         self._unsent.clear()
         for event_id, publication in list(self._by_id.items()):
-            if publication.ephemeral and publication.told and not publication.held:
+            if publication.ephemeral and publication.told and not publication.no_relay:
                 # A relay may have it, and it is never sent again.
                 self._drop(event_id)
                 self._report_lost("the core was stopped before it was answered")

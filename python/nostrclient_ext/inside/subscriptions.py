@@ -1,4 +1,4 @@
-"""What an extension has subscribed to, and how far each subscription is.
+"""The subscriptions of an extension, and how far each of them is.
 
 Outlives cores: every core is asked for all of them, and goes on where the one before
 stopped. Owned by `InsideClient`, whose lock is held in every call.
@@ -64,7 +64,7 @@ class Subscriptions:
         return self._by_name.keys()
 
     def name_of(self, number: str) -> str | None:
-        """Whose number this is. None: nobody's, or of one that has ended."""
+        """The subscription of this number. None: there is none, or it has ended."""
         return self._names.get(number)
 
     def open(self, name: str, filters: str) -> None:
@@ -80,13 +80,13 @@ class Subscriptions:
             self._untold[subscription.number] = None
 
     def clear(self) -> None:
-        """End all, of which the core knows already."""
+        """Forget all of them. The core is not told."""
         self._by_name.clear()
         self._names.clear()
         self._untold.clear()
 
     def tell(self, client: "Client") -> None:
-        """Tell the core what it takes."""
+        """Tell as much as the core takes."""
         while self._untold and client.writable:
             number, _ = self._untold.popitem(last=False)
             name = self._names.get(number)
@@ -96,12 +96,12 @@ class Subscriptions:
                 self._by_name[name].tell(client)
 
     def tell_all_again(self) -> None:
-        """There is a core that knows of none."""
+        """Tell everything to a new core."""
         self._untold = OrderedDict.fromkeys(self._names)
 
     def ask_anew(self) -> None:
-        """Each as a new REQ: answers to the one before are not taken for answers to
-        it."""
+        """Ask for each with a new REQ: late answers to the old one are not taken for its
+        own."""
         for name, subscription in list(self._by_name.items()):
             self.end(name)
             subscription.lose()
@@ -109,14 +109,14 @@ class Subscriptions:
             self._ask(name, subscription)
 
     def ask_refused_again(self) -> None:
-        """Those that no relay served before."""
+        """Ask again for those that no relay served: one is there now."""
         for subscription in self._by_name.values():
             if subscription.refused:
                 subscription.refused = False
                 self._untold[subscription.number] = None
 
     def lose(self) -> None:
-        """There is no core: whatever comes from now on may be missed."""
+        """The core is gone: whatever comes from now on may be missed."""
         for subscription in self._by_name.values():
             subscription.lose()
 
@@ -131,7 +131,7 @@ class Subscriptions:
             subscription.lose()
 
     def refused(self, name: str, why: str) -> bool:
-        """The core says CLOSED. False: for good, and the subscription has ended."""
+        """The core has closed a subscription. False: for good; it has ended here too."""
         subscription = self._by_name[name]
         if why.startswith(FINAL):
             del self._by_name[name]

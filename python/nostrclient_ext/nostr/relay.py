@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 class Relay:
-    """One relay. Every attribute is its value now; without a running core it is the one
-    of a relay that is not connected."""
+    """One relay. Attributes have their current values; without a running core they are
+    those of a relay that is not connected."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,1 +1,1 @@
-"""The outbox's half outside the core: its rows in the database, and who writes them."""
+"""The outbox outside the core: its rows in the database, and who writes them."""

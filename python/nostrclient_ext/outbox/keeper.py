@@ -1,8 +1,8 @@
 """The outbox between the core and the database: the core decides, this writes.
 
-`OutboxKeeper.keep` is the one task that touches the rows: it reads those of earlier runs,
-writes what the core hands out, one transaction at a time, and, where several nodes share
-a database, renews this node's lease and takes over the rows of nodes that are gone.
+`OutboxKeeper.keep` is the only task that touches the rows. It reads those of earlier runs
+and writes what the core hands out, one transaction at a time. Where several nodes share a
+database, it renews this node's lease and takes over the rows of nodes that are gone.
 """
 
 import asyncio
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
     from nostrclient_core.bridge import Bridge
 
 RENEW_SECONDS = 5.0  # between two looks at the lease
-LEASE_MARGIN = 3.0  # seconds this node stops sending before others may take its rows
+LEASE_MARGIN = 3.0  # seconds before the end of its lease this node stops sending
 LOAD_MOST = 30.0  # seconds until rows that could not be read are tried again
 STUMBLE_SECONDS = 1.0  # until the keeper goes on after a mistake of its own
-BUSY_SECONDS = 0.05  # until a core that takes no calls is called again
+BUSY_SECONDS = 0.05  # until a busy core is called again
 
-STATES = {"doubt": "in doubt"}  # those that read differently to people
+STATES = {"doubt": "in doubt"}  # the core's state to the one in REST, where they differ
 
 
 class OutboxKeeper:
-    """Keeps the rows of one running core. Made and used on its event loop."""
+    """Keeps the rows of one running core. Made and used on its event loop. `node` names
+    this process to others that share the database."""
 
-    def __init__(self, library: ModuleType, bridge: "Bridge", owner: str) -> None:
+    def __init__(self, library: ModuleType, bridge: "Bridge", node: str) -> None:
         self.core = bridge.core
         self._library = library
-        self.rows = OutboxRows(owner)
+        self.rows = OutboxRows(node)
         self.problem: str | None = None
         """What is wrong with the database, as a sentence for the owner."""
         self.tried = asyncio.Event()
-        """Set once the rows were read, or could not be."""
+        """Set once the rows have been read, or reading them has failed."""
         self._wake = bridge.store
         self._unreadable: dict[str, str] = {}
         self._strays: set[str] = set()
@@ -49,7 +50,7 @@ class OutboxKeeper:
         self._renew_at = 0.0
 
     async def keep(self) -> None:
-        """Until the core stops. A transaction under way then is still finished."""
+        """Run until the core stops. A transaction that is under way is finished first."""
         step: asyncio.Task[bool] | None = None
         try:
             while True:
@@ -72,7 +73,7 @@ class OutboxKeeper:
         except self._library.CoreStopped:
             return False
         except Exception as exc:
-            # Nothing may end this task: who publishes would wait for it in vain.
+            # Nothing may end this task: clients wait for it when they publish.
             logger.error(f"nostrclient: the outbox's keeper stumbled: {exc!r}")
             await asyncio.sleep(STUMBLE_SECONDS)
         return True
@@ -92,14 +93,14 @@ class OutboxKeeper:
                 await self._renew()
 
     def _seconds_left(self) -> float | None:
-        """Until something is due by the clock."""
+        """Until the next thing that is due by the clock. None: there is nothing."""
         due = self._load_at
         if due is None and self.rows.shared:
             due = self._renew_at
         return None if due is None else max(0.0, due - time.monotonic())
 
     async def _load(self) -> None:
-        """Hand the rows of earlier runs to the core, which queues nothing before."""
+        """Hand the rows of earlier runs to the core, which takes no new events before."""
         self._load_at = time.monotonic() + self._load_pauses.next()
         try:
             await self._take_over()
@@ -120,7 +121,7 @@ class OutboxKeeper:
         await self._adopt(await self.rows.mine())
 
     async def _adopt(self, rows: list["OutboxRow"]) -> None:
-        # Every signature is verified: not on the loop's thread.
+        # In a thread: every signature is verified.
         bad = await asyncio.to_thread(self.core.outbox_adopt, rows)
         for row_id, why in bad:
             if row_id not in self._unreadable:
@@ -143,7 +144,7 @@ class OutboxKeeper:
             self._recovered()
 
     async def _tell(self, number: int, **result: Any) -> None:
-        """The core waits for this before it hands out anything else."""
+        """Tell the core what became of a batch. It hands out nothing else before."""
         while True:
             try:
                 self.core.outbox_stored(number, **result)
@@ -152,17 +153,17 @@ class OutboxKeeper:
                 await asyncio.sleep(BUSY_SECONDS)
 
     async def _renew(self) -> None:
-        """Keep what is ours a while longer, let go of what is not ours any more, and
-        take over what nobody keeps."""
+        """Renew the lease on this node's rows, let go of rows that another node has
+        taken, and take over rows whose lease has ended."""
         before = time.monotonic()
         self._renew_at = before + RENEW_SECONDS
         ids = {entry["id"] for entry in await asyncio.to_thread(self.core.outbox)}
         try:
             kept = await self.rows.renew()
-            # Before it may send again: others may have sent these meanwhile.
+            # Before the lease is renewed: another node may have sent these.
             self.core.outbox_let_go(sorted(ids - kept))
             self._leased(before)
-            # Also those of a take-over whose end was not heard of.
+            # Rows of this node that the core does not know: a take-over broke off.
             strays = kept - ids - self._unreadable.keys()
             if await self.rows.claim() or strays & self._strays:
                 await self._adopt(await self.rows.mine())
@@ -173,7 +174,7 @@ class OutboxKeeper:
             self._recovered()
 
     def _leased(self, before: float) -> None:
-        """The lease was renewed by a question asked at this time."""
+        """The lease was renewed by a query that began at this time."""
         left = LEASE_SECONDS - LEASE_MARGIN - (time.monotonic() - before)
         self.core.outbox_lease(max(0.0, left))
         self._renew_at = before + RENEW_SECONDS
@@ -191,7 +192,7 @@ class OutboxKeeper:
     # What the owner sees and does.
 
     async def view(self) -> Outbox:
-        """The outbox of this node and, where they are shared, the other nodes' rows."""
+        """The outbox of this node, and the rows of others that share the database."""
         stats = self.core.stats()["outbox"]
         now = time.time()
         entries = [
@@ -230,7 +231,7 @@ class OutboxKeeper:
         )
 
     async def retry(self, row_id: str) -> bool:
-        """Try an event again at every relay. False: there is none. Raises `ValueError`
+        """Try an event again at every relay. False: it is not there. Raises `ValueError`
         for what is no event's id."""
         if await asyncio.to_thread(self.core.outbox_retry, row_id):
             return True
@@ -241,8 +242,8 @@ class OutboxKeeper:
         return await asyncio.to_thread(self.core.outbox_retry, row_id)
 
     async def delete(self, row_ids: list[str]) -> int:
-        """Remove events for good. How many: not those that are not there, or not answered
-        yet."""
+        """Remove events for good. Returns how many: some may not be there, or not be
+        answered yet."""
         elsewhere = [row_id for row_id in row_ids if not await self._delete_here(row_id)]
         if not elsewhere:
             return len(row_ids)
@@ -278,7 +279,7 @@ class OutboxKeeper:
 
 
 def age(since: int | None, now: float) -> int | None:
-    """Seconds since then; a clock that was set back makes none negative."""
+    """Seconds since then, never negative: the clock may have been set back."""
     return None if since is None else max(0, round(now - since))
 
 
@@ -292,7 +293,7 @@ def _oldest_age(entries: list[OutboxEntry]) -> int | None:
 
 
 def _kind_and_author(event: str) -> tuple[int | None, str | None]:
-    """Of an event that may be no event."""
+    """The kind and author in an event's JSON. None: it is no event."""
     try:
         fields: Any = json.loads(event)
         kind, pubkey = fields["kind"], fields["pubkey"]

@@ -1,8 +1,8 @@
-"""The outbox's table: rows written and removed in one transaction, claimed by one node.
+"""The outbox's table: one node claims a row, writes it and removes it.
 
-Has an engine of its own: a locked database keeps the outbox waiting, not the relays and
-the settings. Event texts go in as they are; LNbits' own `execute` would strip from them
-what looks like HTML.
+It has a database engine of its own: if the table is locked, only the outbox waits, not
+the relays and the settings. LNbits' own `execute` is not used: it would strip from
+events what looks like HTML.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError
 if TYPE_CHECKING:
     from nostrclient_core import OutboxRow, StoreTask
 
-LEASE_SECONDS = 15.0  # a node that has not renewed for so long is taken for dead
+LEASE_SECONDS = 15.0  # a node that has not renewed for this long counts as gone
 CLAIM_ROWS = 1_000  # at a time
 SHOWN_ROWS = 1_000  # of other nodes, at most
 TRANSACTION_SECONDS = 10.0  # after which the database counts as out of reach
-COMMIT_SECONDS = 0.1  # left for the commit itself, or it is not asked for
+COMMIT_SECONDS = 0.1  # a commit needs; with less time left there is none
 
 _MOST = 2**62  # and some room above it
 _COLUMNS = "id, event, state, position, queued_at, reasons"
@@ -40,11 +40,11 @@ _INSERT = """
     WHERE old.owner IS NULL OR old.owner = excluded.owner OR old.state = 'rejected'
         OR old.lease_until < {now}
 """
-# A row that another node holds stays with it; it may not be taken back any more.
+# A row that another node has stays there, and that node may not take it back now.
 _VOUCH = """
     UPDATE nostrclient.outbox SET vouched = true WHERE id = :id AND owner <> :owner
 """
-# Of a row that was there: somebody may have removed it for good.
+# Only of rows that are there: the owner may have removed one.
 _CHANGE = """
     UPDATE nostrclient.outbox SET state = :state, reasons = :reasons
     WHERE id = :id AND owner = :owner
@@ -66,7 +66,7 @@ _RENEW = """
     )
     RETURNING id
 """
-# Nobody waits for a row that another node is claiming or writing just now.
+# Rows that another node is claiming or writing right now are skipped.
 _CLAIM = """
     UPDATE nostrclient.outbox SET owner = :owner, lease_until = {now} + {lease}
     WHERE id IN (
@@ -92,29 +92,29 @@ _THESE = f"""
 
 
 class StoreError(Exception):
-    """The database did not do it. `certain`: nothing of it was done. The text has no
-    event and no SQL in it."""
+    """A transaction has failed. `certain`: nothing of it was done; else nobody knows. The
+    text contains no event and no SQL."""
 
     def __init__(self, error: Exception, certain: bool) -> None:
         orig = error.orig if isinstance(error, DBAPIError) else error
-        # What follows this in SQLite's message is a text of the table.
+        # SQLite's message goes on with a text from the table.
         words = " ".join(str(orig).split(" with text ")[0].split())[:200]
         super().__init__(words or type(orig).__name__)
         self.certain = certain
 
 
 class OutboxRows:
-    """The rows, as one node sees them. Its name is `owner`."""
+    """The rows, as one node sees them. `node`: its name, in the column `owner`."""
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, node: str) -> None:
         self._db = Database("ext_nostrclient")
-        self._owner = owner
+        self._node = node
         self.shared = self._db.type != SQLITE
-        """Whether other nodes may be working on the same table."""
+        """Whether other nodes may use the same table."""
 
     async def write(self, task: "StoreTask") -> list[str]:
-        """Do what the core has decided, all or nothing. Ids of rows that are not this
-        node's: another one holds them or has removed them. Raises `StoreError`."""
+        """Write a batch, all or nothing. Returns the ids of rows that another node has or
+        has removed. Raises `StoreError`."""
         insert, update = self._values(task["insert"]), self._values(task["update"])
         ids = [row["id"] for row in insert + update]
         delete, undo = self._names(task["delete"]), self._names(task["undo"])
@@ -130,7 +130,7 @@ class OutboxRows:
             if update:
                 await self._execute(connection, _CHANGE, update)
             if ids and self.shared:
-                values = {"ids": ids, "owner": self._owner}
+                values = {"ids": ids, "owner": self._node}
                 held = {row.id for row in await self._execute(connection, _HELD, values)}
                 foreign.extend(row_id for row_id in ids if row_id not in held)
             if delete:
@@ -142,18 +142,18 @@ class OutboxRows:
         return foreign
 
     async def claim(self) -> int:
-        """Take the rows of nodes that are gone; where this is the only node, all rows.
-        How many were taken. Raises `StoreError`."""
+        """Take over the rows of nodes that are gone; all rows, where this is the only
+        node. Returns how many. Raises `StoreError`."""
         if not self.shared:
-            return await self._count(_CLAIM_ALL, {"owner": self._owner})
-        return await self._count(_CLAIM, {"owner": self._owner, "most": CLAIM_ROWS})
+            return await self._count(_CLAIM_ALL, {"owner": self._node})
+        return await self._count(_CLAIM, {"owner": self._node, "most": CLAIM_ROWS})
 
     async def mine(self) -> list["OutboxRow"]:
         """The rows this node sends, in the order published. Raises `StoreError`."""
-        return await self._read(_MINE, {"owner": self._owner})
+        return await self._read(_MINE, {"owner": self._node})
 
     async def others(self, known: set[str]) -> list["OutboxRow"]:
-        """The rows that are not known here: other nodes', and those that could not be
+        """The rows that are not in `known`: other nodes' rows, and those that cannot be
         read. Raises `StoreError`."""
         rows: list[OutboxRow] = []
 
@@ -168,33 +168,33 @@ class OutboxRows:
         return rows
 
     async def renew(self) -> set[str]:
-        """Keep this node's rows for another `LEASE_SECONDS`; their ids. Only where other
-        nodes share the table. Raises `StoreError`."""
+        """Renew the lease on this node's rows and return their ids. Only where the table
+        is shared. Raises `StoreError`."""
         ids: set[str] = set()
 
         async def work(connection: Connection) -> None:
-            found = await self._execute(connection, _RENEW, {"owner": self._owner})
+            found = await self._execute(connection, _RENEW, {"owner": self._node})
             ids.update(row.id for row in found)
 
         await self._transaction(work)
         return ids
 
     async def steal(self, row_id: str) -> list["OutboxRow"]:
-        """Take over a rejected row, which nobody sends. Nothing: there is none. Raises
-        `StoreError`."""
-        return await self._read(_STEAL, {"id": row_id, "owner": self._owner})
+        """Take over a rejected row, which no node sends. Returns it, or nothing if it is
+        not there. Raises `StoreError`."""
+        return await self._read(_STEAL, {"id": row_id, "owner": self._node})
 
     async def remove(self, row_id: str) -> bool:
-        """Remove a row, whoever sends it; its node will notice. False: there is none.
-        Raises `StoreError`."""
+        """Remove a row, whichever node has it. False: it is not there. Raises
+        `StoreError`."""
         return await self._count(_REMOVE, {"id": row_id}) > 0
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._db.engine.dispose()
 
     async def _count(self, query: str, values: dict[str, Any]) -> int:
-        """Change rows; how many."""
+        """Change rows. Returns how many."""
         counts: list[int] = []
 
         async def work(connection: Connection) -> None:
@@ -231,7 +231,7 @@ class OutboxRows:
             error = TimeoutError("it does not answer")
             raise StoreError(error, certain=not asked) from None
         except Exception as exc:
-            # Until the commit was asked for, leaving the connection rolls back.
+            # Before the commit, leaving the connection rolls everything back.
             raise StoreError(exc, certain=not asked) from None
 
     async def _execute(
@@ -246,12 +246,12 @@ class OutboxRows:
         return await connection.conn.execute(filled, values)
 
     def _names(self, ids: list[str]) -> list[dict[str, Any]]:
-        return [{"id": row_id, "owner": self._owner} for row_id in sorted(ids)]
+        return [{"id": row_id, "owner": self._node} for row_id in sorted(ids)]
 
     def _values(self, rows: list["OutboxRow"]) -> list[dict[str, Any]]:
-        # In one order on every node, so that none waits for another in a circle.
+        # In the same order on every node, or two might wait for each other for ever.
         return [
-            {**row, "reasons": json.dumps(row["reasons"]), "owner": self._owner}
+            {**row, "reasons": json.dumps(row["reasons"]), "owner": self._node}
             for row in sorted(rows, key=lambda row: row["id"])
         ]
 
@@ -268,7 +268,7 @@ def _row(row: Any) -> "OutboxRow":
 
 
 def _text(stored: Any) -> str:
-    """SQLite keeps anything in any column; what is no text is no event either."""
+    """SQLite stores anything in any column. What is no text becomes an empty one."""
     return stored if isinstance(stored, str) else ""
 
 
@@ -277,7 +277,7 @@ def _whole(stored: Any) -> int:
 
 
 def _reasons(stored: Any) -> dict[str, str]:
-    """Only for people to read, so whatever else is there counts for nothing."""
+    """The reasons are only for people; anything unreadable becomes none."""
     try:
         reasons = json.loads(stored)
         return {str(url): str(why) for url, why in reasons.items()}

@@ -1,1 +1,1 @@
-"""What the admin's page shows, gathered from everywhere; the metrics tell the same."""
+"""What the admin's page and the metrics show."""

@@ -1,7 +1,7 @@
-"""What is wrong, one plain sentence each, with what mends it.
+"""What needs the owner's attention: a sentence for each thing, and what mends it.
 
-`needs_attention` is a function of what it is given: the page shows what it says, and
-nothing if all is well.
+`needs_attention` depends on its arguments alone. If all is well it returns nothing, and
+the page shows nothing.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from ..models import Relay, RelayStatus
 from ..words import counted, duration
 from .models import Action, Attention, ConnectedClient, State
 
-DOWN_SECONDS = 5.0  # a relay that is away for less may just be coming back
-LATELY_SECONDS = 600.0  # what a relay did wrong is shown so long
-WAITING_SECONDS = 600  # an event that waits longer is shown
-MOST_RELAYS = 8  # that are named each
+DOWN_SECONDS = 5.0  # a relay that has been away for less may be coming back
+LATELY_SECONDS = 600.0  # how long a relay's mistakes are shown
+WAITING_SECONDS = 600  # how long an event may wait before it is shown
+MOST_RELAYS = 8  # that get a line each
 MOST_CLIENTS = 5
 IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 
@@ -39,8 +39,8 @@ def needs_attention(
     clients: list[ConnectedClient],
     problem: str | None = None,
 ) -> list[Attention]:
-    """What is wrong, the gravest first. `problem`: what is wrong with the relays'
-    table."""
+    """What is wrong, serious things first. `problem`: what is wrong with the table of
+    relays, which may then be incomplete here."""
     items = [
         *_server(state, problem),
         *_all_relays(now, relays, known=problem is None),
@@ -62,12 +62,12 @@ def _server(state: State, problem: str | None) -> Iterator[Attention]:
 
 
 def _all_relays(now: float, relays: list[Relay], known: bool) -> Iterator[Attention]:
-    """`known`: these are all there are."""
+    """`known`: the list is complete."""
     own = [relay for relay in relays if relay.configured]
     used = [relay for relay in own if relay.state in IN_USE]
     connected = [relay for relay in used if relay.connected]
     nothing = "nothing is sent and nothing is found"
-    # As the core answers who publishes now (rule 1.4).
+    # What the core answers to a client that publishes now (rule 1.4).
     publication = (
         "waits (payment orders are refused)"
         if any(relay.write for relay in used)

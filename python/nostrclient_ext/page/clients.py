@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nostrclient_core import Client, ClientStatus
 
 MOST = 200  # WebSockets shown
-SLOW_MESSAGES = 4_096  # that wait for a client, of the 32,768 at which it is cut off
-SLOW_BYTES = 2 << 20  # the same, of 16 MiB
+SLOW_MESSAGES = 4_096  # waiting for a client; at 32,768 it is cut off
+SLOW_BYTES = 2 << 20  # of waiting messages; at 16 MiB it is cut off
 ADDRESS = 64  # characters kept
 AGENT = 120
 
@@ -42,19 +42,19 @@ _numbers: "itertools.count[int]" = shared("guest_numbers", itertools.count)
 
 
 def arrived(client: "Client", websocket: "WebSocket", public: bool) -> str:
-    """A WebSocket is open. Its id, for `left`."""
+    """Note a WebSocket that has opened. Returns an id for `left`."""
     guest_id = str(next(_numbers))
     _guests[guest_id] = Guest(client, websocket, public)
     return guest_id
 
 
 def left(guest_id: str) -> None:
-    """It is closed."""
+    """Forget a WebSocket that has closed."""
     _guests.pop(guest_id, None)
 
 
 def clients() -> Clients:
-    """Those that are connected; if there are many, those with most to do."""
+    """The connected clients; if there are many, the busiest."""
     everybody = [
         (guest_id, guest, guest.client.status()) for guest_id, guest in _guests.items()
     ]
@@ -66,7 +66,7 @@ def clients() -> Clients:
 
 
 def cut_off(client_id: str) -> bool:
-    """Close a client's WebSocket. It may come again. False: there is none of that id."""
+    """Close a client's WebSocket. It may connect again. False: no client has this id."""
     guest = _guests.get(client_id)
     if guest is None:
         return False
@@ -115,7 +115,7 @@ def _weight(status: "ClientStatus") -> tuple[bool, int, int]:
 
 
 def _uses(inside: Any) -> str:
-    """What a client inside LNbits is for, as far as it can be told."""
+    """A client inside LNbits in words. Which extension it belongs to is not known."""
     if not inside.own_relays:
         return "what all extensions share"
     relays = ", ".join(inside.relays) or "no relay yet"
@@ -123,6 +123,6 @@ def _uses(inside: Any) -> str:
 
 
 def _header(websocket: "WebSocket", name: str, most: int) -> str | None:
-    """A client may say anything: a line of text, cut to length."""
+    """One line of text, cut to length: a client may send anything."""
     value = websocket.headers.get(name, "")[:most]
     return "".join(char if char.isprintable() else " " for char in value).strip() or None

@@ -1,7 +1,7 @@
 """Live data for the admin's page: who may see it, and what has changed since.
 
-A WebSocket takes no login of LNbits' that could not be borrowed by another site. So the
-page asks for a ticket over REST, where LNbits checks the admin, and shows it once.
+A WebSocket with LNbits' cookie could be opened by a page of another site. So the page
+asks for a ticket over REST, where LNbits checks the admin, and shows it once.
 """
 
 import secrets
@@ -16,10 +16,13 @@ MAX_TICKETS = 100
 MAX_WATCHERS = 32
 
 INTERVAL = 1.0  # seconds between two updates
-QUIET_SECONDS = 10.0  # something is sent this often, so that the page knows it is heard
-LIFE_SECONDS = 600.0  # then the page has to show that its login still holds
+QUIET_SECONDS = (
+    10.0  # something is sent at least this often: the page sees that we are there
+)
+LIFE_SECONDS = 600.0  # until the page has to get a new ticket
 
-# Issued and not shown yet: to the time when they end. Whichever copy issued them.
+# Tickets nobody has shown yet, with the time they end. All copies of the extension share
+# them.
 _tickets: dict[str, float] = shared("tickets", dict)
 
 
@@ -35,12 +38,12 @@ def issue_ticket() -> str:
 
 
 def redeem_ticket(ticket: str) -> bool:
-    """Whether it is good. It is no more afterwards."""
+    """Whether this ticket is valid. It is used up then."""
     return _tickets.pop(ticket, 0.0) >= time.monotonic()
 
 
 class Changes:
-    """What one page has been told."""
+    """What one page has been sent, to find what is new."""
 
     def __init__(self) -> None:
         self._parts: dict[str, Any] = {}
@@ -49,9 +52,9 @@ class Changes:
         self._sent_at = 0.0
 
     def since_then(self, overview: Overview) -> dict[str, Any] | None:
-        """What this page is still to be told: the parts of an `Overview` that have
-        changed; of the relays, the changed ones, and the urls of those that are `gone`;
-        of the history what is new. None: nothing, for now."""
+        """What to send to this page: the parts of an `Overview` that have changed. Of the
+        relays, the changed ones and, in `gone`, the urls of those removed; of the
+        history, the new seconds. None: nothing for now."""
         changed = self._changed_parts(overview)
         now = time.monotonic()
         if not changed and now - self._sent_at < QUIET_SECONDS:
@@ -73,8 +76,8 @@ class Changes:
             changed.update(relays=lines, gone=gone)
         self._relays = relays
         if overview.time < self._second:
-            self._second = 0  # the clock was set back: what is new has older dates
-        # The last second that was told may have gone on.
+            self._second = 0  # the clock was set back: newer seconds have smaller numbers
+        # The last second that was sent may not have been over.
         history = [entry for entry in overview.history if entry[0] >= self._second]
         if history and history != self._parts.get("history"):
             changed["history"] = self._parts["history"] = history

@@ -1,6 +1,6 @@
-"""The page's numbers for a monitoring system: Prometheus' text format, version 0.0.4.
+"""The page's numbers for a monitoring system, in Prometheus' text format 0.0.4.
 
-Read by an admin, or with a token of its own that opens nothing else.
+An admin may read them, or whoever has the token for them, which opens nothing else.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
-# Name, type, help, and the number.
+# Name, type, help and value of each metric.
 _NUMBERS: tuple[tuple[str, str, str, Callable[[Overview], float]], ...] = (
     ("relays", "gauge", "Relays that are to be connected.", lambda o: o.state.relays),
     ("relays_connected", "gauge", "Those that are.", lambda o: o.state.connected),
@@ -119,7 +119,7 @@ _NUMBERS: tuple[tuple[str, str, str, Callable[[Overview], float]], ...] = (
     ),
 )
 
-# The same for each relay. None: it has no such number now.
+# The same for each relay. None: the relay has no such value now.
 _RELAY_NUMBERS: tuple[tuple[str, str, str, Callable[[RelayLine], float | None]], ...] = (
     (
         "connected",
@@ -182,24 +182,24 @@ def metrics_text(overview: Overview) -> str:
 
 
 async def make_token() -> str:
-    """A new token in place of any other. Only its hash is kept."""
+    """Make a new token, and make the old one invalid. Only a hash is stored."""
     token = secrets.token_urlsafe(32)
     await change_config({"metrics_token_hash": _hash(token)})
     return token
 
 
 async def drop_token() -> None:
-    """From now on only admins read the metrics."""
+    """Make the token invalid: only admins read the metrics then."""
     await change_config({"metrics_token_hash": None})
 
 
 async def has_token() -> bool:
-    """Whether there is one."""
+    """Whether there is a token."""
     return (await get_stored_config()).metrics_token_hash is not None
 
 
 async def is_token(text: str) -> bool:
-    """Whether this is the one."""
+    """Whether this is the token."""
     stored = (await get_stored_config()).metrics_token_hash
     return stored is not None and hmac.compare_digest(stored, _hash(text))
 

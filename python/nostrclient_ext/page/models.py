@@ -1,4 +1,4 @@
-"""What the admin's page is told, live and when it asks."""
+"""What the admin's page is sent."""
 
 from pydantic import BaseModel, Field
 
@@ -6,30 +6,30 @@ from ..models import RelayConnection
 
 
 class ConnectedClient(BaseModel):
-    """Somebody who uses the multiplexer now."""
+    """A client that is connected."""
 
-    id: str  # names it while it is connected
+    id: str  # the same for as long as it is connected
     kind: str  # public, private or extension
     address: str | None  # where it connects from; None: inside LNbits
-    forwarded_for: str | None  # whom a proxy says it stands for
-    agent: str | None  # what program it says it is
+    forwarded_for: str | None  # as the proxy before this server says
+    agent: str | None  # the program, as it says
     connected_since: float  # unix seconds
     subscriptions: int
     published: int  # events it published
-    delivered: int  # events it was given
+    delivered: int  # events sent to it
     waiting: int  # messages it has not fetched yet
-    slow: bool  # so many that it may be cut off
+    slow: bool  # too many wait: it may be cut off
 
 
 class Clients(BaseModel):
-    """Who uses the multiplexer now: those with most to do first."""
+    """The connected clients, the busiest first."""
 
     total: int
-    clients: list[ConnectedClient]  # not all, if there are many
+    clients: list[ConnectedClient]  # at most 200
 
 
 class Action(BaseModel):
-    """What mends something."""
+    """A button that mends something."""
 
     label: str
     do: str  # reconnect, pause, remove, key, retry, show or cut
@@ -37,7 +37,7 @@ class Action(BaseModel):
 
 
 class Attention(BaseModel):
-    """Something that is wrong, in one sentence."""
+    """Something that needs the owner's attention."""
 
     id: str  # the same for as long as it lasts
     serious: bool  # Nostr does not work, or something may get lost
@@ -54,14 +54,14 @@ class RelayLine(RelayConnection):
     write: bool
     configured: bool
     state: str
-    key: str | None  # public key, 64 hex: who we are to it if it asks
+    key: str | None  # public key, 64 hex: we sign in with it if asked
     paused_until: float | None
     sent: int
     received: int
     duplicates: int
     forged: int
     rejected: int
-    dropped: int  # others have them and it never got them
+    dropped: int  # events that others have and it never got
     errors: int
     noticed_at: float | None  # unix seconds of its last notice
     last_error: str | None
@@ -80,7 +80,7 @@ class Totals(BaseModel):
 
 
 class OutboxNumbers(BaseModel):
-    """The outbox of this node in numbers."""
+    """The outbox of this node."""
 
     size: int
     queued: int
@@ -92,11 +92,11 @@ class OutboxNumbers(BaseModel):
 
 
 class State(BaseModel):
-    """The whole at a glance."""
+    """The whole server."""
 
     version: str
     warning: str | None
-    relays: int  # that are to be connected
+    relays: int  # that the owner uses
     connected: int
     clients: int
     subscriptions: int
@@ -106,25 +106,26 @@ class State(BaseModel):
 
 
 class Overview(BaseModel):
-    """All that the page shows live."""
+    """Everything the page shows live."""
 
     time: float  # unix seconds, of this server
     state: State
     history: list[tuple[int, int, int, int]]
-    """Unix second, events received, delivered and published in it; five minutes."""
+    """For each of the last 300 seconds: its unix time, events received, delivered and
+    published."""
     attention: list[Attention]
     relays: list[RelayLine]
     clients: Clients
 
 
 class Ticket(BaseModel):
-    """Opens the live data's WebSocket once, within half a minute."""
+    """Opens the WebSocket for live data: once, within 30 seconds."""
 
     ticket: str
 
 
 class MetricsToken(BaseModel):
-    """A token to read the metrics with, shown this once."""
+    """A token to read the metrics with. It is shown only now."""
 
     token: str
 

@@ -1,6 +1,6 @@
-"""The whole at a glance: what the page shows live and what the metrics tell.
+"""The numbers of the whole server, for the page's live data and for the metrics.
 
-`overview` takes a new look, at most once in `FRESH_SECONDS` however many ask.
+They are gathered at most once in `FRESH_SECONDS`, however many ask.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from .clients import clients
 from .models import Overview, RelayLine, State
 
 FRESH_SECONDS = 0.9
-DATABASE_SECONDS = 2.0  # then the page does without it
+DATABASE_SECONDS = 2.0  # after which the page does without the database
 
 _looking = asyncio.Lock()
 _last: tuple[float, Running, Overview] | None = None
 
 
 async def overview(running: Running) -> Overview:
-    """All numbers now, or a moment ago."""
+    """All numbers as they are now, or were less than a second ago."""
     global _last
     async with _looking:
         if _last is not None:
@@ -71,8 +71,8 @@ async def _look(running: Running) -> Overview:
 
 
 async def _relays(running: Running) -> tuple[list[Relay], str | None]:
-    """All relays, and what is wrong with their table: the core knows what it does all the
-    same."""
+    """All relays, and what is wrong with their table. If it cannot be read, those that
+    the core has."""
     try:
         found = await asyncio.wait_for(listing.list_relays(running), DATABASE_SECONDS)
     except running.library.CoreStopped:

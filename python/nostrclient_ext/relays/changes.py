@@ -33,13 +33,13 @@ from .rows import (
     spelled,
 )
 
-# One change at a time: they read the list before they write it.
+# One change at a time: each reads the list before it writes.
 _changes = asyncio.Lock()
 
 
 async def connect_all(running: Running) -> None:
-    """Connect to every active relay of the database, and to those that are paused when
-    their time comes."""
+    """Connect to every active relay in the database, and to paused ones when their pause
+    is over."""
     async with _changes:
         for url, rows in (await rows_by_url(running)).items():
             await keys.hand_over(running, merged(rows), url)
@@ -49,7 +49,7 @@ async def connect_all(running: Running) -> None:
 
 
 async def add(running: Running, wanted: RelaySwitches) -> None:
-    """A new relay, connected to at once."""
+    """Add a relay and connect to it."""
     url = normalized(running, required(wanted.url))
     async with _changes:
         if url in await rows_by_url(running):
@@ -57,7 +57,7 @@ async def add(running: Running, wanted: RelaySwitches) -> None:
         switches = _switches(wanted)
         row = RelayRow(id=urlsafe_short_hash(), url=url)
         await add_relay(row)
-        # All are on in a new row.
+        # In a new row all switches are on.
         await switch_relay(row.id, {k: on for k, on in switches.items() if not on})
         _apply(running, url, Relay(**{**row.dict(), **switches}))
 
@@ -91,12 +91,12 @@ async def remove(running: Running, given: str | None) -> None:
             running.core.remove_relay(url)
             running.core.set_relay_key(url)
         except ValueError as exc:
-            if not rows:  # else it was a row that never was a relay
+            if not rows:  # else the row had a url that is none
                 raise Refusal(NO_RELAY_URL, str(exc)) from exc
 
 
 async def choose_key(running: Running, given: str | None, public_key: str | None) -> None:
-    """Who we are to a relay that wants to know, from now on."""
+    """Set the key that we sign in with at a relay. None: none."""
     url = normalized(running, required(given))
     async with _changes:
         rows = (await rows_by_url(running)).get(url)
@@ -111,7 +111,7 @@ async def choose_key(running: Running, given: str | None, public_key: str | None
 
 
 async def forget_key(running: Running, public_key: str) -> None:
-    """Keep a key no longer: relays that knew us by it do so no more."""
+    """Remove a key, and no longer sign in with it anywhere."""
     async with _changes:
         for url, rows in (await rows_by_url(running)).items():
             if merged(rows).key == public_key:
@@ -122,7 +122,7 @@ async def forget_key(running: Running, public_key: str) -> None:
 
 
 async def pause(running: Running, given: str | None, seconds: float) -> None:
-    """Do not use a relay for so long."""
+    """Do not use a relay for this long."""
     url = spelled(running, required(given))
     async with _changes:
         relay = await _existing(running, url)
@@ -135,12 +135,12 @@ async def pause(running: Running, given: str | None, seconds: float) -> None:
 
 
 async def reconnect(running: Running, given: str | None) -> None:
-    """Give a relay a new connection now, whether it has one, waits for its next attempt
-    or is paused."""
+    """Connect to a relay anew: whether it is connected, waits for its next attempt or is
+    paused."""
     url = spelled(running, required(given))
     async with _changes:
         if url in PAUSES:
-            # Asked for first: without the database, the pause has to end by itself.
+            # Read first: if the database is away, the pause goes on.
             relay = await _existing(running, url)
             PAUSES.pop(url, None)
             return _apply(running, url, relay)
@@ -150,7 +150,7 @@ async def reconnect(running: Running, given: str | None) -> None:
 
 
 async def _go_on_at(running: Running, url: str, until: float) -> None:
-    """Use a relay again when its pause is over, unless somebody has changed that."""
+    """Use a relay again when its pause is over, unless the pause was changed."""
     await asyncio.sleep(max(0.0, until - time.time()))
 
     async def go_on() -> None:
@@ -175,12 +175,12 @@ async def _existing(running: Running, url: str) -> Relay:
 
 
 def _switches(wanted: RelaySwitches) -> dict[str, bool]:
-    """Those that are given."""
+    """The switches that are given."""
     return wanted.dict(exclude={"url"}, exclude_none=True)
 
 
 def _apply(running: Running, url: str, relay: Relay) -> None:
-    """Let the core do what the relay's switches say."""
+    """Have the core do what the relay's switches say."""
     wanted = relay.active and url not in PAUSES
     if wanted:
         UNWANTED_RELAYS.discard(url)

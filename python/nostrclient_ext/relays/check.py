@@ -1,5 +1,5 @@
-"""The owner's test of one relay: a throw-away key publishes over it and sees the event
-come back.
+"""The owner's test of one relay: publish an event with a throw-away key, and wait until
+it comes back.
 
 It goes the way that events of wallets go (rules 1, 3): over the core and its one
 connection to the relay. The event is of an ephemeral kind, which relays pass on and do
@@ -20,7 +20,7 @@ from .rows import normalized, not_in_use
 if TYPE_CHECKING:
     from nostrclient_core import KeyPair, Told
 
-KIND = 24_601  # ephemeral (NIP-01), and nobody else's
+KIND = 24_601  # ephemeral (NIP-01), and used by nobody else
 ANSWER_SECONDS = 5.0  # for each step …
 PROXIED_SECONDS = 30.0  # … but for a connection through a proxy
 MESSAGES = 64  # fetched at a time
@@ -34,7 +34,7 @@ _turns = asyncio.Semaphore(AT_ONCE)
 
 
 class _Failed(Exception):
-    """A step did not do what it should. Its message is a sentence."""
+    """A step has failed. The text is a sentence."""
 
 
 async def check(running: Running, text: str) -> RelayCheck:
@@ -43,8 +43,8 @@ async def check(running: Running, text: str) -> RelayCheck:
     library = running.library
     url = normalized(running, text)
     async with _turns:
-        # Only now: a test has its relay connected, whatever the owner does meanwhile, and
-        # keeps it there for others.
+        # Checked only now: the test connects to the relay, and the owner may have
+        # switched it off while the test waited for its turn.
         if running.core.relay(url) is None or url in UNWANTED_RELAYS:
             raise not_in_use(url)
         try:
@@ -58,7 +58,7 @@ async def check(running: Running, text: str) -> RelayCheck:
 
 
 class _Test:
-    """One test. Each of its steps gives a sentence, or raises."""
+    """One test. Each step returns a sentence, or raises."""
 
     def __init__(self, running: Running, url: str) -> None:
         self._running = running
@@ -111,7 +111,7 @@ class _Test:
     async def _connect(self) -> str:
         try:
             self._running.core.proxy_for(self._url)
-        except ValueError as exc:  # there is no way to it
+        except ValueError as exc:  # it cannot be reached without a proxy
             raise _Failed(str(exc)) from None
         self._running.core.use_relays(self._client, [self._url])
         self._running.core.reconnect(self._url)  # if it waits for its next attempt
@@ -123,7 +123,7 @@ class _Test:
         assert self._keys is not None
         filters = {"kinds": [KIND], "authors": [self._keys["public_key"]]}
         self._say(["REQ", SUBSCRIPTION, filters])
-        # WHOLE: the relay has answered. An EOSE alone may stand for one that does not.
+        # WHOLE: the relay has answered. An EOSE comes also if it does not.
         verb, text = await self._hear("WHOLE", "CLOSED", "EOSE")
         if verb == "CLOSED":
             raise _Failed(f"Refused: {text}")
@@ -175,8 +175,8 @@ class _Test:
         self._client.feed(json.dumps(message))
 
     async def _hear(self, *verbs: str) -> tuple[str, str]:
-        """The first message with one of these verbs. What else has come stays: a relay
-        may pass an event on before it answers."""
+        """Wait for the first message with one of these verbs. Others are kept: a relay
+        may send the event before its OK."""
         while True:
             for message in self._told:
                 verb, _, text, url, event_id, _ = message
@@ -187,7 +187,7 @@ class _Test:
             await self._next()
 
     async def _next(self) -> None:
-        """Until there are more messages."""
+        """Wait until there are more messages."""
         self._mail.clear()
         if self._client.closed is not None:
             raise _Failed("nostrclient was stopped.")

@@ -1,9 +1,9 @@
 """What relays say about themselves: their NIP-11 documents, fetched over HTTP.
 
-All of it is a stranger's word: read within bounds, cut to length, and shown as text. The
+Strangers write them: they are read within bounds, cut to length, and shown as text. The
 page asks for one relay at a time (`fetch`), or takes what is known already (`known`) and
-has the rest fetched in the background (`look_up`), a few at a time. `limits` has
-them fetched again (`refresh`).
+has the rest fetched in the background (`look_up`), a few at a time. `limits` fetches them
+again now and then (`refresh`).
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from .models import RelayInfo, RelayLimits
 from .rows import normalized
 
 SECONDS = 5.0  # for the whole answer
-PROXIED_SECONDS = 20.0  # the same through a proxy: Tor has to find a way first
+PROXIED_SECONDS = 20.0  # the same through a proxy: Tor takes its time
 MAX_BYTES = 128 << 10  # of a document
-FRESH_SECONDS = 3600.0  # a document counts this long
-RETRY_SECONDS = 300.0  # and the failure to get one this long
+FRESH_SECONDS = 3600.0  # how long a document counts
+RETRY_SECONDS = 300.0  # how long the failure to get one counts
 MAX_KNOWN = 500  # relays remembered
 AT_ONCE = 4  # fetched in the background at a time
 
@@ -38,28 +38,30 @@ SOFTWARE = 120
 URL = 500
 NIPS = 100  # numbers
 
-# Not compressed: a few bytes could become any number.
+# Not compressed: a few bytes could unpack to any number.
 _ACCEPT = {"Accept": "application/nostr+json", "Accept-Encoding": "identity"}
 
 _ONION = re.compile(r"https?://[^/?#]*\.onion\.?(:\d*)?([/?#]|$)", re.IGNORECASE)
 
-# At its chattiest it would write down how it logs in to a proxy.
+# At its lowest level it logs the password for a proxy.
 logging.getLogger("httpcore.socks").setLevel(logging.INFO)
 
-_known: dict[str, tuple[float, RelayInfo]] = {}  # url to when it was fetched, and what
+_known: dict[str, tuple[float, RelayInfo]] = (
+    {}
+)  # by url: when it was fetched, and what it said
 _looking: set[str] = set()
 _turns = asyncio.Semaphore(AT_ONCE)
 
 
 def known(url: str) -> RelayInfo | None:
-    """What was fetched lately, without waiting."""
+    """What was fetched lately. Does not wait."""
     found = _known.get(url)
     return None if found is None else found[1]
 
 
 async def fetch(running: Running, text: str, newer: float = FRESH_SECONDS) -> RelayInfo:
-    """What a relay says about itself now, or said so many seconds ago, or why nothing is
-    known. Raises `Refusal` for what is no relay's url."""
+    """What a relay says about itself, or why nothing is known. Fetched again if it is
+    older than `newer` seconds. Raises `Refusal` for what is no relay's url."""
     url = normalized(running, text)
     info = _fresh(url, newer)
     if info is None:
@@ -69,13 +71,13 @@ async def fetch(running: Running, text: str, newer: float = FRESH_SECONDS) -> Re
 
 
 async def refresh(running: Running, url: str, newer: float) -> RelayInfo:
-    """As `fetch`, in the background's turn."""
+    """As `fetch`, after those that are fetched in the background already."""
     async with _turns:
         return await fetch(running, url, newer)
 
 
 def look_up(running: Running, urls: Iterable[str]) -> None:
-    """Fetch what is missing of these in the background."""
+    """Fetch the documents that are missing, in the background."""
     for url in islice(urls, MAX_KNOWN):
         if url not in _looking and _fresh(url) is None and len(_looking) < MAX_KNOWN:
             _looking.add(url)
@@ -84,7 +86,7 @@ def look_up(running: Running, urls: Iterable[str]) -> None:
 
 async def _look_up(running: Running, url: str) -> None:
     try:
-        async with _turns:  # who asks for one on the page waits for no other
+        async with _turns:  # `fetch` for the page does not wait for a turn
             await fetch(running, url)
     except Refusal:
         pass  # no relay's url: the page says so anyway
@@ -109,7 +111,7 @@ def _remember(url: str, info: RelayInfo) -> None:
 async def _ask(running: Running, url: str) -> RelayInfo:
     seconds, proxy = SECONDS, None
     try:
-        # The way is the relay's connection's own: no resolver may hear of a .onion name.
+        # The same way as the relay's connection: a .onion name must reach no resolver.
         proxy = running.core.proxy_for(url)
         seconds = SECONDS if proxy is None else PROXIED_SECONDS
         asked = _get(url.replace("ws", "http", 1), proxy, seconds)
@@ -123,13 +125,13 @@ async def _ask(running: Running, url: str) -> RelayInfo:
     except Exception:
         if proxy is None:
             raise
-        # httpx lacks its part for proxies, or has met one that talks nonsense.
+        # httpx has no support for proxies here, or the proxy talks nonsense.
         return RelayInfo(url=url, problem="It cannot be asked through the proxy.")
     return _read(url, document)
 
 
 async def _get(url: str, proxy: str | None, seconds: float) -> Any:
-    # Redirects are not followed: they could lead anywhere, this server's own network too.
+    # Redirects are not followed: they could lead into this server's own network.
     certificates = await asyncio.to_thread(_certificates)
     client = httpx.AsyncClient(
         timeout=seconds,
@@ -156,7 +158,7 @@ async def _get(url: str, proxy: str | None, seconds: float) -> Any:
 
 @lru_cache(maxsize=1)
 def _certificates() -> ssl.SSLContext:
-    """Whom to trust. Made once, and not on the event loop: it takes its time."""
+    """The certificates to trust. Made once, and not on the event loop: it is slow."""
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -165,7 +167,7 @@ def _in_words(exc: httpx.HTTPError) -> str:
 
 
 def _read(url: str, document: Any) -> RelayInfo:
-    """Whatever fits. A field of a wrong type is as good as none."""
+    """What a document says. A field of a wrong type counts as missing."""
     if not isinstance(document, dict):
         return RelayInfo(url=url, problem="It does not describe itself: no JSON object.")
     limits = document.get("limitation")
@@ -195,7 +197,7 @@ def _read(url: str, document: Any) -> RelayInfo:
 def _text(value: Any, most: int) -> str | None:
     if not isinstance(value, str):
         return None
-    # One line: surrogates and control characters are nobody's name.
+    # One line, without surrogates and control characters.
     printable = "".join(char if char.isprintable() else " " for char in value[: 2 * most])
     return " ".join(printable.split())[:most] or None
 
@@ -204,7 +206,7 @@ def _link(value: Any) -> str | None:
     text = _text(value, URL + 1)
     if text is None or len(text) > URL or " " in text:
         return None
-    # The owner's browser would ask a resolver for a .onion name.
+    # For a .onion name the owner's browser would ask a resolver.
     is_shown = text.startswith(("https://", "http://")) and not _ONION.match(text)
     return text if is_shown else None
 

@@ -1,8 +1,8 @@
-"""The keys by which relays may know us (NIP-42): kept encrypted, and for the core alone.
+"""The keys we sign in with at relays (NIP-42): stored encrypted, read only by the core.
 
-A private key is stored as LNbits stores what it keeps secret, encrypted with the server's
-`AUTH_SECRET_KEY`, and read again only to hand it to the core. No answer, no log and no
-page has it. Which relay knows us by which key is `changes.py`'s to know. `Refusal` is
+A private key is stored as LNbits stores its own secrets, encrypted with the server's
+`AUTH_SECRET_KEY`, and decrypted only to hand it to the core. It is in no answer, no log
+and no page. `changes.py` sets which key is used at which relay. `Refusal` is
 what the caller did wrong; its sentence never tells the key.
 """
 
@@ -16,7 +16,7 @@ from ..core.running import Running
 from ..crud import add_relay_key, get_relay_key, get_relay_keys
 from ..models import NewKey, Relay, RelayKey, RelayKeyRow
 
-MOST = 100  # keys that are kept
+MOST = 100  # keys that are stored
 
 _NO_KEY = (
     "This is no private key: it has 64 hexadecimal characters, or begins with nsec1."
@@ -29,7 +29,7 @@ _changes = asyncio.Lock()
 
 
 async def list_keys(running: Running, relays: list[Relay]) -> list[RelayKey]:
-    """Every key that is kept, without what is secret."""
+    """All stored keys, without their private halves."""
     return [
         RelayKey(
             public_key=row.public_key,
@@ -43,12 +43,12 @@ async def list_keys(running: Running, relays: list[Relay]) -> list[RelayKey]:
 
 
 async def add_key(running: Running, new: NewKey) -> str:
-    """Keep a key. Its public key, 64 hex."""
+    """Store a key. Returns its public key, 64 hex."""
     library = running.library
     given = (new.private_key or "").strip()
     private = _read(running, given) if given else library.generate_key()["private_key"]
     public: str = library.public_key(private)
-    # 63 characters with a checksum, which tells whether it is read with the right secret.
+    # `nsec1…` has a checksum, which tells whether it was decrypted with the right secret.
     secret = encrypt_internal_message(library.to_nsec(private))
     if not secret:
         raise Refusal("no-encryption", "LNbits cannot encrypt this key.")
@@ -63,7 +63,7 @@ async def add_key(running: Running, new: NewKey) -> str:
 
 
 async def private_key(running: Running, public_key: str) -> str:
-    """For the core: the private key, 64 hex."""
+    """The private key of a stored key, 64 hex. For the core only."""
     row = await get_relay_key(public_key)
     if row is None:
         raise Refusal("no-such-key", "There is no such key.")
@@ -74,7 +74,8 @@ async def private_key(running: Running, public_key: str) -> str:
 
 
 async def hand_over(running: Running, relay: Relay, url: str) -> None:
-    """Tell the core who we are to this relay. Without its key we are nobody."""
+    """Give the core the key to sign in with at this relay, if it has one and it can be
+    read."""
     if relay.key is None:
         return
     try:
@@ -101,6 +102,6 @@ def _private_key(running: Running, row: RelayKeyRow) -> str | None:
         private: str = running.library.from_nsec(decrypt_internal_message(row.secret))
         if running.library.public_key(private) == row.public_key:
             return private
-    except Exception:  # whatever comes out of it is no key
+    except Exception:  # decryption fails in many ways
         pass
     return None

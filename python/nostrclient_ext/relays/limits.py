@@ -1,10 +1,10 @@
-"""What the core is told of its relays' limits: their documents (NIP-11), read when a
+"""Tells the core the limits in its relays' documents (NIP-11). A document is read when a
 relay is new, when it connects again and about every hour.
 
-One task (`keep`) looks which relays the core has; the documents are fetched by
-`document`, a few at a time, and nothing waits for them. A document that is none, or
-says nothing of use, leaves the core's defaults; one that fails later leaves what an
-earlier one said. Ends with the core.
+One task (`keep`) looks which relays the core has, and `document` fetches a few at a time;
+nothing waits for them. Where there is no document, or nothing useful in it, the core's
+defaults hold; if it cannot be read later, what it said before holds. Ends with the
+core.
 """
 
 import asyncio
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from nostrclient_core import RelayStatus
 
 LOOK_SECONDS = 1.0  # between two looks at the core's relays
-REFRESH_SECONDS = 3600.0  # a document is read again after about so long …
-SPREAD = 0.1  # … more or less, a part of it: not all relays at once
+REFRESH_SECONDS = 3600.0  # until a document is read again …
+SPREAD = 0.1  # … give or take this part of it, so that not all are read at once
 RETRY_SECONDS = 600.0  # after a failure
-AGAIN_SECONDS = 300.0  # a relay that connects again is asked, if this long ago …
-AGAIN_RETRY_SECONDS = 3.0  # … or this long ago where that failed
+AGAIN_SECONDS = 300.0  # a relay that connects again is asked if this has passed …
+AGAIN_RETRY_SECONDS = 3.0  # … or this, if it could not be read before
 
-COUNT = 45  # the NIP
+COUNT = 45  # NIP-45
 
 
 @dataclass
 class _Plan:
     """One relay's document: when to read it, and what it said."""
 
-    at: float = 0.0  # when it is to be read, on the monotonic clock
-    read: float | None = None  # when that was last begun
-    well: bool = False  # it was a document then
+    at: float = 0.0  # when to read it, on the monotonic clock
+    read: float | None = None  # when the last attempt began
+    well: bool = False  # the last attempt gave a document
     reading: bool = False
-    connected: float | None = None  # since when, as last seen
-    limits: dict[str, Any] = field(default_factory=dict)  # what the core was told
+    connected: float | None = None  # since when the relay was, at the last look
+    limits: dict[str, Any] = field(default_factory=dict)  # what the core was last told
     kept: Any = None  # what the core has made of it
 
 
 async def keep(running: Running) -> None:
-    """Have the core know its relays' limits, until it stops."""
+    """Keep the core informed until it stops."""
     keeper = _Keeper(running)
     while not running.bridge.stopped:
         running.relays_changed.clear()
@@ -62,10 +62,10 @@ async def keep(running: Running) -> None:
 
 
 def limits_of(info: RelayInfo) -> dict[str, Any]:
-    """What a document says, as `core.set_relay_limits` takes it."""
+    """The limits in a document, as `core.set_relay_limits` takes them."""
     return {
         **info.limits.dict(include=set(KeptLimits.__fields__)),
-        # One that lists none does not say.
+        # A relay that lists no NIPs does not say.
         "counts": COUNT in info.supported_nips if info.supported_nips else None,
     }
 
@@ -76,7 +76,7 @@ class _Keeper:
         self._plans: dict[str, _Plan] = {}
 
     def look(self) -> None:
-        """Do what has become due."""
+        """Do what is due."""
         now = time.monotonic()
         states = {state["url"]: state for state in self._running.core.relays()}
         for gone in self._plans.keys() - states.keys():
@@ -84,13 +84,13 @@ class _Keeper:
         for url, state in states.items():
             plan = self._plans.setdefault(url, _Plan())
             if plan.limits and plan.kept != state["limits"]:
-                self._tell(url, plan)  # it was removed and added meanwhile
+                self._tell(url, plan)  # it was removed and added again
             if not plan.reading and _is_due(plan, state, now):
                 plan.reading = True
                 self._running.spawn(self._read(url, plan, now))
 
     async def _read(self, url: str, plan: _Plan, now: float) -> None:
-        # What was read for the page just now will do the first time.
+        # The first time, what was read for the page will do.
         newer = document.FRESH_SECONDS if plan.read is None else LOOK_SECONDS
         plan.read, plan.well = now, False
         try:
@@ -112,14 +112,14 @@ class _Keeper:
         try:
             self._running.core.set_relay_limits(url, **plan.limits)
         except self._running.library.CoreBusy:
-            return  # the next look finds that the core does not have them
+            return  # the next look will find that the core lacks them
         state = self._running.core.relay(url)
         plan.kept = None if state is None else state["limits"]
 
 
 def _is_due(plan: _Plan, state: "RelayStatus", now: float) -> bool:
-    """A relay that is new is asked, whether it can be reached or not; after that, while
-    it is connected."""
+    """Whether to read the document now: at first in any case, later only while the relay
+    is connected."""
     connected = state["connected_since"]
     again = connected is not None and connected != plan.connected
     if plan.read is None:

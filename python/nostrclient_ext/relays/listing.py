@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def list_relays(running: Running) -> list[Relay]:
-    """Every relay once, with its state now; last those that extensions have named."""
+    """Every relay once, with its current state; those of extensions come last."""
     now = time.time()
     states = {state["url"]: state for state in running.core.relays()}
     known = await rows_by_url(running)
@@ -36,7 +36,7 @@ async def list_relays(running: Running) -> list[Relay]:
 
 
 def list_without_rows(running: Running) -> list[Relay]:
-    """Those the core has, for when the database cannot be read."""
+    """The relays that the core has, for when the database cannot be read."""
     now = time.time()
     states = running.core.relays()
     return [
@@ -53,7 +53,7 @@ async def active_urls() -> list[str]:
 
 
 def log_of(running: Running, given: str | None) -> RelayLog:
-    """What went wrong at a relay and what it had to say."""
+    """The last errors at a relay, and its last notices."""
     url = spelled(running, required(given))
     state = running.core.relay(url)
     if state is None:
@@ -73,7 +73,7 @@ def _entries(texts: list[str], times: list[float]) -> list[LogEntry]:
 def _with_state(
     running: Running, relay: Relay, state: "CoreStatus | None", now: float
 ) -> Relay:
-    # An extension may use, for itself, a relay that the owner does not: not his then.
+    # An extension may use a relay that the owner has switched off: it stays off here.
     if state is None or (relay.configured and not state["listed"]):
         return _without_state(running, relay)
     return relay.copy(
@@ -98,13 +98,13 @@ def _with_state(
 
 
 def _of_extensions(state: "CoreStatus") -> Relay:
-    """A relay that is in no row: other extensions have named it."""
+    """A relay that only other extensions have named: it has no row."""
     url = state["url"]
     return Relay(id=url, url=url, active=True, read=True, write=True, configured=False)
 
 
 def _listed(state: "CoreStatus") -> dict[str, bool]:
-    """How the owner has set it, by the core's word."""
+    """The owner's switches, as the core knows them."""
     return {
         "configured": state["listed"],
         "read": state["read"],
@@ -113,8 +113,8 @@ def _listed(state: "CoreStatus") -> dict[str, bool]:
 
 
 def _without_state(running: Running, relay: Relay) -> Relay:
-    """A relay the core does not have for the owner: switched off, paused, or with a url
-    it cannot use."""
+    """A relay of the owner's that the core does not have: switched off, paused, or with
+    an invalid url."""
     status, state = RelayStatus(), "inactive"
     words = until = None
     if relay.active:

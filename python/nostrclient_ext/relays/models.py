@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 
 class RelayLimits(BaseModel):
-    """What a relay says it does not take (NIP-11). None: it does not say."""
+    """The limits in a relay's document (NIP-11). None: it does not say."""
 
     max_message_length: int | None = None  # bytes
     max_subscriptions: int | None = None
@@ -16,7 +16,7 @@ class RelayLimits(BaseModel):
 
 
 class RelayInfo(BaseModel):
-    """What a relay says about itself (NIP-11): texts of a stranger, cut to length."""
+    """A relay's document (NIP-11): texts of strangers, cut to length."""
 
     url: str
     name: str | None = None
@@ -54,7 +54,7 @@ class CheckStep(BaseModel):
 
 
 class RelayCheck(BaseModel):
-    """How a relay did in a test. After a step that failed there are no more."""
+    """The result of a relay's test. The first step that fails is the last."""
 
     url: str
     passed: bool

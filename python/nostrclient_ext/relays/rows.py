@@ -13,25 +13,25 @@ from ..models import Relay
 NO_RELAY_URL = "not-a-url"  # code of a refusal
 
 PAUSES: dict[str, float] = shared("relay_pauses", dict)
-"""Relays that are not used for a while: url to unix seconds when it ends."""
+"""Relays that are paused: url to unix seconds when the pause ends."""
 
 
 def required(url: str | None) -> str:
-    """The url that a request needs."""
+    """The url of a request that cannot do without."""
     if not url:
         raise Refusal("no-url", "Relay url not provided.")
     return url
 
 
 def normalized(running: Running, url: str) -> str:
-    """The one spelling of a relay's url."""
+    """The one spelling of a relay's url. Raises `Refusal` for what is none."""
     with refusal(NO_RELAY_URL):
         spelling: str = running.library.normalize_relay_url(url)
     return spelling
 
 
 def spelled(running: Running, url: str) -> str:
-    """The one spelling of a relay's url; other texts stay what they are."""
+    """The same; a text that is no relay's url stays as it is."""
     try:
         return normalized(running, url)
     except Refusal:
@@ -49,7 +49,7 @@ def not_in_use(url: str) -> Refusal:
 
 
 async def rows_by_url(running: Running) -> dict[str, list[Relay]]:
-    """Every row, by its relay."""
+    """All rows, by the url of their relay."""
     rows: dict[str, list[Relay]] = {}
     for row in await get_relays():
         rows.setdefault(spelled(running, row.url or ""), []).append(row)
@@ -57,7 +57,7 @@ async def rows_by_url(running: Running) -> dict[str, list[Relay]]:
 
 
 def merged(rows: list[Relay]) -> Relay:
-    """The one relay of these rows."""
+    """One relay of all its rows."""
     switches = {
         name: any(getattr(row, name) for row in rows)
         for name in ("active", "read", "write")
