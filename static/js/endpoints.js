@@ -52,7 +52,7 @@ window.app.component('nostrclient-endpoints', {
     },
     // A refusal, at the field it is about.
     listProblem() {
-      return this.problemCode === 'public-keys' ? this.problem : ''
+      return this.problemCode === 'public_allowed' ? this.problem : ''
     },
     addressProblem() {
       return this.listProblem ? '' : this.problem

@@ -22,4 +22,4 @@ async def api_cut_off(client_id: str) -> None:
     """Close a client's connection. It may connect again."""
     running()
     if not clients.cut_off(client_id):
-        raise NotFound("no-such-client", "This client is not connected.")
+        raise NotFound("no_such_client", "This client is not connected.")

@@ -53,4 +53,4 @@ async def api_delete_event(event_id: str) -> None:
 
 
 def _no_such_event() -> NotFound:
-    return NotFound("no-such-event", "No such event in the outbox.")
+    return NotFound("no_such_event", "No such event in the outbox.")

@@ -99,7 +99,7 @@ async def api_check_relay(data: RelayUrl) -> RelayCheck:
 @router.put("/relay/test", dependencies=admin)
 async def api_test_message(data: TestMessage) -> TestMessageResponse:
     """A signed direct message to test the relays with. It is neither sent nor stored."""
-    with refusal("not-a-key"):
+    with refusal("not_a_key"):
         return _test_message(running(), data)
 
 

@@ -41,7 +41,7 @@ class Route(APIRoute):
             except Refusal as exc:
                 return problem(HTTPStatus.BAD_REQUEST, exc.code, str(exc))
             except CoreUnavailable as exc:
-                return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-core", str(exc))
+                return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no_core", str(exc))
             except StoreError as exc:
                 words = str(exc)
             # `OSError`: the database's server is away.
@@ -50,7 +50,7 @@ class Route(APIRoute):
                 why = exc.orig if isinstance(exc, DBAPIError) else exc
                 logger.error(f"nostrclient cannot use the database: {why!r}")
                 words = NO_DATABASE
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-database", words)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "no_database", words)
 
         return answer
 

@@ -17,9 +17,9 @@ _SCHEMES = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
 _HOST = re.compile(r"[a-z0-9.:_-]+")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
-# Codes of refusals.
+# Codes of refusals: the setting that is wrong.
 ADDRESS = "address"
-PUBLIC_KEYS = "public-keys"
+PUBLIC_ALLOWED = "public_allowed"
 PROXY = "proxy"
 
 _NO_ADDRESS = "This is no address. It should look like wss://relay.example.com"
@@ -89,7 +89,7 @@ def _public_keys(texts: list[str]) -> list[str]:
     once. An empty text is refused: an empty list would let everybody in."""
     keys: list[str] = []
     for number, text in enumerate(texts, start=1):
-        with refusal(PUBLIC_KEYS, f"Public key {number} of the list: "):
+        with refusal(PUBLIC_ALLOWED, f"Public key {number} of the list: "):
             keys.append(load().normalize_public_key(text.strip()))
     return list(dict.fromkeys(keys))
 

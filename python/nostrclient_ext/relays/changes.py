@@ -53,7 +53,7 @@ async def add(running: Running, wanted: RelaySwitches) -> None:
     url = normalized(running, required(wanted.url))
     async with _changes:
         if url in await rows_by_url(running):
-            raise Refusal("relay-exists", f"Relay: {url} already exists.")
+            raise Refusal("relay_exists", f"Relay: {url} already exists.")
         switches = _switches(wanted)
         row = RelayRow(id=urlsafe_short_hash(), url=url)
         await add_relay(row)
@@ -127,7 +127,7 @@ async def pause(running: Running, given: str | None, seconds: float) -> None:
     async with _changes:
         relay = await _existing(running, url)
         if not relay.active:
-            raise Refusal("relay-off", f"Relay: {url} is switched off.")
+            raise Refusal("relay_off", f"Relay: {url} is switched off.")
         until = time.time() + seconds
         PAUSES[url] = until
         _apply(running, url, relay)

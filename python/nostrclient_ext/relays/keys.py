@@ -51,13 +51,13 @@ async def add_key(running: Running, new: NewKey) -> str:
     # `nsec1…` has a checksum, which tells whether it was decrypted with the right secret.
     secret = encrypt_internal_message(library.to_nsec(private))
     if not secret:
-        raise Refusal("no-encryption", "LNbits cannot encrypt this key.")
+        raise Refusal("no_encryption", "LNbits cannot encrypt this key.")
     row = RelayKeyRow(public_key=public, name=new.name.strip(), secret=secret)
     async with _changes:
         if await get_relay_key(public) is not None:
-            raise Refusal("key-exists", "This key is kept already.")
+            raise Refusal("key_exists", "This key is kept already.")
         if len(await get_relay_keys()) >= MOST:
-            raise Refusal("too-many-keys", f"At most {MOST} keys are kept.")
+            raise Refusal("too_many_keys", f"At most {MOST} keys are kept.")
         await add_relay_key(row)
     return public
 
@@ -66,10 +66,10 @@ async def private_key(running: Running, public_key: str) -> str:
     """The private key of a stored key, 64 hex. For the core only."""
     row = await get_relay_key(public_key)
     if row is None:
-        raise Refusal("no-such-key", "There is no such key.")
+        raise Refusal("no_such_key", "There is no such key.")
     private = _private_key(running, row)
     if private is None:
-        raise Refusal("key-unreadable", _UNREADABLE)
+        raise Refusal("key_unreadable", _UNREADABLE)
     return private
 
 
@@ -92,7 +92,7 @@ def _read(running: Running, given: str) -> str:
             private = given.lower()
         running.library.public_key(private)
     except ValueError:
-        raise Refusal("not-a-key", _NO_KEY) from None
+        raise Refusal("not_a_key", _NO_KEY) from None
     return private
 
 

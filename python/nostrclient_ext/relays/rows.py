@@ -10,7 +10,7 @@ from ..core.running import Running
 from ..crud import get_relays
 from ..models import Relay
 
-NO_RELAY_URL = "not-a-url"  # code of a refusal
+NO_RELAY_URL = "not_a_url"  # code of a refusal
 
 PAUSES: dict[str, float] = shared("relay_pauses", dict)
 """Relays that are paused: url to unix seconds when the pause ends."""
@@ -19,7 +19,7 @@ PAUSES: dict[str, float] = shared("relay_pauses", dict)
 def required(url: str | None) -> str:
     """The url of a request that cannot do without."""
     if not url:
-        raise Refusal("no-url", "Relay url not provided.")
+        raise Refusal("no_url", "Relay url not provided.")
     return url
 
 
@@ -40,12 +40,12 @@ def spelled(running: Running, url: str) -> str:
 
 def not_there(url: str) -> Refusal:
     """The database has no such relay."""
-    return Refusal("no-such-relay", f"Relay: {url} does not exist.")
+    return Refusal("no_such_relay", f"Relay: {url} does not exist.")
 
 
 def not_in_use(url: str) -> Refusal:
     """The core has no such relay."""
-    return Refusal("relay-not-in-use", f"Relay: {url} is not in use.")
+    return Refusal("relay_not_in_use", f"Relay: {url} is not in use.")
 
 
 async def rows_by_url(running: Running) -> dict[str, list[Relay]]:
