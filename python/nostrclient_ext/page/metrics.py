@@ -6,179 +6,88 @@ An admin may read them, or whoever has the token for them, which opens nothing e
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 
 from ..crud import change_config, get_stored_config
 from .models import Overview, RelayLine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Samples = Iterable[tuple[Mapping[str, str], float]]
+Samples = list[tuple[Mapping[str, str], float]]
+"""Labels and a value, each."""
 
-
-# Name, type, help and value of each metric.
-_NUMBERS: tuple[tuple[str, str, str, Callable[[Overview], float]], ...] = (
-    ("relays", "gauge", "Relays that are to be connected.", lambda o: o.state.relays),
-    ("relays_connected", "gauge", "Those that are.", lambda o: o.state.connected),
-    ("clients", "gauge", "Connected clients.", lambda o: o.state.clients),
-    (
-        "clients_slow",
-        "gauge",
-        "Clients that do not keep up.",
-        lambda o: sum(client.slow for client in o.clients.clients),
-    ),
-    (
-        "subscriptions",
-        "gauge",
-        "Subscriptions of all clients.",
-        lambda o: o.state.subscriptions,
-    ),
-    (
-        "events_pending",
-        "gauge",
-        "Published events that are not answered yet.",
-        lambda o: o.state.pending_events,
-    ),
-    (
-        "events_received_total",
-        "counter",
-        "Events relays sent, copies included.",
-        lambda o: o.state.totals.received,
-    ),
-    (
-        "events_delivered_total",
-        "counter",
-        "Events given to clients.",
-        lambda o: o.state.totals.delivered,
-    ),
-    (
-        "events_published_total",
-        "counter",
-        "Events clients published.",
-        lambda o: o.state.totals.published,
-    ),
-    (
-        "events_sent_total",
-        "counter",
-        "Events sent to relays.",
-        lambda o: o.state.totals.sent,
-    ),
-    (
-        "events_forged_total",
-        "counter",
-        "Events with a wrong id or signature, dropped.",
-        lambda o: o.state.totals.forged,
-    ),
-    (
-        "outbox_size",
-        "gauge",
-        "Events that may wait for a relay.",
-        lambda o: o.state.outbox.size,
-    ),
-    (
-        "outbox_queued",
-        "gauge",
-        "Events that wait for a relay.",
-        lambda o: o.state.outbox.queued,
-    ),
-    (
-        "outbox_in_doubt",
-        "gauge",
-        "Events that were sent and not answered.",
-        lambda o: o.state.outbox.in_doubt,
-    ),
-    (
-        "outbox_rejected",
-        "gauge",
-        "Events every relay has refused.",
-        lambda o: o.state.outbox.rejected,
-    ),
-    (
-        "outbox_oldest_age_seconds",
-        "gauge",
-        "Age of the oldest event that waits.",
-        lambda o: o.state.outbox.oldest_age or 0,
-    ),
-    (
-        "outbox_delivered_total",
-        "counter",
-        "Events of the outbox that a relay has taken.",
-        lambda o: o.state.outbox.delivered,
-    ),
-    (
-        "outbox_ok",
-        "gauge",
-        "1 if the outbox's table works.",
-        lambda o: o.state.outbox.problem is None,
-    ),
-    (
-        "needs_attention",
-        "gauge",
-        "Things the admin's page says need attention.",
-        lambda o: len(o.attention),
-    ),
-)
-
-# The same for each relay. None: the relay has no such value now.
-_RELAY_NUMBERS: tuple[tuple[str, str, str, Callable[[RelayLine], float | None]], ...] = (
-    (
-        "connected",
-        "gauge",
-        "1 if the relay is connected.",
-        lambda relay: relay.state == "connected",
-    ),
-    (
-        "ping_seconds",
-        "gauge",
-        "Round trip of the last answered ping.",
-        lambda relay: None if relay.ping is None else relay.ping / 1000,
-    ),
-    ("sent_total", "counter", "Events sent to it.", lambda relay: relay.sent),
-    (
-        "received_total",
-        "counter",
-        "Events it sent, copies included.",
-        lambda relay: relay.received,
-    ),
-    (
-        "duplicates_total",
-        "counter",
-        "Events that had come before.",
-        lambda relay: relay.duplicates,
-    ),
-    (
-        "forged_total",
-        "counter",
-        "Events with a wrong id or signature.",
-        lambda relay: relay.forged,
-    ),
-    ("rejected_total", "counter", "Events it refused.", lambda relay: relay.rejected),
-    (
-        "dropped_total",
-        "counter",
-        "Events it never got although others did.",
-        lambda relay: relay.dropped,
-    ),
-    (
-        "errors_total",
-        "counter",
-        "Errors of the relay and its connection.",
-        lambda relay: relay.errors,
-    ),
-)
+# What is counted for all relays together, and for each: the fields of `Totals`,
+# `OutboxNumbers` and `RelayLine` that are a metric as they are.
+_EVENTS = {
+    "received": "Events relays sent, copies included.",
+    "delivered": "Events given to clients.",
+    "published": "Events clients published.",
+    "sent": "Events sent to relays.",
+    "forged": "Events with a wrong id or signature, dropped.",
+}
+_OUTBOX = {
+    "size": "Events that may wait for a relay.",
+    "queued": "Events that wait for a relay.",
+    "in_doubt": "Events that were sent and not answered.",
+    "rejected": "Events every relay has refused.",
+}
+_RELAY = {
+    "sent": "Events sent to it.",
+    "received": "Events it sent, copies included.",
+    "duplicates": "Events that had come before.",
+    "forged": "Events with a wrong id or signature.",
+    "rejected": "Events it refused.",
+    "dropped": "Events it never got although others did.",
+    "errors": "Errors of the relay and its connection.",
+}
 
 
 def metrics_text(overview: Overview) -> str:
     """All numbers of an overview."""
-    version = {"version": overview.state.version}
-    parts = [_family("info", "gauge", "The version that runs.", [(version, 1)])]
-    for name, kind, text, number in _NUMBERS:
-        parts.append(_family(name, kind, text, [({}, number(overview))]))
-    for name, kind, text, of_relay in _RELAY_NUMBERS:
-        numbers = ((relay.url, of_relay(relay)) for relay in overview.relays)
-        samples = [({"relay": url}, value) for url, value in numbers if value is not None]
-        parts.append(_family(f"relay_{name}", kind, text, samples))
-    return "".join(parts)
+    families = [*_of_the_server(overview), *_of_each_relay(overview.relays)]
+    return "".join(_family(*family) for family in families)
+
+
+def _of_the_server(overview: Overview) -> Iterator[tuple[str, str, Samples]]:
+    state, outbox = overview.state, overview.state.outbox
+    slow = sum(client.slow for client in overview.clients.clients)
+
+    def one(value: float) -> Samples:
+        return [({}, value)]
+
+    yield "info", "The version that runs.", [({"version": state.version}, 1)]
+    yield "relays", "Relays that are to be connected.", one(state.relays)
+    yield "relays_connected", "Those that are.", one(state.connected)
+    yield "clients", "Connected clients.", one(state.clients)
+    yield "clients_slow", "Clients that do not keep up.", one(slow)
+    yield "subscriptions", "Subscriptions of all clients.", one(state.subscriptions)
+    text = "Published events that are not answered yet."
+    yield "events_pending", text, one(state.pending_events)
+    for name, text in _EVENTS.items():
+        yield f"events_{name}_total", text, one(getattr(state.totals, name))
+    for name, text in _OUTBOX.items():
+        yield f"outbox_{name}", text, one(getattr(outbox, name))
+    text = "Age of the oldest event that waits."
+    yield "outbox_oldest_age_seconds", text, one(outbox.oldest_age or 0)
+    text = "Events of the outbox that a relay has taken."
+    yield "outbox_delivered_total", text, one(outbox.delivered)
+    yield "outbox_ok", "1 if the outbox's table works.", one(outbox.problem is None)
+    text = "Things the admin's page says need attention."
+    yield "needs_attention", text, one(len(overview.attention))
+
+
+def _of_each_relay(relays: list[RelayLine]) -> Iterator[tuple[str, str, Samples]]:
+    def each(value: Callable[[RelayLine], float]) -> Samples:
+        return [({"relay": relay.url}, value(relay)) for relay in relays]
+
+    text = "1 if the relay is connected."
+    yield "relay_connected", text, each(lambda relay: relay.state == "connected")
+    text = "Round trip of the last answered ping."
+    pings = [({"relay": r.url}, r.ping / 1000) for r in relays if r.ping is not None]
+    yield "relay_ping_seconds", text, [*pings]
+    for name, text in _RELAY.items():
+        yield f"relay_{name}_total", text, each(attrgetter(name))
 
 
 async def make_token() -> str:
@@ -208,7 +117,9 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _family(name: str, kind: str, text: str, samples: Samples) -> str:
+def _family(name: str, text: str, samples: Samples) -> str:
+    """One metric as Prometheus reads it, which has counters end in `_total`."""
+    kind = "counter" if name.endswith("_total") else "gauge"
     lines = [f"# HELP nostrclient_{name} {text}", f"# TYPE nostrclient_{name} {kind}"]
     for labels, value in samples:
         pairs = ",".join(f'{key}="{_escaped(label)}"' for key, label in labels.items())
