@@ -9,10 +9,12 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark without its sample has nothing to measure")]
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use divan::Bencher;
-use nostrclient_core::measured::{Event, Filter, Index, SubscriptionKey, Tag, hex};
+use nostrclient_core::measured::{Event, Filter, Index, SubscriptionKey, check, event_id, hex};
+use secp256k1::Keypair;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -36,7 +38,26 @@ enum Arrives {
     Other,
 }
 
-/// A public key or an id like no other; `role` keeps those of different use apart.
+/// The keys of an author like no other.
+fn keys(role: u8, number: u64) -> Keypair {
+    Keypair::from_secret_bytes(key(role, number)).expect("a key")
+}
+
+/// The public key of that author. Making it takes long, so it is made once.
+fn author(role: u8, number: u64) -> [u8; 32] {
+    type Known = HashMap<(u8, u64), [u8; 32]>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().expect("one thread");
+    *known
+        .entry((role, number))
+        .or_insert_with(|| keys(role, number).x_only_public_key().0.to_byte_array())
+}
+
+fn author_text(role: u8, number: u64) -> String {
+    hex::encode(&author(role, number))
+}
+
+/// A secret key or an id like no other; `role` keeps those of different use apart.
 fn key(role: u8, number: u64) -> [u8; 32] {
     let mut key = [role; 32];
     for (place, part) in key[..24].chunks_exact_mut(8).zip(1_u64..) {
@@ -57,7 +78,7 @@ const AUTHOR: u8 = 4;
 const NOTE: u8 = 5;
 
 fn filters(number: u64, of: u64) -> Vec<Value> {
-    let service = text(SERVICE, number / WALLETS_PER_SERVICE);
+    let service = author_text(SERVICE, number / WALLETS_PER_SERVICE);
     match number % 10 {
         0..=3 => vec![
             json!({"kinds": [23_195], "authors": [service], "#p": [text(WALLET, number)]}),
@@ -67,8 +88,8 @@ fn filters(number: u64, of: u64) -> Vec<Value> {
         5 => vec![json!({"kinds": [24_133], "#p": [text(SIGNER, number)]})],
         6 | 7 => {
             let first = (number / 10 * 2 + number % 2) * AUTHORS_PER_FEED;
-            let follows =
-                (0..AUTHORS_PER_FEED).map(|place| text(AUTHOR, (first + place) % authors(of)));
+            let follows = (0..AUTHORS_PER_FEED)
+                .map(|place| author_text(AUTHOR, (first + place) % authors(of)));
             vec![json!({"kinds": [1, 6, 16], "authors": follows.collect::<Vec<_>>()})]
         }
         8 => vec![json!({"ids": [text(NOTE, number)]})],
@@ -96,13 +117,13 @@ fn subscriptions(of: u64) -> Vec<(SubscriptionKey, Arc<[Filter]>)> {
 
 /// The `turn`th of many.
 fn event(arrives: Arrives, turn: u64, of: u64) -> Event {
-    let tag = |name: &str, value: String| Tag { name: name.into(), value: Some(value.into()) };
+    let tag = |name: &str, value: String| vec![name.to_owned(), value];
     let number = turn * 7_919 % (of - 10);
-    let (pubkey, kind, tags) = match arrives {
+    let (role, author, kind, tags) = match arrives {
         Arrives::Answer => {
             let wallet = number / 10 * 10 + number % 4;
             let tags = vec![tag("p", text(WALLET, wallet)), tag("e", text(NOTE, number))];
-            (key(SERVICE, wallet / WALLETS_PER_SERVICE), 23_195, tags)
+            (SERVICE, wallet / WALLETS_PER_SERVICE, 23_195, tags)
         }
         Arrives::Note => {
             let tags = vec![
@@ -110,11 +131,18 @@ fn event(arrives: Arrives, turn: u64, of: u64) -> Event {
                 tag("p", text(SIGNER, number)),
                 tag("t", "nostr".to_owned()),
             ];
-            (key(AUTHOR, number % authors(of)), 1, tags)
+            (AUTHOR, number % authors(of), 1, tags)
         }
-        Arrives::Other => (key(SIGNER, number), 30_078, vec![tag("d", "settings".to_owned())]),
+        Arrives::Other => (SIGNER, number, 30_078, vec![tag("d", "settings".to_owned())]),
     };
-    Event { id: key(WALLET, turn), pubkey, created_at: 5, kind, tags, json: "".into() }
+    let (keys, pubkey) = (keys(role, author), author_text(role, author));
+    let id = event_id(&pubkey, 5, kind, &tags, "").expect("an id");
+    let sig = keys.sign_schnorr_no_aux_rand(&id).to_byte_array();
+    let fields = json!({
+        "id": hex::encode(&id), "pubkey": pubkey, "created_at": 5, "kind": kind, "tags": tags,
+        "content": "", "sig": hex::encode(&sig),
+    });
+    check(&fields.to_string()).expect("a true event")
 }
 
 fn events(arrives: Arrives, of: u64) -> Vec<Event> {

@@ -1,10 +1,12 @@
 //! A Nostr event as NIP-01 defines it: its shape, its serialisation and its id.
 //!
-//! An [`Event`] can only be made by [`crate::nostr::verify`] (or by signing one), so whoever holds one
-//! holds a verified one. It keeps the JSON text it came in, which is what is delivered.
+//! An [`Event`] is made by [`Unverified::verify`] and in no other way, so whoever holds one holds a
+//! verified one. It keeps the JSON text it came in, which is what is delivered.
 
 use std::borrow::Cow;
 
+use secp256k1::XOnlyPublicKey;
+use secp256k1::schnorr::{self, Signature};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -53,21 +55,58 @@ pub struct Tag {
 /// A verified event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// SHA-256 of the NIP-01 serialisation, checked.
-    pub id: EventId,
-    /// x-only public key of the author.
-    pub pubkey: [u8; 32],
-    /// Unix seconds, as the author says.
-    pub created_at: u64,
-    /// The event's kind.
-    pub kind: u16,
-    /// Names and first values of all tags, in order.
-    pub tags: Vec<Tag>,
-    /// The event as JSON text, as it came in.
-    pub json: Box<str>,
+    id: EventId,
+    pubkey: [u8; 32],
+    created_at: u64,
+    kind: u16,
+    tags: Vec<Tag>,
+    json: Box<str>,
 }
 
 impl Event {
+    /// SHA-256 of the NIP-01 serialisation.
+    pub const fn id(&self) -> &EventId {
+        &self.id
+    }
+
+    /// x-only public key of the author, who has signed it.
+    pub const fn pubkey(&self) -> &[u8; 32] {
+        &self.pubkey
+    }
+
+    /// Unix seconds, as the author says.
+    pub const fn created_at(&self) -> u64 {
+        self.created_at
+    }
+
+    /// The event's kind.
+    pub const fn kind(&self) -> u16 {
+        self.kind
+    }
+
+    /// Names and first values of all tags, in order.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// The event as JSON text, as it came in.
+    pub const fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// One that nobody has checked, or signed.
+    #[cfg(test)]
+    pub(crate) fn unverified_for_tests(
+        id: EventId,
+        pubkey: [u8; 32],
+        created_at: u64,
+        kind: u16,
+        tags: Vec<Tag>,
+        json: &str,
+    ) -> Self {
+        Self { id, pubkey, created_at, kind, tags, json: json.into() }
+    }
+
     /// NIP-40: unix seconds after which the event must not be delivered.
     pub fn expiration(&self) -> Option<u64> {
         self.tags
@@ -167,11 +206,21 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Checks the id and gives the event, whose signature is the caller's to check.
+    /// Checks the id and the signature: the event, now known to be true.
     ///
     /// # Errors
-    /// [`EventError::Id`], or [`EventError::Shape`] where `tags` is not a list of lists of strings.
-    pub(crate) fn into_event(self) -> Result<Event, EventError> {
+    /// [`EventError::Id`] or [`EventError::Signature`]; or [`EventError::Shape`] where `tags` is not a
+    /// list of lists of strings.
+    pub(crate) fn verify(self) -> Result<Event, EventError> {
+        let signature = Signature::from_byte_array(self.sig);
+        let event = self.with_true_id()?;
+        XOnlyPublicKey::from_byte_array(event.pubkey)
+            .and_then(|author| schnorr::verify(&signature, &event.id, &author))
+            .map_err(|_| EventError::Signature)?;
+        Ok(event)
+    }
+
+    fn with_true_id(self) -> Result<Event, EventError> {
         // Texts written the way NIP-01 serialises can be hashed as they stand. Others are read and
         // written again: `\u00e9` for `é` is good JSON, but not what the author hashed.
         let (tags, id) = match canonical_tags(self.tags.get()) {

@@ -92,13 +92,13 @@ impl Filter {
 
     /// Whether the event meets every field but `limit` and `search`.
     pub fn matches(&self, event: &Event) -> bool {
-        among(self.ids.as_deref(), &event.id)
-            && among(self.authors.as_deref(), &event.pubkey)
-            && among(self.kinds.as_deref(), &event.kind)
-            && self.since.is_none_or(|since| event.created_at >= since)
-            && self.until.is_none_or(|until| event.created_at <= until)
+        among(self.ids.as_deref(), event.id())
+            && among(self.authors.as_deref(), event.pubkey())
+            && among(self.kinds.as_deref(), &event.kind())
+            && self.since.is_none_or(|since| event.created_at() >= since)
+            && self.until.is_none_or(|until| event.created_at() <= until)
             && self.tags.iter().all(|(name, values)| {
-                event.tags.iter().any(|tag| {
+                event.tags().iter().any(|tag| {
                     let value = tag.value.as_ref().filter(|_| tag.name == *name);
                     value.is_some_and(|value| values.binary_search(value).is_ok())
                 })

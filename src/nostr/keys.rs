@@ -21,7 +21,7 @@ const NPUB: Hrp = Hrp::parse_unchecked("npub");
 
 /// Why a key cannot be used, or what was asked of it cannot be done. Never tells the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// Not 64 hex characters, or no valid secret.
     #[error("The private key must be 64 hexadecimal characters.")]
     Private,

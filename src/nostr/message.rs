@@ -15,6 +15,7 @@ use crate::nostr::count::Counted;
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::nostr::hex;
+use crate::nostr::reason::{Prefix, Reason};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,32 +80,33 @@ impl ClientMessage {
     /// What a message over the size limit gets: refused by its id, where the first part of it,
     /// `head`, shows one.
     pub fn too_long(head: &str, max: usize) -> Self {
-        let why = format!("restricted: message longer than {max} bytes");
+        let why = Reason::new(Prefix::Restricted, format_args!("message longer than {max} bytes"));
         let head = head.trim_start();
         let Some(rest) = head.strip_prefix('[') else {
-            return Self::Refused(Reply::Notice(why));
+            return Self::Refused(Reply::Notice(why.to_string()));
         };
         let (verb, rest) = leading_string(rest).unwrap_or_default();
         let rest = rest.trim_start().strip_prefix(',').unwrap_or_default().trim_start();
         Self::Refused(match &*verb {
             "REQ" | "COUNT" => match leading_string(rest) {
                 Some((id, _)) => Reply::Closed { id: id.into(), why },
-                None => Reply::Notice(why),
+                None => Reply::Notice(why.to_string()),
             },
             "EVENT" | "AUTH" => match scan_id(rest) {
-                Some(id) => Reply::Ok { id, accepted: false, why: why.into() },
-                None => Reply::Notice(why),
+                Some(id) => Reply::Ok { id, accepted: false, why },
+                None => Reply::Notice(why.to_string()),
             },
             "NEG-OPEN" | "NEG-MSG" => match leading_string(rest) {
-                Some((id, _)) => Reply::NegErr { id: id.into(), why: why.into() },
-                None => Reply::Notice(why),
+                Some((id, _)) => Reply::NegErr { id: id.into(), why },
+                None => Reply::Notice(why.to_string()),
             },
-            _ => Reply::Notice(why),
+            _ => Reply::Notice(why.to_string()),
         })
     }
 
     fn read(text: &str, max_filters: usize) -> Result<Self, Reply> {
-        let notice = |why: &str| Reply::Notice(format!("invalid: {why}"));
+        let invalid = |why: &str| Reason::new(Prefix::Invalid, why);
+        let notice = |why: &str| Reply::Notice(invalid(why).to_string());
         let parts: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|_| notice("a message is a JSON array"))?;
         let verb: String = parts
@@ -123,25 +125,28 @@ impl ClientMessage {
                 let id = id.ok_or_else(|| {
                     notice(&format!("{verb} carries a subscription id, a string"))
                 })?;
-                let closed = |why: String| Reply::Closed { id: id.clone(), why };
+                let closed = |why: Reason| Reply::Closed { id: id.clone(), why };
                 let length = id.chars().count();
                 if length == 0 || length > MAX_SUBSCRIPTION_ID {
-                    return Err(closed(format!(
-                        "invalid: a subscription id has 1 to {MAX_SUBSCRIPTION_ID} characters"
-                    )));
+                    return Err(closed(invalid(&format!(
+                        "a subscription id has 1 to {MAX_SUBSCRIPTION_ID} characters"
+                    ))));
                 }
                 if parts.len() < 3 {
-                    return Err(closed(format!("invalid: {verb} carries one filter or more")));
+                    return Err(closed(invalid(&format!("{verb} carries one filter or more"))));
                 }
                 if parts.len() - 2 > max_filters {
-                    return Err(closed(format!("restricted: at most {max_filters} filters")));
+                    return Err(closed(Reason::new(
+                        Prefix::Restricted,
+                        format_args!("at most {max_filters} filters"),
+                    )));
                 }
                 let filters: Result<_, String> =
                     parts[2..].iter().map(|filter| Filter::of_client(filter)).collect();
                 match filters {
                     Ok(filters) if verb == "COUNT" => Ok(Self::Count { id, filters }),
                     Ok(filters) => Ok(Self::Req { id, filters, resumed: None }),
-                    Err(why) => Err(closed(format!("invalid: {why}"))),
+                    Err(why) => Err(closed(invalid(&why))),
                 }
             }
             "CLOSE" => match id {
@@ -156,8 +161,10 @@ impl ClientMessage {
             }
             "NEG-CLOSE" if id.is_some() => Ok(Self::NegClose),
             "NEG-OPEN" | "NEG-MSG" | "NEG-CLOSE" => Err(match id {
-                Some(id) if verb == "NEG-OPEN" => Reply::NegErr { id, why: NO_SYNC.into() },
-                Some(id) => Reply::NegErr { id, why: NO_SUCH_SYNC.into() },
+                Some(id) if verb == "NEG-OPEN" => {
+                    Reply::NegErr { id, why: Reason::new(Prefix::Blocked, NO_SYNC) }
+                }
+                Some(id) => Reply::NegErr { id, why: Reason::new(Prefix::Closed, NO_SUCH_SYNC) },
                 None => notice(&format!("{verb} carries a subscription id, a string")),
             }),
             _ => Err(notice("unknown message type")),
@@ -165,8 +172,8 @@ impl ClientMessage {
     }
 }
 
-const NO_SYNC: &str = "blocked: this relay keeps no events of its own to compare with";
-const NO_SUCH_SYNC: &str = "closed: no sync of this id is open";
+const NO_SYNC: &str = "this relay keeps no events of its own to compare with";
+const NO_SUCH_SYNC: &str = "no sync of this id is open";
 
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,15 +207,15 @@ pub enum Reply {
         id: EventId,
         /// Whether it is in safe hands (the one rule).
         accepted: bool,
-        /// The reason, with its machine-readable prefix; empty if there is none.
-        why: Box<str>,
+        /// The reason; empty if there is none.
+        why: Reason,
     },
     /// The end of a subscription that the client did not end itself.
     Closed {
         /// The client's own id for the subscription.
         id: Box<str>,
-        /// The reason, with its machine-readable prefix.
-        why: String,
+        /// The reason.
+        why: Reason,
     },
     /// A sentence for a person.
     Notice(String),
@@ -221,8 +228,8 @@ pub enum Reply {
     NegErr {
         /// The client's own id for it.
         id: Box<str>,
-        /// The reason, with its machine-readable prefix.
-        why: Box<str>,
+        /// The reason.
+        why: Reason,
     },
     /// For clients inside this process only: whether the subscription has from every relay what it
     /// stores, and is sent what comes.
@@ -286,15 +293,14 @@ impl Reply {
     /// About how many bytes [`Reply::to_json`] takes.
     pub fn size(&self) -> usize {
         24 + match self {
-            Self::Event { id, event, .. } => id.len() + event.json.len(),
+            Self::Event { id, event, .. } => id.len() + event.json().len(),
             Self::Eose { id, hint } => id.len() + hint.written().len(),
             Self::Whole { id, .. } => id.len(),
             Self::Count { id, counted } => id.len() + 64 + counted.hll.as_ref().map_or(0, |_| 512),
-            Self::Ok { why, .. } => 64 + why.len(),
-            Self::Closed { id, why } => id.len() + why.len(),
+            Self::Ok { why, .. } => 64 + why.as_str().len(),
+            Self::Closed { id, why } | Self::NegErr { id, why } => id.len() + why.as_str().len(),
             Self::Notice(text) => text.len(),
             Self::Auth { challenge } => challenge.len(),
-            Self::NegErr { id, why } => id.len() + why.len(),
             Self::Relay { news: RelayNews::Notice(text), .. } => text.len(),
             Self::Relay { news: RelayNews::Connected, .. } => 0,
         }
@@ -308,7 +314,7 @@ impl Reply {
                 out.push_str("[\"EVENT\",");
                 push_string(id, &mut out);
                 out.push(',');
-                out.push_str(&event.json);
+                out.push_str(event.json());
             }
             Self::Eose { id, hint } => {
                 out.push_str("[\"EOSE\",");
@@ -325,13 +331,13 @@ impl Reply {
                 out.push_str("[\"OK\",\"");
                 hex::push(id, &mut out);
                 out.push_str(if *accepted { "\",true," } else { "\",false," });
-                push_string(why, &mut out);
+                push_string(why.as_str(), &mut out);
             }
             Self::Closed { id, why } => {
                 out.push_str("[\"CLOSED\",");
                 push_string(id, &mut out);
                 out.push(',');
-                push_string(why, &mut out);
+                push_string(why.as_str(), &mut out);
             }
             Self::Notice(text) => {
                 out.push_str("[\"NOTICE\",");
@@ -345,7 +351,7 @@ impl Reply {
                 out.push_str("[\"NEG-ERR\",");
                 push_string(id, &mut out);
                 out.push(',');
-                push_string(why, &mut out);
+                push_string(why.as_str(), &mut out);
             }
             // Nobody outside is sent these.
             Self::Whole { id, whole } => {
@@ -480,7 +486,7 @@ pub(crate) fn close(number: RequestNumber) -> String {
 
 /// `["EVENT", …]` for a relay.
 pub(crate) fn publish(event: &Event) -> String {
-    format!("[\"EVENT\",{}]", event.json)
+    format!("[\"EVENT\",{}]", event.json())
 }
 
 /// `["AUTH", …]` for a relay: our answer to its challenge, a signed event as JSON text.

@@ -9,6 +9,7 @@ pub(crate) mod hll;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod message;
+pub(crate) mod reason;
 pub(crate) mod succession;
 pub(crate) mod url;
 pub(crate) mod verify;

@@ -21,39 +21,40 @@ pub(crate) struct Address {
 
 /// The event's address. `None`: relays keep every event of its kind.
 pub(crate) fn address(event: &Event) -> Option<Address> {
-    let d = match event.kind {
+    let d = match event.kind() {
         0 | 3 | 10_000..=19_999 => "",
         30_000..=39_999 => first_value(event, "d").unwrap_or_default(),
         _ => return None,
     };
-    Some(Address { pubkey: event.pubkey, kind: event.kind, d: d.into() })
+    Some(Address { pubkey: *event.pubkey(), kind: event.kind(), d: d.into() })
 }
 
 /// Of two versions, whether the first is the one relays keep: the newer one, or the one with the
 /// lower id.
 pub(crate) fn is_newer(one: &Event, other: &Event) -> bool {
-    (one.created_at, other.id) > (other.created_at, one.id)
+    (one.created_at(), *other.id()) > (other.created_at(), *one.id())
 }
 
 /// Whether this event withdraws others, rather than being a version of them.
 pub(crate) const fn withdraws(event: &Event) -> bool {
-    matches!(event.kind, KIND_DELETION | KIND_VANISH)
+    matches!(event.kind(), KIND_DELETION | KIND_VANISH)
 }
 
 /// Whether any other event can be void because of this one.
 pub(crate) const fn can_void(event: &Event) -> bool {
-    matches!(event.kind, KIND_DELETION | KIND_VANISH | 0 | 3 | 10_000..=19_999 | 30_000..=39_999)
+    matches!(event.kind(), KIND_DELETION | KIND_VANISH | 0 | 3 | 10_000..=19_999 | 30_000..=39_999)
 }
 
 /// Whether relays that have taken the first event have no use for the second any more.
 pub(crate) fn voids(event: &Event, other: &Event) -> bool {
-    if event.pubkey != other.pubkey || event.id == other.id {
+    if event.pubkey() != other.pubkey() || event.id() == other.id() {
         return false;
     }
-    match event.kind {
+    match event.kind() {
         KIND_DELETION => deletes(event, other),
         KIND_VANISH => {
-            other.created_at <= event.created_at && vanishes_from(event).any(|at| at == ALL_RELAYS)
+            other.created_at() <= event.created_at()
+                && vanishes_from(event).any(|at| at == ALL_RELAYS)
         }
         _ => {
             let address = address(event);
@@ -64,23 +65,23 @@ pub(crate) fn voids(event: &Event, other: &Event) -> bool {
 
 /// The relays that a request to vanish is about, as it spells them; none for other kinds.
 pub(crate) fn vanishes_from(event: &Event) -> impl Iterator<Item = &str> {
-    let is_request = event.kind == KIND_VANISH;
+    let is_request = event.kind() == KIND_VANISH;
     event
-        .tags
+        .tags()
         .iter()
         .filter(move |tag| is_request && &*tag.name == "relay")
         .filter_map(|tag| tag.value.as_deref())
 }
 
 fn deletes(deletion: &Event, other: &Event) -> bool {
-    if matches!(other.kind, KIND_DELETION | KIND_VANISH) {
+    if matches!(other.kind(), KIND_DELETION | KIND_VANISH) {
         return false; // neither can be deleted
     }
-    let id = crate::nostr::hex::encode(&other.id);
+    let id = crate::nostr::hex::encode(other.id());
     let address = address(other)
-        .filter(|_| other.created_at <= deletion.created_at)
+        .filter(|_| other.created_at() <= deletion.created_at())
         .map(|at| format!("{}:{}:{}", at.kind, crate::nostr::hex::encode(&at.pubkey), at.d));
-    deletion.tags.iter().any(|tag| match (&*tag.name, tag.value.as_deref()) {
+    deletion.tags().iter().any(|tag| match (&*tag.name, tag.value.as_deref()) {
         ("e", Some(value)) => value == id,
         ("a", Some(value)) => address.as_deref() == Some(value),
         _ => false,
@@ -88,7 +89,7 @@ fn deletes(deletion: &Event, other: &Event) -> bool {
 }
 
 fn first_value<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
-    event.tags.iter().find(|tag| &*tag.name == name)?.value.as_deref()
+    event.tags().iter().find(|tag| &*tag.name == name)?.value.as_deref()
 }
 
 #[cfg(test)]
@@ -97,11 +98,15 @@ mod tests {
     use crate::nostr::event::Tag;
 
     fn event(kind: u16, created_at: u64, id: u8, tags: &[(&str, &str)]) -> Event {
+        event_by(7, kind, created_at, id, tags)
+    }
+
+    fn event_by(author: u8, kind: u16, created_at: u64, id: u8, tags: &[(&str, &str)]) -> Event {
         let tags = tags
             .iter()
             .map(|(name, value)| Tag { name: (*name).into(), value: Some((*value).into()) })
             .collect();
-        Event { id: [id; 32], pubkey: [7; 32], created_at, kind, tags, json: "{}".into() }
+        Event::unverified_for_tests([id; 32], [author; 32], created_at, kind, tags, "{}")
     }
 
     #[test]
@@ -113,7 +118,7 @@ mod tests {
         assert!(!voids(&event(13_194, 10, 6, &[]), &old));
         assert!(!voids(&event(10_002, 11, 9, &[]), &old));
         assert!(!voids(&event(1, 11, 9, &[]), &event(1, 10, 1, &[])));
-        let stranger = Event { pubkey: [8; 32], ..event(13_194, 11, 9, &[]) };
+        let stranger = event_by(8, 13_194, 11, 9, &[]);
         assert!(!voids(&stranger, &old));
         let list = event(30_000, 10, 1, &[("d", "a")]);
         assert!(voids(&event(30_000, 11, 2, &[("d", "a")]), &list));
@@ -127,7 +132,7 @@ mod tests {
         let id = "05".repeat(32);
         assert!(voids(&event(5, 9, 1, &[("e", &id)]), &note));
         assert!(!voids(&event(5, 9, 1, &[("e", &"06".repeat(32))]), &note));
-        let stranger = Event { pubkey: [8; 32], ..event(5, 9, 1, &[("e", &id)]) };
+        let stranger = event_by(8, 5, 9, 1, &[("e", &id)]);
         assert!(!voids(&stranger, &note));
         assert!(!voids(&event(5, 9, 1, &[("e", &id)]), &event(5, 8, 5, &[])));
         let list = event(30_000, 10, 3, &[("d", "a:b")]);

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use secp256k1::XOnlyPublicKey;
-use secp256k1::schnorr::{Signature, verify as verify_signature};
 
 use crate::constants::VERIFY_DEPTH;
 use crate::nostr::event::{Event, EventError, EventId, Unverified};
@@ -20,13 +18,7 @@ use crate::nostr::event::{Event, EventError, EventId, Unverified};
 /// # Errors
 /// The first [`EventError`] found.
 pub fn check(text: &str) -> Result<Event, EventError> {
-    let unverified = Unverified::parse(text)?;
-    let signature = Signature::from_byte_array(unverified.sig);
-    let event = unverified.into_event()?;
-    XOnlyPublicKey::from_byte_array(event.pubkey)
-        .and_then(|author| verify_signature(&signature, &event.id, &author))
-        .map_err(|_| EventError::Signature)?;
-    Ok(event)
+    Unverified::parse(text)?.verify()
 }
 
 /// An event to be checked, and `tag`, the router's own note of what it is for.
@@ -57,7 +49,7 @@ impl<T> Job<T> {
         let result = catch_unwind(AssertUnwindSafe(|| check(&text)))
             .unwrap_or_else(|_| Err(EventError::Shape("it could not be read".to_owned())))
             .and_then(|event| match claimed {
-                Some(id) if id != event.id => Err(EventError::Id),
+                Some(id) if id != *event.id() => Err(EventError::Id),
                 _ => Ok(Arc::new(event)),
             });
         Verdict { tag, result }

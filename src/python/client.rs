@@ -79,25 +79,25 @@ fn told(reply: Reply, url: String) -> Told {
     let nothing = String::new;
     match reply {
         Reply::Event { id, event, .. } => {
-            let (json, date) = (event.json.to_string(), event.created_at);
-            ("EVENT", id.to_string(), json, url, hex::encode(&event.id), date)
+            let (json, date) = (event.json().to_string(), event.created_at());
+            ("EVENT", id.to_string(), json, url, hex::encode(event.id()), date)
         }
         Reply::Eose { id, .. } => ("EOSE", id.to_string(), nothing(), url, nothing(), 0),
         Reply::Ok { id, accepted, why } => {
             let verb = if accepted { "OK" } else { "REFUSED" };
-            (verb, hex::encode(&id), why.into(), url, nothing(), 0)
+            (verb, hex::encode(&id), why.to_string(), url, nothing(), 0)
         }
         Reply::Count { id, counted } => {
             ("COUNT", id.into(), counted.to_json(), url, nothing(), counted.count)
         }
-        Reply::Closed { id, why } => ("CLOSED", id.into(), why, url, nothing(), 0),
+        Reply::Closed { id, why } => ("CLOSED", id.into(), why.to_string(), url, nothing(), 0),
         Reply::Whole { id, whole } => {
             let verb = if whole { "WHOLE" } else { "BEHIND" };
             (verb, id.to_string(), nothing(), url, nothing(), 0)
         }
         Reply::Notice(text) => ("NOTICE", nothing(), text, url, nothing(), 0),
         Reply::Auth { challenge } => ("AUTH", nothing(), challenge.into(), url, nothing(), 0),
-        Reply::NegErr { why, .. } => ("NOTICE", nothing(), why.into(), url, nothing(), 0),
+        Reply::NegErr { why, .. } => ("NOTICE", nothing(), why.to_string(), url, nothing(), 0),
         Reply::Relay { news: RelayNews::Notice(text), .. } => {
             ("NOTICE", nothing(), text.into(), url, nothing(), 0)
         }

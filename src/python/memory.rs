@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use crate::base::clock::unix_seconds;
 use crate::constants::INSIDE_MEMORY;
 use crate::nostr::hex;
-use crate::router::seen::Seen;
+use crate::router::Seen;
 
 /// Outlives a core: what was given before an upgrade is not given again after it.
 #[pyclass(frozen, module = "nostrclient_core._native")]

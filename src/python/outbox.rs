@@ -10,8 +10,9 @@ use pyo3::types::PyDict;
 use crate::ids::{BatchNumber, Position};
 use crate::nostr::event::{EventId, is_ephemeral};
 use crate::nostr::hex;
+use crate::nostr::reason::Reason;
 use crate::nostr::verify;
-use crate::router::entry::{Batch, EntryView, Reasons, Row, State, Stored};
+use crate::router::{Batch, EntryView, Reasons, Row, State, Stored};
 use crate::runtime::StoreTask;
 
 /// The `StoreTask` of `shapes.py`.
@@ -36,8 +37,8 @@ pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bou
 
 fn write_row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("id", hex::encode(&row.event.id))?;
-    dict.set_item("event", &*row.event.json)?;
+    dict.set_item("id", hex::encode(row.event.id()))?;
+    dict.set_item("event", row.event.json())?;
     dict.set_item("state", row.state.name())?;
     dict.set_item("position", row.position.0)?;
     dict.set_item("queued_at", row.queued_at)?;
@@ -48,9 +49,9 @@ fn write_row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
 /// The `OutboxEntry` of `shapes.py`.
 pub(super) fn entry<'py>(py: Python<'py>, entry: &EntryView) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("id", hex::encode(&entry.event.id))?;
-    dict.set_item("kind", entry.event.kind)?;
-    dict.set_item("pubkey", hex::encode(&entry.event.pubkey))?;
+    dict.set_item("id", hex::encode(entry.event.id()))?;
+    dict.set_item("kind", entry.event.kind())?;
+    dict.set_item("pubkey", hex::encode(entry.event.pubkey()))?;
     dict.set_item("state", entry.state.name())?;
     dict.set_item("queued_at", entry.queued_at)?;
     dict.set_item("reasons", reasons(py, &entry.reasons)?)?;
@@ -60,7 +61,7 @@ pub(super) fn entry<'py>(py: Python<'py>, entry: &EntryView) -> PyResult<Bound<'
 fn reasons<'py>(py: Python<'py>, reasons: &Reasons) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (url, why) in reasons {
-        dict.set_item(&**url, why)?;
+        dict.set_item(&**url, why.as_str())?;
     }
     Ok(dict)
 }
@@ -94,13 +95,13 @@ fn read_row(row: StoredRow) -> Result<Row, String> {
     let StoredRow { id, event, state, position, queued_at, reasons } = row;
     let state = State::named(&state).ok_or_else(|| "its state is unknown".to_owned())?;
     let event = verify::check(&event).map_err(|error| error.to_string())?;
-    if hex::encode(&event.id) != id {
+    if hex::encode(event.id()) != id {
         return Err("it is another event than its id says".to_owned());
     }
-    if is_ephemeral(event.kind) {
+    if is_ephemeral(event.kind()) {
         return Err("events of its kind are never kept".to_owned());
     }
-    let reasons = reasons.into_iter().map(|(url, why)| (url.into(), why)).collect();
+    let reasons = reasons.into_iter().map(|(url, why)| (url.into(), Reason::read(why))).collect();
     Ok(Row { event: Arc::new(event), state, position: Position(position), queued_at, reasons })
 }
 

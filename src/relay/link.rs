@@ -20,6 +20,7 @@ use crate::constants::{
 };
 use crate::ids::LinkId;
 use crate::nostr::message::RelayMessage;
+use crate::nostr::reason::Reason;
 use crate::router::{Frame, Input, Outgoing};
 use crate::runtime::budget::Budget;
 
@@ -191,8 +192,12 @@ impl<D: Dial> Reader<'_, D> {
             }
             Ok(RelayMessage::Eose(number, hint)) => Frame::Eose(number, hint),
             Ok(RelayMessage::Count(number, counted)) => Frame::Count(number, counted),
-            Ok(RelayMessage::Closed(number, why)) => Frame::Closed(number, shortened(&why)),
-            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, shortened(&why)),
+            Ok(RelayMessage::Closed(number, why)) => {
+                Frame::Closed(number, Reason::read(shortened(&why)))
+            }
+            Ok(RelayMessage::Ok(id, accepted, why)) => {
+                Frame::Ok(id, accepted, Reason::read(shortened(&why)))
+            }
             Ok(RelayMessage::Notice(notice)) => {
                 stats.notice(unix_now(), &notice);
                 Frame::Notice(shortened(&notice))

@@ -82,13 +82,15 @@ impl Driver {
             let _ = deliver.try_send(verdict);
         });
         let (stats, secret) = (Arc::clone(&shared.stats), shared.secret.clone());
-        let mut router = Router::new(shared.limits, stats, verifier.depth(), secret);
-        router.set_outbox_size(shared.outbox_size.load(SeqCst));
-        router.set_public_reads(shared.public_reads.load(SeqCst));
-        router.set_public_allowed(lock(&shared.public_allowed).clone());
+        let router = Router::new(shared.limits, stats, verifier.depth(), secret);
+        let settings = [
+            Input::OutboxSize(shared.outbox_size.load(SeqCst)),
+            Input::PublicReads(shared.public_reads.load(SeqCst)),
+            Input::PublicAllowed(lock(&shared.public_allowed).clone()),
+        ];
         // What an earlier router or an earlier run had in the outbox is in the database.
         shared.desk.load();
-        Self {
+        let mut driver = Self {
             shared: Arc::clone(shared),
             router,
             verifier,
@@ -98,7 +100,11 @@ impl Driver {
             started: Instant::now(),
             second: 0,
             effects: Effects::default(),
+        };
+        for setting in settings {
+            driver.router.handle(driver.now(), setting, &mut driver.effects);
         }
+        driver
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Arrival>, stop: &mut watch::Receiver<()>) {

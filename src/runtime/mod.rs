@@ -56,7 +56,7 @@ pub(crate) enum Arrival {
 
 /// Why the core does not do what it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CoreError {
+pub(crate) enum CoreError {
     /// It has been stopped.
     #[error("nostrclient's core has been stopped")]
     Stopped,

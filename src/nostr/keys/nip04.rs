@@ -15,7 +15,7 @@ const BLOCK: usize = 16;
 
 /// Why a direct message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MessageError {
+pub(crate) enum MessageError {
     /// Longer than [`MAX_NIP04_CONTENT`].
     #[error("The message is too long to be decrypted.")]
     Long,

@@ -12,6 +12,7 @@ use crate::ids::{Origin, RequestNumber};
 use crate::nostr::event::Event;
 use crate::nostr::hex;
 use crate::nostr::keys::Keys;
+use crate::nostr::reason::Reason;
 use crate::nostr::verify::check;
 
 const ID: [u8; 32] = [0xab; 32];
@@ -29,11 +30,13 @@ fn signed(content: &str) -> Event {
 fn refusal(message: ClientMessage) -> (&'static str, String, String) {
     match message {
         ClientMessage::Refused(Reply::Notice(why)) => ("NOTICE", String::new(), why),
-        ClientMessage::Refused(Reply::Closed { id, why }) => ("CLOSED", id.into(), why),
+        ClientMessage::Refused(Reply::Closed { id, why }) => ("CLOSED", id.into(), why.to_string()),
         ClientMessage::Refused(Reply::Ok { id, accepted: false, why }) => {
-            ("OK false", hex::encode(&id), why.into())
+            ("OK false", hex::encode(&id), why.to_string())
         }
-        ClientMessage::Refused(Reply::NegErr { id, why }) => ("NEG-ERR", id.into(), why.into()),
+        ClientMessage::Refused(Reply::NegErr { id, why }) => {
+            ("NEG-ERR", id.into(), why.to_string())
+        }
         other => panic!("{other:?} is no refusal"),
     }
 }
@@ -280,11 +283,11 @@ proptest! {
         content in text(),
     ) {
         let event = Arc::new(signed(&content));
-        let event_json: Value = serde_json::from_str(&event.json).unwrap();
+        let event_json: Value = serde_json::from_str(event.json()).unwrap();
         let shared: Arc<str> = id.as_str().into();
         let hex = hex::encode(&event_id);
-        let ok = Reply::Ok { id: event_id, accepted, why: why.as_str().into() };
-        let closed = Reply::Closed { id: id.as_str().into(), why: why.clone() };
+        let ok = Reply::Ok { id: event_id, accepted, why: Reason::read(why.as_str()) };
+        let closed = Reply::Closed { id: id.as_str().into(), why: Reason::read(why.as_str()) };
         for (reply, expected) in [
             (Reply::Event { id: shared.clone(), event, from: Origin::Here }, json!(["EVENT", id, event_json])),
             (Reply::Eose { id: Arc::clone(&shared), hint: Hint::None }, json!(["EOSE", id])),
@@ -292,7 +295,7 @@ proptest! {
             (Reply::Eose { id: shared, hint: Hint::Finish }, json!(["EOSE", id, ["finish"]])),
             (ok, json!(["OK", hex, accepted, why])),
             (closed, json!(["CLOSED", id, why])),
-            (Reply::NegErr { id: id.as_str().into(), why: why.as_str().into() }, json!(["NEG-ERR", id, why])),
+            (Reply::NegErr { id: id.as_str().into(), why: Reason::read(why.as_str()) }, json!(["NEG-ERR", id, why])),
             (Reply::Auth { challenge: why.as_str().into() }, json!(["AUTH", why])),
             (Reply::Notice(why.clone()), json!(["NOTICE", why])),
         ] {
@@ -308,11 +311,11 @@ proptest! {
         for reply in [
             Reply::Event { id: text.as_str().into(), event, from: Origin::Here },
             Reply::Eose { id: text.as_str().into(), hint: Hint::None },
-            Reply::Ok { id: ID, accepted: false, why: text.as_str().into() },
-            Reply::Closed { id: text.as_str().into(), why: text.clone() },
+            Reply::Ok { id: ID, accepted: false, why: Reason::read(text.as_str()) },
+            Reply::Closed { id: text.as_str().into(), why: Reason::read(text.as_str()) },
             Reply::Notice(text.clone()),
             Reply::Auth { challenge: text.as_str().into() },
-            Reply::NegErr { id: text.as_str().into(), why: text.as_str().into() },
+            Reply::NegErr { id: text.as_str().into(), why: Reason::read(text.as_str()) },
         ] {
             let (said, sent) = (reply.size(), reply.to_json().len());
             prop_assert!(said >= sent && said < sent + 24, "{} {}", said, reply.to_json());
@@ -336,5 +339,5 @@ fn relays_are_asked_under_our_own_numbers() {
     assert_eq!(req(RequestNumber(17), filters.into_iter()), "[\"REQ\",\"17\",{\"kinds\":[1]},{}]");
     assert_eq!(close(RequestNumber(u64::MAX)), "[\"CLOSE\",\"18446744073709551615\"]");
     let event = signed("hello");
-    assert_eq!(publish(&event), format!("[\"EVENT\",{}]", event.json));
+    assert_eq!(publish(&event), format!("[\"EVENT\",{}]", event.json()));
 }

@@ -265,7 +265,7 @@ fn job(tag: usize, claimed: Option<[u8; 32]>, text: &str) -> Job<usize> {
 #[test]
 fn an_event_must_have_the_id_it_was_announced_with() {
     let text = signed("hello");
-    let id = check(&text).unwrap().id;
+    let id = *check(&text).unwrap().id();
     assert!(job(0, None, &text).run().result.is_ok());
     assert!(job(0, Some(id), &text).run().result.is_ok());
     assert_eq!(job(0, Some([0; 32]), &text).run().result, Err(EventError::Id));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::constants::{NEVER_ANSWERED, OUTBOX_ASK, OUTBOX_ASK_TIMEOUT};
-use crate::router::entry::State;
+use crate::router::State;
 
 /// A world with one relay that has an event and does not say so.
 fn in_doubt(event: &Value) -> World {
@@ -224,7 +224,10 @@ fn a_day_without_any_answer_is_enough_but_a_jump_of_the_clock_is_not() {
     }
     assert_eq!(world.rows[&id_of(&note)].state, State::Rejected);
     let view = world.router.outbox_view();
-    assert_eq!(view[0].reasons.values().collect::<Vec<_>>(), ["never answered"]);
+    assert_eq!(
+        view[0].reasons.values().map(Reason::as_str).collect::<Vec<_>>(),
+        ["never answered"]
+    );
     let again = world.publish(&note);
     assert_eq!(again, None, "it starts anew");
 }

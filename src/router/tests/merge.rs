@@ -52,7 +52,7 @@ fn told(dice: &mut Dice, relays: &mut [Model], filters: &[Value]) -> Vec<Value> 
 }
 
 fn random_relays(dice: &mut Dice) -> Vec<Model> {
-    let stored = |made: &&Made| !crate::nostr::event::is_ephemeral(made.event.kind);
+    let stored = |made: &&Made| !crate::nostr::event::is_ephemeral(made.event.kind());
     (0..=dice.roll(4))
         .map(|_| {
             let share = 1 + dice.roll(8);
@@ -293,7 +293,7 @@ fn too_much_is_not_held() {
         world.relay_says(0, &json!(["EVENT", number, stored(1, UNIX - date, &long)]));
         count += given(&mut world).len();
     }
-    let held = world.router.held;
+    let held = world.router.owners.subscriptions.held();
     assert!(held <= crate::constants::HELD_BYTES + 300_000, "{held}");
     assert!(count > 10, "{count}");
 }

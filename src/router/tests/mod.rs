@@ -37,9 +37,10 @@ use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::EventId;
 use crate::nostr::keys::Keys;
 use crate::nostr::message::{ClientMessage, RelayMessage};
+use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
-use crate::router::entry::{Batch, Row, Stored};
+use crate::router::{Batch, Row, Stored};
 use crate::router::{Effects, Frame, Input, Limits, Role, Router};
 use crate::stats::{CoreStats, RelayStats};
 
@@ -194,10 +195,10 @@ impl World {
         };
         if matches!(self.database, Database::Writes | Database::Breaks { wrote: true }) {
             for row in batch.insert {
-                self.rows.insert(row.event.id, row);
+                self.rows.insert(*row.event.id(), row);
             }
             for row in batch.update {
-                assert!(self.rows.insert(row.event.id, row).is_some(), "it was there");
+                assert!(self.rows.insert(*row.event.id(), row).is_some(), "it was there");
             }
             for id in batch.delete.into_iter().chain(batch.undo) {
                 self.rows.remove(&id);
@@ -271,8 +272,10 @@ impl World {
             }
             Ok(RelayMessage::Eose(subscription, hint)) => Frame::Eose(subscription, hint),
             Ok(RelayMessage::Count(subscription, counted)) => Frame::Count(subscription, counted),
-            Ok(RelayMessage::Closed(subscription, why)) => Frame::Closed(subscription, why),
-            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, why),
+            Ok(RelayMessage::Closed(subscription, why)) => {
+                Frame::Closed(subscription, Reason::read(why))
+            }
+            Ok(RelayMessage::Ok(id, accepted, why)) => Frame::Ok(id, accepted, Reason::read(why)),
             Ok(RelayMessage::Notice(text)) => Frame::Notice(text),
             Ok(RelayMessage::Auth(challenge)) => Frame::Auth(challenge),
             _ => Frame::Junk,
@@ -350,16 +353,13 @@ impl World {
     }
 
     fn nothing_is_left(&self) -> bool {
-        self.router.subscriptions.is_empty()
-            && self.router.index.is_empty()
-            && self.router.requests.is_empty()
-            && self.router.held == 0
-            && self.router.counts.is_empty()
-            && self.router.publications.is_empty()
-            && self.router.named.is_empty()
-            && self.router.timers.is_empty()
-            && self.router.remembered == 0
-            && self.router.outbox_is_idle()
+        let Router { owners, timers, .. } = &self.router;
+        owners.subscriptions.is_empty()
+            && owners.requests.is_empty()
+            && owners.counting.is_empty()
+            && owners.publishing.unanswered() == 0
+            && timers.is_empty()
+            && owners.outbox.is_idle()
             && self.rows.is_empty()
     }
 }

@@ -138,7 +138,7 @@ impl Model {
 
     /// Somebody has published an event here.
     pub(super) fn publish(&mut self, made: &Made) {
-        if self.store.iter().any(|other| other.event.id == made.event.id) {
+        if self.store.iter().any(|other| *other.event.id() == *made.event.id()) {
             return;
         }
         for (id, filters) in &self.open {
@@ -146,7 +146,7 @@ impl Model {
                 self.outbox.push_back(json!(["EVENT", id, made.json]));
             }
         }
-        if !is_ephemeral(made.event.kind) {
+        if !is_ephemeral(made.event.kind()) {
             self.store.push(made.clone());
         }
     }
@@ -163,8 +163,8 @@ impl Model {
 pub(super) fn answer(store: &[Made], filters: &[Filter]) -> Vec<Made> {
     let matching = |made: &&Made| filters.iter().any(|filter| filter.matches(&made.event));
     let mut found: Vec<&Made> = store.iter().filter(matching).collect();
-    found.sort_by_key(|made| (std::cmp::Reverse(made.event.created_at), made.event.id));
-    found.dedup_by_key(|made| made.event.id);
+    found.sort_by_key(|made| (std::cmp::Reverse(made.event.created_at()), *made.event.id()));
+    found.dedup_by_key(|made| *made.event.id());
     let newest: Vec<&Made> = found
         .iter()
         .copied()
@@ -191,6 +191,6 @@ fn voided(newer: &Event, older: &Event) -> bool {
     let address = succession::address(newer);
     address.is_some()
         && address == succession::address(older)
-        && newer.id != older.id
+        && *newer.id() != *older.id()
         && succession::is_newer(newer, older)
 }

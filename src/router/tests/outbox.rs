@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::constants::{MAX_REJECTED, OUTBOX_RETRY_FIRST, OUTBOX_SIZE};
-use crate::router::entry::State;
+use crate::router::State;
 
 fn queued(event: &Value) -> Value {
     ok(event, true, "queued: no relay connected")
@@ -23,7 +23,7 @@ fn states(world: &World) -> Vec<State> {
 fn reasons(world: &World) -> Vec<(String, String)> {
     let view = world.router.outbox_view();
     let reasons = view.iter().flat_map(|entry| entry.reasons.iter());
-    reasons.map(|(url, why)| (url.to_string(), why.clone())).collect()
+    reasons.map(|(url, why)| (url.to_string(), why.to_string())).collect()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::nostr::event::is_ephemeral;
-use crate::router::entry::{Row, State, Stored};
+use crate::router::{Row, State, Stored};
 
 const EVENTS: usize = 10_000;
 const ORDER: u16 = 23_194;
@@ -190,7 +190,7 @@ impl Disk {
                     if wrote {
                         let mut rows = lock(&self.rows);
                         let put = batch.insert.into_iter().chain(batch.update);
-                        rows.extend(put.map(|row| (row.event.id, row)));
+                        rows.extend(put.map(|row| (*row.event.id(), row)));
                         rows.retain(|id, _| !batch.delete.contains(id) && !batch.undo.contains(id));
                     }
                     Input::OutboxStored(number, result)
@@ -333,7 +333,7 @@ fn judge(published: &BTreeMap<String, Published>, relays: &[Arc<Moody>], disk: &
     let rejected: BTreeSet<String> = rows
         .values()
         .inspect(|row| assert_eq!(row.state, State::Rejected, "nothing waits any more"))
-        .map(|row| crate::nostr::hex::encode(&row.event.id))
+        .map(|row| crate::nostr::hex::encode(row.event.id()))
         .collect();
     let mut got: BTreeMap<&str, Vec<(usize, tokio::time::Instant)>> = BTreeMap::new();
     let logs: Vec<_> = relays.iter().map(|relay| lock(&relay.got).clone()).collect();

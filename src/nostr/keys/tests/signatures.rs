@@ -19,7 +19,7 @@ proptest! {
     ) {
         let json = ours(&theirs).sign_event(created_at, kind, &tags, &content).unwrap();
         let event = check(&json).unwrap();
-        prop_assert_eq!((event.created_at, event.kind), (created_at, kind));
+        prop_assert_eq!((event.created_at(), event.kind()), (created_at, kind));
         let read = nostr::event::Event::from_json(&json).unwrap();
         prop_assert!(read.verify().is_ok());
         prop_assert_eq!(read.pubkey, theirs.public_key());

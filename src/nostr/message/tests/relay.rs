@@ -89,7 +89,7 @@ fn claimed(event: &str) -> Result<[u8; 32], &'static str> {
 #[test]
 fn a_true_event_is_found_under_its_own_id() {
     let event = signed("say \"id\":\"x\" \\ and \u{1}\n");
-    assert_eq!(claimed(&event.json), Ok(event.id));
+    assert_eq!(claimed(event.json()), Ok(*event.id()));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn an_id_in_a_string_is_not_the_events() {
 #[test]
 fn a_wrongly_claimed_id_never_passes() {
     let event = signed("hello");
-    let (id, other) = (hex::encode(&event.id), "cd".repeat(32));
+    let (id, other) = (hex::encode(event.id()), "cd".repeat(32));
     for (member, readable) in [
         (format!("\"x\":{{\"id\":\"{other}\"}}"), true),
         (format!("\"x\":{{\"id\":\"{id}\"}}"), true),
@@ -121,8 +121,8 @@ fn a_wrongly_claimed_id_never_passes() {
         (format!("\"id\":\"{id}\""), false),
     ] {
         for json in [
-            event.json.replacen('{', &format!("{{{member},"), 1),
-            event.json.replacen('}', &format!(",{member}}}"), 1),
+            event.json().replacen('{', &format!("{{{member},"), 1),
+            event.json().replacen('}', &format!(",{member}}}"), 1),
         ] {
             for start in ["[\"EVENT\",\"1\",", "[ \"EVENT\",\"1\","] {
                 let text = format!("{start}{json}]");
@@ -133,7 +133,7 @@ fn a_wrongly_claimed_id_never_passes() {
                 };
                 assert_eq!(read, json);
                 let verdict = Job { tag: (), claimed: Some(claimed), text: read.into() }.run();
-                assert_eq!(verdict.result.is_ok(), readable && claimed == event.id, "{text}");
+                assert_eq!(verdict.result.is_ok(), readable && claimed == *event.id(), "{text}");
             }
         }
     }

@@ -1,0 +1,255 @@
+//! Why something is refused, or what is to be said of something accepted: the last string of an OK and
+//! a CLOSED (NIP-01).
+//!
+//! What a reason means is decided by its [`Prefix`] and here alone; its text is for people. One a relay
+//! has given is read once, where its message is, and passed on to the letter.
+
+use std::fmt;
+
+/// A reason's first word, which is for machines: NIP-01's, and some of our own. One that is no
+/// word of these tells no more than none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefix {
+    /// The message itself is wrong.
+    Invalid,
+    /// The event needs more proof of work (NIP-13).
+    Pow,
+    /// Its author is not wanted.
+    Blocked,
+    /// It is not for this client, or more than is allowed.
+    Restricted,
+    /// It may be for this client, once that one has said who it is (NIP-42).
+    AuthRequired,
+    /// Too much at a time.
+    RateLimited,
+    /// Something does not work.
+    Error,
+    /// It is there already, which is as good as accepted.
+    Duplicate,
+    /// Nobody has heard it.
+    Mute,
+    /// It is not done here (NIP-45).
+    Unsupported,
+    /// There is no sync of this id (NIP-77).
+    Closed,
+    /// Ours: it waits for a relay.
+    Queued,
+    /// Ours: a newer event has made it void.
+    Replaced,
+    /// Ours: no relay has it, but a client of this server.
+    Local,
+}
+
+impl Prefix {
+    const ALL: [Self; 14] = [
+        Self::Invalid,
+        Self::Pow,
+        Self::Blocked,
+        Self::Restricted,
+        Self::AuthRequired,
+        Self::RateLimited,
+        Self::Error,
+        Self::Duplicate,
+        Self::Mute,
+        Self::Unsupported,
+        Self::Closed,
+        Self::Queued,
+        Self::Replaced,
+        Self::Local,
+    ];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Pow => "pow",
+            Self::Blocked => "blocked",
+            Self::Restricted => "restricted",
+            Self::AuthRequired => "auth-required",
+            Self::RateLimited => "rate-limited",
+            Self::Error => "error",
+            Self::Duplicate => "duplicate",
+            Self::Mute => "mute",
+            Self::Unsupported => "unsupported",
+            Self::Closed => "closed",
+            Self::Queued => "queued",
+            Self::Replaced => "replaced",
+            Self::Local => "local",
+        }
+    }
+
+    /// The one at the beginning of this text.
+    fn read(text: &str) -> Option<Self> {
+        let (word, _) = text.split_once(':')?;
+        Self::ALL.into_iter().find(|prefix| prefix.as_str() == word)
+    }
+}
+
+/// Why something is refused, or what is to be said of something accepted. Keeps its whole text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reason {
+    prefix: Option<Prefix>,
+    /// The whole of it, prefix included.
+    text: Box<str>,
+}
+
+impl Reason {
+    /// Ours.
+    pub(crate) fn new(prefix: Prefix, text: impl fmt::Display) -> Self {
+        Self { prefix: Some(prefix), text: format!("{}: {text}", prefix.as_str()).into() }
+    }
+
+    /// As somebody has given it.
+    pub(crate) fn read(text: impl Into<Box<str>>) -> Self {
+        let text = text.into();
+        Self { prefix: Prefix::read(&text), text }
+    }
+
+    /// Nothing is to be said.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// Its prefix, if it has one that is known.
+    pub const fn prefix(&self) -> Option<Prefix> {
+        self.prefix
+    }
+
+    /// The whole text, as it is written.
+    pub const fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether nothing is said.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Whether what is refused may be accepted once we have said who we are.
+    pub(crate) fn wants_auth(&self) -> bool {
+        self.prefix == Some(Prefix::AuthRequired)
+    }
+
+    /// Whether the same may be accepted later.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.prefix, Some(Prefix::RateLimited | Prefix::AuthRequired))
+    }
+
+    /// Whether a relay that has answered an event with this has it. `accepted`: what its OK says.
+    pub(crate) fn has_it(&self, accepted: bool) -> bool {
+        accepted || self.prefix == Some(Prefix::Duplicate)
+    }
+
+    /// Whether a relay does not do at all what it is asked.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        self.prefix == Some(Prefix::Unsupported)
+    }
+
+    /// Whether a relay says that it is asked for too much at a time. Not all have a word for it.
+    pub(crate) fn is_of_crowd(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        Prefix::read(&text) == Some(Prefix::RateLimited) || text.contains("too many")
+    }
+
+    /// Of two refusals the one that tells a client more about what to do: what is wrong with the
+    /// message itself tells most, what is wrong with the relay least.
+    pub(crate) fn more_telling(kept: Option<Self>, new: &Self) -> Self {
+        match kept {
+            Some(kept) if kept.weight() >= new.weight() => kept,
+            _ => new.clone(),
+        }
+    }
+
+    fn weight(&self) -> u8 {
+        match self.prefix {
+            Some(Prefix::Invalid) => 8,
+            Some(Prefix::Pow) => 7,
+            Some(Prefix::Blocked) => 6,
+            Some(Prefix::Restricted) => 5,
+            Some(Prefix::AuthRequired) => 4,
+            Some(Prefix::RateLimited) => 3,
+            Some(Prefix::Error) => 2,
+            _ => u8::from(!self.is_empty()),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_relay_says_is_kept_to_the_letter_whatever_is_read_from_it() {
+        for (text, prefix) in [
+            ("blocked: no", Some(Prefix::Blocked)),
+            ("blocked:no", Some(Prefix::Blocked)),
+            ("auth-required:", Some(Prefix::AuthRequired)),
+            ("rate-limited: slow: down", Some(Prefix::RateLimited)),
+            ("Blocked: no", None),
+            (" blocked: no", None),
+            ("blocked", None),
+            ("full: no place", None),
+            ("", None),
+        ] {
+            let reason = Reason::read(text);
+            assert_eq!((reason.prefix(), reason.as_str()), (prefix, text));
+        }
+    }
+
+    #[test]
+    fn ours_is_read_as_what_it_is() {
+        for prefix in Prefix::ALL {
+            let ours = Reason::new(prefix, "so: it is");
+            assert_eq!(ours.as_str(), format!("{}: so: it is", prefix.as_str()));
+            assert_eq!(Reason::read(ours.as_str()), ours);
+        }
+    }
+
+    #[test]
+    fn what_relays_mean() {
+        let is = |what: fn(&Reason) -> bool, text: &str| what(&Reason::read(text));
+        assert!(is(Reason::wants_auth, "auth-required: who are you"));
+        assert!(!is(Reason::wants_auth, "restricted: auth-required"));
+        assert!(
+            is(Reason::passes, "rate-limited: later") && is(Reason::passes, "auth-required: a")
+        );
+        assert!(!is(Reason::passes, "blocked: never"));
+        assert!(Reason::read("duplicate: have it").has_it(false));
+        assert!(Reason::none().has_it(true) && !Reason::read("error: full").has_it(false));
+        assert!(is(Reason::is_of_crowd, "Rate-Limited: a") && is(Reason::is_of_crowd, "Too many"));
+        assert!(!is(Reason::is_of_crowd, "error: full"));
+    }
+
+    #[test]
+    fn the_most_telling_refusal_is_kept() {
+        let order = [
+            "invalid: a",
+            "pow: a",
+            "blocked: a",
+            "restricted: a",
+            "auth-required: a",
+            "rate-limited: a",
+            "error: a",
+            "whatever",
+            "",
+        ];
+        let more_telling = |kept: Option<&str>, new: &str| {
+            Reason::more_telling(kept.map(Reason::read), &Reason::read(new)).to_string()
+        };
+        for (more, telling) in order.iter().enumerate() {
+            assert_eq!(more_telling(None, telling), *telling);
+            for less in &order[more..] {
+                assert_eq!(more_telling(Some(*telling), less), *telling);
+                assert_eq!(more_telling(Some(*less), telling), *telling);
+            }
+        }
+        assert_eq!(more_telling(Some("pow: first"), "pow: second"), "pow: first");
+        assert_eq!(more_telling(Some("mute: a"), "no prefix"), "mute: a");
+    }
+}
