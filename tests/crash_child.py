@@ -26,7 +26,7 @@ def say(*words: object) -> None:
 
 async def run(count: int) -> None:
     """One life. Ends by being killed."""
-    from nostrclient_ext.outbox import OutboxKeeper
+    from nostrclient_ext.outbox.keeper import OutboxKeeper
 
     import nostrclient_core
     from nostrclient_core.bridge import Bridge
@@ -85,7 +85,7 @@ def main() -> None:
     """See the module's text. The database's folder is LNBITS_DATA_FOLDER."""
     repository = Path(__file__).resolve().parent.parent
     sys.path[:0] = [str(repository), str(repository / "python")]
-    import nostrclient_ext.outbox  # noqa: F401 (what every life needs, imported once)
+    import nostrclient_ext.outbox.keeper  # noqa: F401 (what every life needs, imported once)
 
     asyncio.run(make_table())
     say("imported")

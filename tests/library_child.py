@@ -26,7 +26,7 @@ def extension(folder: Path, name: str) -> ModuleType:
     )
     assert spec is not None
     sys.modules[name] = module_from_spec(spec)
-    return import_module(f"{name}.library")
+    return import_module(f"{name}.core.library")
 
 
 def cores() -> list[str]:

@@ -26,7 +26,7 @@ def row(row_id: str) -> dict[str, Any]:
 
 async def run() -> dict[str, Any]:
     """One node refuses what the other promises."""
-    from nostrclient_ext.outbox_rows import OutboxRows, StoreError
+    from nostrclient_ext.outbox.rows import OutboxRows, StoreError
 
     one, two = OutboxRows("one"), OutboxRows("two")
     seen: dict[str, Any] = {}

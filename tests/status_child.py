@@ -16,8 +16,9 @@ NOWHERE = ["ws://127.0.0.1:9", "ws://127.0.0.1:10"]  # nobody listens there
 
 async def run() -> dict[str, Any]:
     """Before the core runs, while an event waits, and after its end."""
-    from nostrclient_ext import core
-    from nostrclient_ext.outbox_rows import OutboxRows
+    from nostrclient_ext.core import running as core
+    from nostrclient_ext.core.library import CoreUnavailable
+    from nostrclient_ext.outbox.rows import OutboxRows
     from nostrclient_ext.status import nostr_status
 
     from migrations import m005_outbox
@@ -28,7 +29,7 @@ async def run() -> dict[str, Any]:
     async def asked() -> Any:
         try:
             return (await asyncio.to_thread(nostr_status)).dict()
-        except core.CoreUnavailable as exc:
+        except CoreUnavailable as exc:
             return str(exc)
 
     seen = {"before": await asked()}

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nostrclient_ext import core
-from nostrclient_ext.core import Running
-from nostrclient_ext.outbox_rows import OutboxRows
+from nostrclient_ext.core import running as core
+from nostrclient_ext.core.running import Running
+from nostrclient_ext.outbox.rows import OutboxRows
 
 from migrations import m005_outbox
 
-SOURCE = Path(core.__file__).parent
+SOURCE = Path(core.__file__).parents[1]
 _numbers = itertools.count(1)
 
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from nostrclient_ext.attention import (
+from nostrclient_ext.models import Relay, RelayStatus
+from nostrclient_ext.page.attention import (
     LATELY_SECONDS,
     MOST_CLIENTS,
     MOST_RELAYS,
     needs_attention,
 )
-from nostrclient_ext.models import Relay, RelayStatus
-from nostrclient_ext.models_page import (
+from nostrclient_ext.page.models import (
     Attention,
     ConnectedClient,
     OutboxNumbers,

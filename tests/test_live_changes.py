@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nostrclient_ext.live import Changes
-from nostrclient_ext.models_page import Clients, OutboxNumbers, Overview, State, Totals
+from nostrclient_ext.page.live import Changes
+from nostrclient_ext.page.models import Clients, OutboxNumbers, Overview, State, Totals
 
 NOW = 1_800_000_000
 

@@ -15,7 +15,7 @@ from scripts.version import version
 
 pytestmark = pytest.mark.asyncio
 
-NO_SUCH_EVENT = {"detail": "No such event in the outbox."}
+NO_SUCH_EVENT = {"detail": "No such event in the outbox.", "code": "no_such_event"}
 UNKNOWN = "0" * 64
 
 

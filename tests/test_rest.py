@@ -378,3 +378,33 @@ async def test_no_secret_in_any_answer(endpoint: Endpoint) -> None:
     log = endpoint.lnbits.log()
     assert private not in log
     assert endpoint.secret not in log
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "relay", {}, 400, "no_url"),
+        ("POST", "relay", {"url": "no url"}, 400, "not_a_url"),
+        ("GET", "relay/info?url=x", None, 400, "not_a_url"),
+        ("PUT", "relay", {"url": NOBODY, "active": False}, 400, "no_such_relay"),
+        ("POST", "relay/pause", {"url": NOBODY}, 400, "no_such_relay"),
+        ("POST", "relay/reconnect", {"url": NOBODY}, 400, "relay_not_in_use"),
+        ("PUT", "relay/key", {"url": NOBODY}, 400, "no_such_relay"),
+        ("PUT", "config", {"address": "no address"}, 400, "address"),
+        ("PUT", "config", {"public_allowed": ["nobody"]}, 400, "public_allowed"),
+        ("PUT", "config", {"proxy": "no proxy"}, 400, "proxy"),
+        ("POST", "keys", {"private_key": "no key"}, 400, "not_a_key"),
+        ("POST", "keys", {"name": []}, 400, "malformed"),
+        ("DELETE", "outbox/nothing", None, 404, "no_such_event"),
+        ("DELETE", "clients/nobody", None, 404, "no_such_client"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_refusal_has_a_code_for_programs(
+    endpoint: Endpoint, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    """They need not read its sentence, which may change."""
+    response = await endpoint.http.request(method, f"{endpoint.base}/{path}", json=body)
+    answer = response.json()
+    assert (response.status_code, answer["code"]) == (status, code)
+    assert " " in answer["detail"]

@@ -20,6 +20,7 @@ window.app.component('nostrclient-endpoints', {
       shownCode: null,
       saving: false,
       problem: '',
+      problemCode: '',
       hasToken: false,
       token: ''
     }
@@ -52,7 +53,7 @@ window.app.component('nostrclient-endpoints', {
     },
     // A refusal, at the field it is about.
     listProblem() {
-      return this.problem.startsWith('Public key') ? this.problem : ''
+      return this.problemCode === 'public_allowed' ? this.problem : ''
     },
     addressProblem() {
       return this.listProblem ? '' : this.problem
@@ -141,6 +142,7 @@ window.app.component('nostrclient-endpoints', {
         Quasar.Notify.create({message: 'Saved.', color: 'positive'})
       } catch (error) {
         this.problem = Nostrclient.reason(error)
+        this.problemCode = Nostrclient.code(error)
       }
       this.saving = false
     },

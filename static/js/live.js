@@ -62,6 +62,9 @@ Nostrclient.reason = error => {
     : 'This server cannot be reached.'
 }
 
+// What programs go by, beside the reason; nothing if it is no refusal of ours.
+Nostrclient.code = error => error.response?.data?.code ?? ''
+
 // LNbits goes to its other pages without loading anew.
 Nostrclient.isOpen = () =>
   window.location.pathname.startsWith(`${Nostrclient.prefix}/nostrclient`)

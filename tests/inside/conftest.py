@@ -4,7 +4,8 @@ runs in a process of their own."""
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from nostrclient_ext import core, router
+from nostrclient_ext import router
+from nostrclient_ext.core import running as core
 from scripted_relay import ScriptedRelay
 from surface import Server
 

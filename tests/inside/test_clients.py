@@ -3,10 +3,10 @@
 import pytest
 from events import Author
 from inbox import eventually
-from nostrclient_ext.clients import clients, cut_off
-from nostrclient_ext.core import CoreUnavailable
+from nostrclient_ext.core.library import CoreUnavailable
 from nostrclient_ext.nostr.client.client import NostrClient
-from nostrclient_ext.relay_check import check
+from nostrclient_ext.page.clients import clients, cut_off
+from nostrclient_ext.relays.check import check
 from nostrclient_ext.router import nostr_client
 from scripted_relay import ScriptedRelay
 from surface import Server

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from events import Author, Event, ids, now
 from inbox import eventually
-from nostrclient_ext import core
+from nostrclient_ext.core import running as core
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.nostr.message_pool import (
     EndOfStoredEventsMessage,

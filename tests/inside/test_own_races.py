@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from events import Author, now
 from inbox import eventually
-from nostrclient_ext import core
+from nostrclient_ext.core import running as core
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.nostr.message_pool import EndOfStoredEventsMessage, EventMessage
 from nostrclient_ext.nostr.relay_manager import RelayManager
