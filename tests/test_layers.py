@@ -24,6 +24,9 @@ def test_the_sources_as_they_are() -> None:
         ("base/fair.rs", "use crate::nostr::event::Event;", "crate::nostr"),
         ("runtime/mod.rs", "use crate::python::memory;", "crate::python"),
         ("runtime/mod.rs", "use pyo3::prelude::*;", "pyo3"),
+        ("router/outbox/mod.rs", "use super::publishing::Fate;", "publishing"),
+        ("router/relays/line.rs", "use crate::router::outbox::Row;", "router::outbox"),
+        ("router/turn.rs", "use super::relays::Relays;", "router::relays"),
         ("attic/mod.rs", "", "no floor"),
     ],
 )
@@ -41,6 +44,9 @@ def test_what_a_floor_must_not_know(
     ("file", "text"),
     [
         ("router/mod.rs", "use std::time::Duration;\nuse crate::nostr::hex;\n"),
+        ("router/publishing/mod.rs", "use super::outbox::Outbox;\n"),
+        ("router/outbox/flush.rs", "use super::entry::At;\nuse crate::router::turn;\n"),
+        ("router/from_relays.rs", "use super::publishing::Means;\n"),
         ("router/tests/mod.rs", "use crate::runtime::Core;\n"),
         ("router/a.rs", "#[cfg(test)]\nmod tests {\n    use tokio::time::sleep;\n}\n"),
         ("relay/link.rs", "use tokio::time::Instant;\nuse crate::router::Input;\n"),

@@ -4,12 +4,14 @@ import re
 from types import ModuleType
 
 import pytest
-from nostrclient_ext import models, models_page
+from nostrclient_ext import models
+from nostrclient_ext.page import models as page_models
+from nostrclient_ext.relays import models as relays_models
 from pydantic import BaseModel
 
 from scripts.lnbits_server import REPOSITORY
 
-MODULES: list[ModuleType] = [models, models_page]
+MODULES: list[ModuleType] = [models, page_models, relays_models]
 MODELS = {
     name: model
     for module in MODULES

@@ -84,6 +84,7 @@ interface NostrclientPage {
   ): Promise<Answer<Route<M, P>>>
   act(work: () => Promise<unknown>): Promise<boolean>
   reason(error: unknown): string
+  code(error: unknown): string
   isOpen(): boolean
   wsBase(): string
   changes<T extends object>(saved: T, wanted: T): Partial<T>

@@ -63,7 +63,8 @@ Nostrclient.reason = error => {
 }
 
 // What programs go by, beside the reason; nothing if it is no refusal of ours.
-Nostrclient.code = error => error.response?.data?.code ?? ''
+Nostrclient.code = error =>
+  /** @type {ApiError} */ (error).response?.data?.code ?? ''
 
 // LNbits goes to its other pages without loading anew.
 Nostrclient.isOpen = () =>
