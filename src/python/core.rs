@@ -14,7 +14,7 @@ use crate::relay::Proxy;
 use crate::router::Switches;
 use crate::router::{Limits, Role};
 use crate::runtime::{Caller, Core as Running, RelayView};
-use crate::stats::RelayState;
+use crate::stats::{RelayState, Trouble};
 
 use super::client::Client;
 use super::keys::Text;
@@ -323,12 +323,14 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("rejected", stats.rejected.get())?;
     dict.set_item("backlog_dropped", stats.backlog_dropped.get())?;
     dict.set_item("unasked", stats.unasked.get())?;
-    for (name, times, (at, texts)) in
-        [("errors", "error_times", stats.errors()), ("notices", "notice_times", stats.notices())]
-    {
-        dict.set_item(name, texts)?;
-        dict.set_item(times, at)?;
-    }
+    let (times, texts, kinds) = stats.errors();
+    let codes: Vec<&str> = kinds.into_iter().map(Trouble::as_str).collect();
+    dict.set_item("errors", texts)?;
+    dict.set_item("error_times", times)?;
+    dict.set_item("error_codes", codes)?;
+    let (times, texts) = stats.notices();
+    dict.set_item("notices", texts)?;
+    dict.set_item("notice_times", times)?;
     dict.set_item("error_count", stats.error_count.get())?;
     Ok(dict)
 }

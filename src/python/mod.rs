@@ -27,7 +27,9 @@ impl From<CoreError> for PyErr {
             CoreError::Stopped => CoreStopped::new_err(text),
             CoreError::Busy => CoreBusy::new_err(text),
             CoreError::TooManyClients(_) => TooManyClients::new_err(text),
-            CoreError::Url(_) | CoreError::Key(_) | CoreError::Limit => PyValueError::new_err(text),
+            CoreError::Url(_) | CoreError::NoProxy | CoreError::Key(_) | CoreError::Limit => {
+                PyValueError::new_err(text)
+            }
             CoreError::System(_) => PyRuntimeError::new_err(text),
         }
     }

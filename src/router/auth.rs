@@ -19,6 +19,7 @@ use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::message;
 use crate::nostr::reason::Reason;
 use crate::router::subscription::Subscription;
+use crate::stats::Trouble;
 
 use super::relays::Relay;
 use super::{Effects, Role, Router, Timer};
@@ -90,7 +91,8 @@ impl Router {
         relay.auth.key = key;
         let asked = relay.auth.challenge.is_some() || relay.auth.until.is_some();
         if asked || relay.stats.auth_refused.load(Relaxed) {
-            self.cut(id, "connects anew, because its key was changed", now, fx);
+            let why = "connects anew, because its key was changed";
+            self.cut(id, Trouble::ConnectsAnew, why, now, fx);
         }
     }
 
@@ -121,8 +123,11 @@ impl Router {
         let (event, json) = match answer {
             Ok(answer) => answer,
             Err(why) => {
-                return stats
-                    .error(now.precisely(), &format!("could not be answered who we are: {why}"));
+                return stats.error(
+                    now.precisely(),
+                    Trouble::UnsignedAuth,
+                    &format!("could not be answered who we are: {why}"),
+                );
             }
         };
         auth.answers.push(event);
@@ -156,7 +161,11 @@ impl Router {
         if accepted && (last || auth.since.is_none()) {
             self.authenticated(id, now, fx);
         } else if last {
-            stats.error(now.precisely(), &format!("refused our authentication: {why}"));
+            stats.error(
+                now.precisely(),
+                Trouble::RefusedAuth,
+                &format!("refused our authentication: {why}"),
+            );
             let unknown = auth.since.is_none();
             self.give_up_auth(id, unknown, now, fx);
             if unknown {
@@ -189,14 +198,12 @@ impl Router {
     /// What waits has waited long enough.
     pub(super) fn auth_deadline(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         let Some(Relay { auth, stats, .. }) = self.relays.get(&id) else { return };
-        stats.error(
-            now.precisely(),
-            if auth.under_way.is_some() {
-                "does not answer our authentication"
-            } else {
-                "wants an authentication and gives no challenge"
-            },
-        );
+        let (kind, text) = if auth.under_way.is_some() {
+            (Trouble::UnansweredAuth, "does not answer our authentication")
+        } else {
+            (Trouble::NoChallenge, "wants an authentication and gives no challenge")
+        };
+        stats.error(now.precisely(), kind, text);
         self.give_up_auth(id, auth.since.is_none(), now, fx);
     }
 

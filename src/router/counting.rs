@@ -27,6 +27,7 @@ use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{self, Reply};
 use crate::nostr::reason::{Prefix, Reason};
+use crate::stats::Trouble;
 
 use super::subscribe::{too_many_filters, too_many_subscriptions};
 use super::{Effects, Role, Router, Timer};
@@ -297,7 +298,11 @@ impl Router {
         });
         // Once is enough to know: many relays do not count, and are no worse for it.
         if let Some(relay) = self.relays.get(&relay).filter(|_| first) {
-            relay.stats.error(now.precisely(), &format!("refused to count: {why}"));
+            relay.stats.error(
+                now.precisely(),
+                Trouble::RefusedCount,
+                &format!("refused to count: {why}"),
+            );
         }
         if let Some(relay) = self.relays.get(&relay).filter(|_| why.wants_auth()) {
             relay.stats.authentication_required.store(true, Relaxed);

@@ -18,6 +18,7 @@ use crate::nostr::reason::Reason;
 use crate::router::entry::At;
 use crate::router::part::{Part, Stage};
 use crate::router::publication::{Delivery, Publication};
+use crate::stats::Trouble;
 
 use crate::base::time::Now;
 
@@ -158,7 +159,11 @@ impl Router {
             let Some(part) = part.filter(|part| part.request.is_none()) else { continue };
             (part.stage, part.holds) = (Stage::Refused, false);
             subscription.refusal = Some(Reason::more_telling(subscription.refusal.take(), &why));
-            stats.error(now.precisely(), &format!("ended a subscription: {why}"));
+            stats.error(
+                now.precisely(),
+                Trouble::EndedSubscription,
+                &format!("ended a subscription: {why}"),
+            );
             stats.auth_refused.store(true, Relaxed);
             self.look_at_eose(key, now, fx);
         }
@@ -175,7 +180,11 @@ impl Router {
         let named: BTreeMap<_, Reason> = named.collect();
         for why in owners.values().chain(named.values()) {
             stats.rejected.add();
-            stats.error(now.precisely(), &format!("refused an event: {why}"));
+            stats.error(
+                now.precisely(),
+                Trouble::RefusedEvent,
+                &format!("refused an event: {why}"),
+            );
             stats.auth_refused.store(true, Relaxed);
         }
         for event in owners.into_keys() {

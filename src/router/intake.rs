@@ -22,6 +22,7 @@ use crate::router::merge;
 use crate::router::part::Came;
 use crate::router::recent::Recent;
 use crate::router::subscription::Taken;
+use crate::stats::Trouble;
 
 use super::arrivals::Arrival;
 use super::upstream::Expected;
@@ -311,7 +312,11 @@ impl Router {
     fn forged(&mut self, copy: &Copy, error: &EventError, now: Now, fx: &mut Effects) {
         if let Some(relay) = self.relays.get(&copy.relay) {
             relay.stats.forged.add();
-            relay.stats.error(now.precisely(), &format!("sent a forged event: {error}"));
+            relay.stats.error(
+                now.precisely(),
+                Trouble::ForgedEvent,
+                &format!("sent a forged event: {error}"),
+            );
         }
         self.settled(copy.relay, copy.request, copy.expected, None, now, fx);
         self.relay_junk(copy.relay, now, fx);

@@ -19,6 +19,7 @@ use crate::nostr::message::Reply;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::entry::{Stage, State};
 use crate::router::publication::{Delivery, Fate, Publication, Published};
+use crate::stats::Trouble;
 
 use super::intake::{Source, Tag};
 use super::relays::Relay;
@@ -257,7 +258,11 @@ impl Router {
         in_flight.remove(event);
         if !why.has_it(accepted) {
             stats.rejected.add();
-            stats.error(now.precisely(), &format!("refused an event: {why}"));
+            stats.error(
+                now.precisely(),
+                Trouble::RefusedEvent,
+                &format!("refused an event: {why}"),
+            );
         }
         if !accepted && why.wants_auth() {
             stats.authentication_required.store(true, Relaxed);

@@ -12,7 +12,7 @@ use crate::nostr::event::{Event, EventId};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::RelayNews;
 use crate::router::subscription::Subscription;
-use crate::stats::RelayStats;
+use crate::stats::{RelayStats, Trouble};
 
 use super::arrivals::Arrival;
 use super::auth::Auth;
@@ -125,7 +125,8 @@ impl Router {
         let asked_before = relay.link.as_ref().is_some_and(|link| link.asked);
         if read && asked_before {
             // The numbers were used on this connection, and answers to them may be under way.
-            self.cut(id, "connects anew, because reading was switched on", now, fx);
+            let why = "connects anew, because reading was switched on";
+            self.cut(id, Trouble::ConnectsAnew, why, now, fx);
         }
         let barred = self.bars_public(id);
         self.each_subscription(now, fx, |subscription| {
@@ -296,7 +297,8 @@ impl Router {
     /// A relay that keeps sending what nobody can use is cut off; its backoff does the rest.
     pub(super) fn relay_junk(&mut self, id: RelayId, now: Now, fx: &mut Effects) {
         if self.relays.get_mut(&id).is_some_and(|relay| !relay.junk.take(now.mono)) {
-            self.cut(id, "cut off: it keeps sending what nobody asked for", now, fx);
+            let why = "cut off: it keeps sending what nobody asked for";
+            self.cut(id, Trouble::CutOff, why, now, fx);
         }
     }
 
@@ -340,10 +342,17 @@ impl Router {
         }
     }
 
-    pub(super) fn cut(&mut self, id: RelayId, why: &str, now: Now, fx: &mut Effects) {
+    pub(super) fn cut(
+        &mut self,
+        id: RelayId,
+        kind: Trouble,
+        why: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(relay) = self.relays.get(&id) else { return };
         let Some(link) = relay.link.as_ref().map(|link| link.id) else { return };
-        relay.stats.error(now.precisely(), why);
+        relay.stats.error(now.precisely(), kind, why);
         fx.cut.push((id, link));
         self.link_down(id, link, &[], now.unix, now, fx);
     }

@@ -11,6 +11,7 @@ use crate::nostr::message::{Hint, Reply, Resumed};
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::part::Part;
 use crate::router::subscription::{Phase, Progress, Subscription};
+use crate::stats::Trouble;
 
 use super::clients::Client;
 use super::{Effects, Role, Router, Timer};
@@ -138,7 +139,11 @@ impl Router {
     /// What a relay's refusal of a subscription says to its owner.
     pub(super) fn relay_refuses(&self, id: RelayId, why: &Reason, now: Now) {
         let Some(relay) = self.relays.get(&id) else { return };
-        relay.stats.error(now.precisely(), &format!("ended a subscription: {why}"));
+        relay.stats.error(
+            now.precisely(),
+            Trouble::EndedSubscription,
+            &format!("ended a subscription: {why}"),
+        );
         if why.wants_auth() {
             relay.stats.authentication_required.store(true, Relaxed);
             relay.stats.auth_refused.store(true, Relaxed);
