@@ -26,7 +26,7 @@ use crate::ids::{ClientId, LinkId, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{self, Reply};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::stats::Trouble;
 
 use super::subscribe::{too_many_filters, too_many_subscriptions};
@@ -193,7 +193,7 @@ impl Router {
         now: Now,
     ) -> Result<Vec<RelayId>, Reason> {
         if relays.is_empty() {
-            return Err(Reason::new(Prefix::Error, "no relay configured"));
+            return Err(Reason::new(Prefix::Error, "no relay configured").about(Cause::NoRelay));
         }
         let (mut connected, mut too_many) = (false, false);
         let mut asked = Vec::new();

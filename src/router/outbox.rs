@@ -14,7 +14,7 @@ use crate::base::time::Now;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::ids::{BatchNumber, ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::nostr::succession::{self, Address};
 use crate::nostr::url;
 use crate::router::entry::{At, Batch, Entry, Reasons, Stage, State};
@@ -214,14 +214,15 @@ impl Router {
             .count();
         let refusal = if !self.outbox.open {
             Reason::new(Prefix::Error, "the offline queue cannot be read yet")
+                .about(Cause::OutboxClosed)
         } else if self.outbox.newer(event).is_some() {
             Reason::new(Prefix::Replaced, "a newer version is queued")
         } else if self.outbox.count(State::Queued) - freed >= self.outbox.size
             || self.outbox.bytes + event.json().len() > OUTBOX_BYTES
         {
-            Reason::new(Prefix::Error, "offline queue full")
+            Reason::new(Prefix::Error, "offline queue full").about(Cause::OutboxFull)
         } else if self.outbox.ledger.len() >= LEDGER_MOST {
-            Reason::new(Prefix::Error, "the database does not keep up")
+            Reason::new(Prefix::Error, "the database does not keep up").about(Cause::Database)
         } else {
             return self.store(published, why, false, voids, now);
         };

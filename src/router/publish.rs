@@ -16,7 +16,7 @@ use crate::constants::{
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::nostr::message::Reply;
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::router::entry::{Stage, State};
 use crate::router::publication::{Delivery, Fate, Publication, Published};
 use crate::stats::Trouble;
@@ -171,7 +171,7 @@ impl Router {
         let refusal = if self.join(client, event.id(), fx) {
             return;
         } else if !self.relays.values().any(|relay| relay.write) {
-            Reason::new(Prefix::Error, "no relay configured")
+            Reason::new(Prefix::Error, "no relay configured").about(Cause::NoRelay)
         } else if !self.relays.values().any(Relay::takes_events) {
             let published = Published { event, position, waiters, deadline };
             return self.unsent(published, queued(), now, fx);

@@ -3,7 +3,7 @@
 use crate::base::time::Now;
 use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::router::entry::{Stage, State, Stored};
 
 use super::ledger::{Out, Void};
@@ -29,6 +29,7 @@ impl Router {
         let why = match self.outbox.get(id).map(|entry| &entry.stage) {
             Some(Stage::Storing { .. }) => {
                 Reason::new(Prefix::Error, "the database does not answer in time")
+                    .about(Cause::Database)
             }
             Some(Stage::Undoing { why, .. }) => why.clone(),
             _ => return,
@@ -49,11 +50,12 @@ impl Router {
             Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, now, fx),
             Stored::Failed(why) => {
                 self.outbox.ledger.undo(&out);
-                self.batch_failed(&out, &Reason::new(Prefix::Error, why), now, fx);
+                let why = Reason::new(Prefix::Error, why).about(Cause::Database);
+                self.batch_failed(&out, &why, now, fx);
             }
             Stored::Unknown(why) => {
                 self.outbox.ledger.doubt(&out);
-                let why = Reason::new(Prefix::Error, why);
+                let why = Reason::new(Prefix::Error, why).about(Cause::Database);
                 self.batch_unknown(&out, &why);
                 self.batch_failed(&out, &why, now, fx);
             }

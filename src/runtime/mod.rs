@@ -83,6 +83,22 @@ pub(crate) enum CoreError {
     System(String),
 }
 
+impl CoreError {
+    /// Its code, for Python.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::TooManyClients(_) => "too_many_clients",
+            Self::Url(_) => "url",
+            Self::NoProxy => "no_proxy",
+            Self::Key(error) => error.code(),
+            Self::Limit => "limit",
+            Self::Busy => "busy",
+            Self::System(_) => "system",
+        }
+    }
+}
+
 /// A relay, as the owner sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct RelayView {
