@@ -22,6 +22,7 @@ __all__ = [
     "CoreStopped",
     "Memory",
     "TooManyClients",
+    "WrongInput",
     "__version__",
     "decrypt_nip04",
     "encrypt_nip04",
@@ -48,14 +49,30 @@ __version__: str
 STORE: int
 """What `Core.ready()` names when `Core.store_task()` has something. No client's token."""
 
+# Each exception has a code beside its text, and nothing is to be decided by the text.
+
 class CoreStopped(RuntimeError):
     """The core has been stopped; start a new one."""
+
+    code: str  # "stopped"
 
 class CoreBusy(RuntimeError):
     """Too many calls wait for the core; try again."""
 
+    code: str  # "busy"
+
 class TooManyClients(RuntimeError):
     """The limit of clients in all is reached."""
+
+    code: str  # "too_many_clients"
+
+class WrongInput(ValueError):
+    """What is given is no good. Wherever `ValueError` is named below, it is this one."""
+
+    code: str
+    """What of it: "url", "proxy", "no_proxy", "limit", "lease", "event_id",
+    "private_key", "public_key", "nsec", "npub", "message", "text", "created_at", "kind",
+    "tags", "hash" or "event"; or "random", if the system has no random numbers."""
 
 @final
 class Client:

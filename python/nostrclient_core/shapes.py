@@ -6,12 +6,31 @@ Told: TypeAlias = tuple[str, str, str, str, str, int]
 """What a client inside this process is told: verb, name, text, url, event id, date.
 
 EVENT: subscription id, the event's JSON, the relay it came from first, its id (64 hex)
-and date (unix seconds). EOSE: subscription id. CLOSED: subscription id, reason. OK and
-REFUSED: event id, reason. NOTICE: the text, and the relay unless the core itself says it.
+and date (unix seconds). EOSE: subscription id. CLOSED: subscription id, reason, and the
+reason's code (`ReasonCode`) in the url's place. OK and REFUSED: event id, reason, and its
+code, the same. NOTICE: the text, and the relay unless the core itself says it.
 CONNECTED: the relay. WHOLE and BEHIND: subscription id; it has from every relay what that
 stores, and is sent what comes, or does so no more. COUNT: the id, the answer's JSON and
 its number in the date's place. AUTH, a challenge, is sent to nobody here. What is not
 named is empty or 0."""
+
+ReasonCode: TypeAlias = str
+"""What a reason is. A prefix of NIP-01's, a relay's or ours: invalid, pow, blocked,
+restricted, auth_required, rate_limited, error, duplicate, mute, unsupported, closed; one
+of our own: queued, replaced, local. Ours, where that does not tell: no_relay (the owner
+has configured none), outbox_closed (its rows have not been read yet), outbox_full,
+database (it does not keep what it is to keep), unanswered (it was sent). Empty: none that
+is known."""
+
+TroubleCode: TypeAlias = str
+"""What an entry of a relay's log is. There is no connection: unreachable, turned_away
+(with an HTTP status), no_proxy (and no other way). It is gone: closed (by the relay),
+lost, silent (no sign of life), stalled (it did not read), internal (a bug of ours),
+cut_off (it kept sending what nobody asked for), connects_anew (because of what the owner
+has set). It has sent what it should not: bad_message, forged_event. It has refused
+something, and the text says why: refused_event, ended_subscription, refused_count. It
+wants to know who we are (NIP-42): refused_auth, unanswered_auth, no_challenge,
+unsigned_auth (its challenge could not be answered)."""
 
 
 class Limits(TypedDict):
@@ -61,6 +80,7 @@ class RelayStatus(TypedDict):
     errors: list[str]  # newest last, at most 50
     notices: list[str]  # newest last, at most 50
     error_times: list[float]  # unix seconds, of those above
+    error_codes: list[TroubleCode]  # what each of those is
     notice_times: list[float]
     error_count: int
 
@@ -138,6 +158,7 @@ class OutboxEntry(TypedDict):
     state: str  # as in `OutboxRow`
     queued_at: int  # unix seconds
     reasons: dict[str, str]  # relay url to what it said
+    reason_codes: dict[str, ReasonCode]  # the same
 
 
 class KeyPair(TypedDict):

@@ -45,6 +45,21 @@ pub(crate) enum KeyError {
     Message(#[from] MessageError),
 }
 
+impl KeyError {
+    /// Its code, for Python.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Private => "private_key",
+            Self::Public => "public_key",
+            Self::Nsec => "nsec",
+            Self::Npub => "npub",
+            Self::Random => "random",
+            Self::Event => "event",
+            Self::Message(_) => "message",
+        }
+    }
+}
+
 /// A private key and its public key.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Keys(Keypair);

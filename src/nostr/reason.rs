@@ -78,6 +78,15 @@ impl Prefix {
         }
     }
 
+    /// Its code, for Python and the page.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::AuthRequired => "auth_required",
+            Self::RateLimited => "rate_limited",
+            _ => self.as_str(),
+        }
+    }
+
     /// The one at the beginning of this text.
     fn read(text: &str) -> Option<Self> {
         let (word, _) = text.split_once(':')?;
@@ -85,10 +94,39 @@ impl Prefix {
     }
 }
 
+/// What one of our own reasons is about, where its prefix does not tell those who decide by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The owner has configured no relay.
+    NoRelay,
+    /// The rows of the outbox have not been read yet.
+    OutboxClosed,
+    /// The outbox takes no more.
+    OutboxFull,
+    /// The database does not keep what it is to keep.
+    Database,
+    /// It was sent, and nobody has answered.
+    Unanswered,
+}
+
+impl Cause {
+    /// Its code, for Python and the page.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::NoRelay => "no_relay",
+            Self::OutboxClosed => "outbox_closed",
+            Self::OutboxFull => "outbox_full",
+            Self::Database => "database",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
 /// Why something is refused, or what is to be said of something accepted. Keeps its whole text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reason {
     prefix: Option<Prefix>,
+    cause: Option<Cause>,
     /// The whole of it, prefix included.
     text: Box<str>,
 }
@@ -96,13 +134,29 @@ pub struct Reason {
 impl Reason {
     /// Ours.
     pub(crate) fn new(prefix: Prefix, text: impl fmt::Display) -> Self {
-        Self { prefix: Some(prefix), text: format!("{}: {text}", prefix.as_str()).into() }
+        let text = format!("{}: {text}", prefix.as_str()).into();
+        Self { prefix: Some(prefix), cause: None, text }
     }
 
     /// As somebody has given it.
     pub(crate) fn read(text: impl Into<Box<str>>) -> Self {
         let text = text.into();
-        Self { prefix: Prefix::read(&text), text }
+        Self { prefix: Prefix::read(&text), cause: None, text }
+    }
+
+    /// The same, about this.
+    pub(crate) fn about(self, cause: Cause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// What it is, for Python and the page, which decide by this and never by the text: what it is
+    /// about, or its prefix; empty if it has none that is known.
+    pub(crate) fn code(&self) -> &'static str {
+        match (self.cause, self.prefix) {
+            (Some(cause), _) => cause.code(),
+            (None, Some(prefix)) => prefix.code(),
+            (None, None) => "",
+        }
     }
 
     /// Nothing is to be said.
@@ -199,6 +253,7 @@ mod tests {
         ] {
             let reason = Reason::read(text);
             assert_eq!((reason.prefix(), reason.as_str()), (prefix, text));
+            assert_eq!(reason.code().is_empty(), prefix.is_none());
         }
     }
 
@@ -208,6 +263,8 @@ mod tests {
             let ours = Reason::new(prefix, "so: it is");
             assert_eq!(ours.as_str(), format!("{}: so: it is", prefix.as_str()));
             assert_eq!(Reason::read(ours.as_str()), ours);
+            assert_eq!(ours.code(), prefix.as_str().replace('-', "_"));
+            assert_eq!(ours.about(Cause::Database).code(), "database");
         }
     }
 

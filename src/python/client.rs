@@ -85,12 +85,14 @@ fn told(reply: Reply, url: String) -> Told {
         Reply::Eose { id, .. } => ("EOSE", id.to_string(), nothing(), url, nothing(), 0),
         Reply::Ok { id, accepted, why } => {
             let verb = if accepted { "OK" } else { "REFUSED" };
-            (verb, hex::encode(&id), why.to_string(), url, nothing(), 0)
+            (verb, hex::encode(&id), why.to_string(), why.code().to_owned(), nothing(), 0)
         }
         Reply::Count { id, counted } => {
             ("COUNT", id.into(), counted.to_json(), url, nothing(), counted.count)
         }
-        Reply::Closed { id, why } => ("CLOSED", id.into(), why.to_string(), url, nothing(), 0),
+        Reply::Closed { id, why } => {
+            ("CLOSED", id.into(), why.to_string(), why.code().to_owned(), nothing(), 0)
+        }
         Reply::Whole { id, whole } => {
             let verb = if whole { "WHOLE" } else { "BEHIND" };
             (verb, id.to_string(), nothing(), url, nothing(), 0)

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -14,11 +13,12 @@ use crate::relay::Proxy;
 use crate::router::Switches;
 use crate::router::{Limits, Role};
 use crate::runtime::{Caller, Core as Running, RelayView};
-use crate::stats::RelayState;
+use crate::stats::{RelayState, Trouble};
 
 use super::client::Client;
 use super::keys::Text;
 use super::outbox::{self, StoredRow};
+use super::wrong;
 
 /// Among those that are ready: the database's turn has come. No client's name.
 pub(super) const STORE: u64 = 0;
@@ -72,9 +72,7 @@ impl Core {
     fn set_public_allowed(&self, keys: Vec<String>) -> PyResult<()> {
         let keys: Option<Vec<_>> = keys.iter().map(|key| hex::decode(key)).collect();
         let keys = keys.ok_or_else(|| {
-            pyo3::exceptions::PyValueError::new_err(
-                "A public key is 64 lowercase hexadecimal characters.",
-            )
+            wrong("public_key", "A public key is 64 lowercase hexadecimal characters.")
         })?;
         Ok(self.0.set_public_allowed(keys)?)
     }
@@ -130,7 +128,7 @@ impl Core {
     }
 
     fn set_proxy(&self, url: Option<&str>, for_all: bool) -> PyResult<()> {
-        let proxy = url.map(Proxy::parse).transpose().map_err(PyValueError::new_err)?;
+        let proxy = url.map(Proxy::parse).transpose().map_err(|why| wrong("proxy", why))?;
         self.0.set_proxy(proxy, for_all);
         Ok(())
     }
@@ -254,13 +252,13 @@ impl Core {
 /// The one spelling of a relay's url.
 #[pyfunction]
 pub(super) fn normalize_relay_url(url: &str) -> PyResult<String> {
-    url::normalize(url).map_err(PyValueError::new_err)
+    url::normalize(url).map_err(|why| wrong("url", why))
 }
 
 /// A proxy's url without its password, and the password as it stands in a url.
 #[pyfunction]
 pub(super) fn read_proxy_url(url: &str) -> PyResult<(String, Option<String>)> {
-    let proxy = Proxy::read(url).map_err(PyValueError::new_err)?;
+    let proxy = Proxy::read(url).map_err(|why| wrong("proxy", why))?;
     Ok((proxy.shown(), proxy.password().map(str::to_owned)))
 }
 
@@ -269,7 +267,7 @@ fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
     let read = |name: &str, default: usize| match dict.get_item(name)? {
         Some(value) => value
             .extract::<usize>()
-            .map_err(|_| PyValueError::new_err(format!("{name} must be a whole number"))),
+            .map_err(|_| wrong("limit", format!("{name} must be a whole number"))),
         None => Ok(default),
     };
     Ok(Limits {
@@ -323,12 +321,14 @@ fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, 
     dict.set_item("rejected", stats.rejected.get())?;
     dict.set_item("backlog_dropped", stats.backlog_dropped.get())?;
     dict.set_item("unasked", stats.unasked.get())?;
-    for (name, times, (at, texts)) in
-        [("errors", "error_times", stats.errors()), ("notices", "notice_times", stats.notices())]
-    {
-        dict.set_item(name, texts)?;
-        dict.set_item(times, at)?;
-    }
+    let (times, texts, kinds) = stats.errors();
+    let codes: Vec<&str> = kinds.into_iter().map(Trouble::as_str).collect();
+    dict.set_item("errors", texts)?;
+    dict.set_item("error_times", times)?;
+    dict.set_item("error_codes", codes)?;
+    let (times, texts) = stats.notices();
+    dict.set_item("notices", texts)?;
+    dict.set_item("notice_times", times)?;
     dict.set_item("error_count", stats.error_count.get())?;
     Ok(dict)
 }

@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::nostr::keys::{self, KeyError, Keys};
 use crate::nostr::{event, hex, verify};
+
+use super::wrong;
 
 /// A Python string. Python's own error about one that is no UTF-8 carries the whole of it.
 #[derive(Clone, Copy)]
@@ -23,33 +24,29 @@ impl<'a> FromPyObject<'a, '_> for Text<'a> {
     fn extract(object: Borrowed<'a, '_, PyAny>) -> PyResult<Self> {
         <&str>::extract(object)
             .map(Self)
-            .map_err(|_| PyValueError::new_err("Keys, messages and events must be texts in UTF-8."))
+            .map_err(|_| wrong("text", "Keys, messages and events must be texts in UTF-8."))
     }
 }
 
 fn created_at(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     value.extract().map_err(|_| {
-        PyValueError::new_err("An event's created_at is a whole number of seconds since 1970.")
+        wrong("created_at", "An event's created_at is a whole number of seconds since 1970.")
     })
 }
 
 fn kind(value: &Bound<'_, PyAny>) -> PyResult<u16> {
-    value
-        .extract()
-        .map_err(|_| PyValueError::new_err("An event's kind is a whole number from 0 to 65535."))
+    value.extract().map_err(|_| wrong("kind", "An event's kind is a whole number from 0 to 65535."))
 }
 
 fn tags(value: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<String>>> {
-    value
-        .extract()
-        .map_err(|_| PyValueError::new_err("An event's tags are a list of lists of texts."))
+    value.extract().map_err(|_| wrong("tags", "An event's tags are a list of lists of texts."))
 }
 
 fn hash(value: &Bound<'_, PyAny>) -> PyResult<[u8; 32]> {
     let bytes = value.extract::<Cow<'_, [u8]>>().ok();
     bytes
         .and_then(|bytes| bytes.as_ref().try_into().ok())
-        .ok_or_else(|| PyValueError::new_err("What is signed must be a hash of 32 bytes."))
+        .ok_or_else(|| wrong("hash", "What is signed must be a hash of 32 bytes."))
 }
 
 #[pyfunction]

@@ -19,24 +19,40 @@ use crate::runtime::CoreError;
 create_exception!(nostrclient_core, CoreStopped, PyRuntimeError);
 create_exception!(nostrclient_core, TooManyClients, PyRuntimeError);
 create_exception!(nostrclient_core, CoreBusy, PyRuntimeError);
+create_exception!(nostrclient_core, WrongInput, PyValueError);
 
 impl From<CoreError> for PyErr {
     fn from(error: CoreError) -> Self {
         let text = error.to_string();
-        match error {
+        let raised = match error {
             CoreError::Stopped => CoreStopped::new_err(text),
             CoreError::Busy => CoreBusy::new_err(text),
             CoreError::TooManyClients(_) => TooManyClients::new_err(text),
-            CoreError::Url(_) | CoreError::Key(_) | CoreError::Limit => PyValueError::new_err(text),
+            CoreError::Url(_) | CoreError::NoProxy | CoreError::Key(_) | CoreError::Limit => {
+                WrongInput::new_err(text)
+            }
             CoreError::System(_) => PyRuntimeError::new_err(text),
-        }
+        };
+        coded(raised, error.code())
     }
 }
 
 impl From<KeyError> for PyErr {
     fn from(error: KeyError) -> Self {
-        PyValueError::new_err(error.to_string())
+        wrong(error.code(), error.to_string())
     }
+}
+
+/// What is given is no good. `code`: which part of it.
+fn wrong(code: &'static str, text: impl Into<String>) -> PyErr {
+    coded(WrongInput::new_err(text.into()), code)
+}
+
+/// With its code beside its text, by which nobody has to decide then.
+fn coded(error: PyErr, code: &'static str) -> PyErr {
+    // Every exception takes attributes.
+    let _ = Python::attach(|py| error.value(py).setattr("code", code));
+    error
 }
 
 #[pymodule]
@@ -54,7 +70,7 @@ mod _native {
     #[pymodule_export]
     use super::memory::Memory;
     #[pymodule_export]
-    use super::{CoreBusy, CoreStopped, TooManyClients};
+    use super::{CoreBusy, CoreStopped, TooManyClients, WrongInput};
 
     use pyo3::prelude::*;
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -14,6 +13,8 @@ use crate::nostr::reason::Reason;
 use crate::nostr::verify;
 use crate::router::{Batch, EntryView, Reasons, Row, State, Stored};
 use crate::runtime::StoreTask;
+
+use super::wrong;
 
 /// The `StoreTask` of `shapes.py`.
 pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bound<'py, PyDict>> {
@@ -55,6 +56,11 @@ pub(super) fn entry<'py>(py: Python<'py>, entry: &EntryView) -> PyResult<Bound<'
     dict.set_item("state", entry.state.name())?;
     dict.set_item("queued_at", entry.queued_at)?;
     dict.set_item("reasons", reasons(py, &entry.reasons)?)?;
+    let codes = PyDict::new(py);
+    for (url, why) in &entry.reasons {
+        codes.set_item(&**url, why.code())?;
+    }
+    dict.set_item("reason_codes", codes)?;
     Ok(dict)
 }
 
@@ -123,10 +129,10 @@ pub(super) fn ids(texts: &[String]) -> PyResult<Vec<EventId>> {
 }
 
 pub(super) fn id(text: &str) -> PyResult<EventId> {
-    hex::decode(text).ok_or_else(|| PyValueError::new_err("an event's id is 64 hex characters"))
+    hex::decode(text).ok_or_else(|| wrong("event_id", "an event's id is 64 hex characters"))
 }
 
 pub(super) fn seconds(seconds: Option<f64>) -> PyResult<Option<Duration>> {
-    let wrong = |_| PyValueError::new_err("a lease is a positive number of seconds");
+    let wrong = |_| wrong("lease", "a lease is a positive number of seconds");
     seconds.map(Duration::try_from_secs_f64).transpose().map_err(wrong)
 }

@@ -20,6 +20,7 @@ use url::Url;
 use crate::constants::{
     CONNECT_TIMEOUT, MAX_RELAY_MESSAGE, MAX_WRITE_BUFFER, PROXIED_CONNECT_TIMEOUT,
 };
+use crate::stats::Trouble;
 
 use super::proxy::{CLOSED, Routes, Way};
 use super::socks;
@@ -47,9 +48,23 @@ pub(crate) enum DialError {
     /// The relay, or what stands before it, answered the handshake with this HTTP status.
     #[error("the relay refused the connection (HTTP {0})")]
     Refused(u16),
+    /// There is no way to it.
+    #[error("{CLOSED}")]
+    NoProxy,
     /// Anything else.
     #[error("{0}")]
     Failed(String),
+}
+
+impl DialError {
+    /// Its kind in the relay's log.
+    pub(super) const fn kind(&self) -> Trouble {
+        match self {
+            Self::Refused(_) => Trouble::TurnedAway,
+            Self::NoProxy => Trouble::NoProxy,
+            Self::Failed(_) => Trouble::Unreachable,
+        }
+    }
 }
 
 impl From<String> for DialError {
@@ -118,7 +133,7 @@ async fn dial(
             .await
             .map_err(|error| format!("no connection: {error}"))?,
         Way::Through(proxy) => socks::connect(proxy, host, port).await?,
-        Way::Closed => return Err(DialError::Failed(CLOSED.to_owned())),
+        Way::Closed => return Err(DialError::NoProxy),
     };
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;

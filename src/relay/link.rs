@@ -23,14 +23,15 @@ use crate::nostr::message::RelayMessage;
 use crate::nostr::reason::Reason;
 use crate::router::{Frame, Input, Outgoing};
 use crate::runtime::budget::Budget;
+use crate::stats::Trouble;
 
 use super::{Dial, Over, Relay};
 
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The connection broke, or the relay ended it. The reason.
-    Lost(String),
+    /// The connection broke, or the relay ended it. The reason, for its log.
+    Lost(Trouble, String),
     /// The router ended it and has said why.
     Cut,
     /// The owner wants another connection instead.
@@ -71,7 +72,7 @@ pub(super) async fn run<D: Dial>(
             () = unwanted => End::Anew,
         }
     };
-    if !matches!(end, End::Lost(_)) {
+    if !matches!(end, End::Lost(..)) {
         let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
     }
     end
@@ -123,9 +124,12 @@ impl<D: Dial> Reader<'_, D> {
                             Err(Over) => return End::Over,
                         }
                     }
-                    Some(Err(error)) => return self.finish(End::Lost(describe(&error))).await,
+                    Some(Err(error)) => return self.finish(described(&error)).await,
                     None => {
-                        let end = End::Lost("the relay closed the connection".to_owned());
+                        let end = End::Lost(
+                            Trouble::Closed,
+                            "the relay closed the connection".to_owned(),
+                        );
                         return self.finish(end).await;
                     }
                 }
@@ -160,7 +164,7 @@ impl<D: Dial> Reader<'_, D> {
         match message {
             Message::Text(text) => self.take_text(text).await?,
             Message::Binary(_) => {
-                self.relay.stats.error(unix_now(), "sent a binary message");
+                self.relay.stats.error(unix_now(), Trouble::BadMessage, "sent a binary message");
                 self.batch.push(Frame::Junk);
             }
             Message::Pong(payload) => {
@@ -175,7 +179,8 @@ impl<D: Dial> Reader<'_, D> {
                 let why = frame.map_or_else(String::new, |frame| {
                     format!(" ({} {})", u16::from(frame.code), frame.reason)
                 });
-                return Ok(Some(End::Lost(format!("the relay closed the connection{why}"))));
+                let why = format!("the relay closed the connection{why}");
+                return Ok(Some(End::Lost(Trouble::Closed, why)));
             }
             Message::Ping(_) | Message::Frame(_) => {}
         }
@@ -206,11 +211,11 @@ impl<D: Dial> Reader<'_, D> {
                 Frame::Auth(challenge)
             }
             Ok(RelayMessage::Auth(_)) => {
-                stats.error(unix_now(), "sent a challenge that is too long");
+                stats.error(unix_now(), Trouble::BadMessage, "sent a challenge that is too long");
                 Frame::Junk
             }
             Err(why) => {
-                stats.error(unix_now(), why);
+                stats.error(unix_now(), Trouble::BadMessage, why);
                 Frame::Junk
             }
         };
@@ -254,7 +259,8 @@ impl<D: Dial> Writer<'_, D> {
                     if missed < MISSED_PINGS {
                         self.ping().await
                     } else {
-                        Err(End::Lost("no sign of life, the connection is dead".to_owned()))
+                        let why = "no sign of life, the connection is dead";
+                        Err(End::Lost(Trouble::Silent, why.to_owned()))
                     }
                 }
             };
@@ -295,8 +301,11 @@ impl<D: Dial> Writer<'_, D> {
 async fn within_limit(work: impl Future<Output = Result<(), Error>>) -> Result<(), End> {
     match timeout(WRITE_TIMEOUT, work).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(End::Lost(describe(&error))),
-        Err(_) => Err(End::Lost("the relay does not read what it is sent".to_owned())),
+        Ok(Err(error)) => Err(described(&error)),
+        Err(_) => {
+            let why = "the relay does not read what it is sent";
+            Err(End::Lost(Trouble::Stalled, why.to_owned()))
+        }
     }
 }
 
@@ -305,9 +314,11 @@ fn shortened(why: &str) -> String {
     why.chars().take(RELAY_LOG_TEXT).collect()
 }
 
-fn describe(error: &Error) -> String {
+fn described(error: &Error) -> End {
     match error {
-        Error::Capacity(_) => format!("sent a message that is too long ({error})"),
-        _ => format!("connection lost: {error}"),
+        Error::Capacity(_) => {
+            End::Lost(Trouble::BadMessage, format!("sent a message that is too long ({error})"))
+        }
+        _ => End::Lost(Trouble::Lost, format!("connection lost: {error}")),
     }
 }

@@ -28,7 +28,7 @@ use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
 use crate::router::{Input, Outgoing, Switches};
 use crate::runtime::Arrival;
-use crate::stats::{CoreStats, RelayState, RelayStats};
+use crate::stats::{CoreStats, RelayState, RelayStats, Trouble};
 
 use backoff::Backoff;
 pub(crate) use connect::{Dial, DialError, Network};
@@ -122,11 +122,11 @@ impl<D: Dial> Relay<D> {
                 Some(Ok(socket)) => self.serve(link, socket, rerouted.as_mut()).await?,
                 Some(Err(error)) => {
                     self.stats.refused.store(matches!(error, DialError::Refused(_)), Relaxed);
-                    End::Lost(error.to_string())
+                    End::Lost(error.kind(), error.to_string())
                 }
             };
             match end {
-                End::Lost(why) => self.stats.error(unix_now(), &why),
+                End::Lost(kind, why) => self.stats.error(unix_now(), kind, &why),
                 End::Cut | End::Over => {}
                 End::Anew => {
                     backoff = Backoff::default();
@@ -180,7 +180,7 @@ impl<D: Dial> Relay<D> {
         let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard, unwanted))
             .catch_unwind()
             .await
-            .unwrap_or_else(|_| End::Lost("internal error".to_owned()));
+            .unwrap_or_else(|_| End::Lost(Trouble::Internal, "internal error".to_owned()));
         outgoing.close();
         let mut unsent = Vec::new();
         while let Ok(Outgoing { event, .. }) = outgoing.try_recv() {

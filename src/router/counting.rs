@@ -25,7 +25,8 @@ use crate::ids::{ClientId, LinkId, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
 use crate::nostr::message;
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
+use crate::stats::Trouble;
 
 use super::relays::{Relays, Work};
 use super::terms::Role;
@@ -146,7 +147,7 @@ impl Counting {
         now: Now,
     ) -> Result<Vec<RelayId>, Reason> {
         if readable.is_empty() {
-            return Err(Reason::new(Prefix::Error, "no relay configured"));
+            return Err(Reason::new(Prefix::Error, "no relay configured").about(Cause::NoRelay));
         }
         let (mut connected, mut too_many) = (false, false);
         let mut asked = Vec::new();
@@ -264,7 +265,7 @@ impl Counting {
         });
         // Once is enough to know: many relays do not count, and are no worse for it.
         if first {
-            relays.note(relay, &format!("refused to count: {why}"), turn);
+            relays.note(relay, Trouble::RefusedCount, &format!("refused to count: {why}"), turn);
         }
         if why.wants_auth() {
             relays.wants_auth(relay, false);

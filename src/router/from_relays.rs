@@ -8,7 +8,7 @@ use crate::ids::{LinkId, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::message::RelayNews;
 use crate::nostr::reason::Reason;
-use crate::stats::RelayStats;
+use crate::stats::{RelayStats, Trouble};
 
 use super::Owners;
 use super::input::Frame;
@@ -128,9 +128,9 @@ impl Owners {
         self.counting.relay_lost(id, turn);
     }
 
-    pub(super) fn cut(&mut self, id: RelayId, why: &str, turn: &mut Turn<'_>) {
+    pub(super) fn cut(&mut self, id: RelayId, kind: Trouble, why: &str, turn: &mut Turn<'_>) {
         let Some(link) = self.relays.link(id) else { return };
-        self.relays.note(id, why, turn);
+        self.relays.note(id, kind, why, turn);
         turn.effects.cut.push((id, link));
         self.link_down(id, link, Vec::new(), turn.now.unix, turn);
     }

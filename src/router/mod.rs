@@ -199,8 +199,8 @@ impl Owners {
     /// 1. `cut`: of a connection that is to end nothing more is taken
     /// 2. `readers`: public clients have no part in what is for the owner
     fn shut_out(&mut self, turn: &mut Turn<'_>) -> bool {
-        if let Some((relay, why)) = turn.due.cut.pop_first() {
-            self.cut(relay, why, turn);
+        if let Some((relay, (kind, why))) = turn.due.cut.pop_first() {
+            self.cut(relay, kind, why, turn);
         } else if let Some(relay) = turn.due.readers.pop_first() {
             self.readers_changed(relay, turn);
         } else {

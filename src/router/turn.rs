@@ -12,7 +12,7 @@ use crate::base::time::Now;
 use crate::ids::{ClientId, Numbers, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::EventId;
 use crate::nostr::message::Reply;
-use crate::stats::CoreStats;
+use crate::stats::{CoreStats, Trouble};
 
 use super::input::Effects;
 use super::terms::Audience;
@@ -35,8 +35,8 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// This connection is to end, for the first reason that is given.
-    pub(super) fn cut(&mut self, relay: RelayId, why: &'static str) {
-        self.due.cut.entry(relay).or_insert(why);
+    pub(super) fn cut(&mut self, relay: RelayId, kind: Trouble, why: &'static str) {
+        self.due.cut.entry(relay).or_insert((kind, why));
     }
 
     /// A message for a client, behind those before it.
@@ -49,7 +49,7 @@ impl Turn<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Due {
     /// Connections that are to end, and why.
-    pub(super) cut: BTreeMap<RelayId, &'static str>,
+    pub(super) cut: BTreeMap<RelayId, (Trouble, &'static str)>,
     /// Relays that public clients may read from no more, or again.
     pub(super) readers: BTreeSet<RelayId>,
     /// Events that a relay's line has dropped before they were sent.

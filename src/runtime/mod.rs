@@ -66,6 +66,9 @@ pub(crate) enum CoreError {
     /// The url of a relay is wrong. A sentence for a person.
     #[error("{0}")]
     Url(String),
+    /// The relay is reached only through a proxy, and there is none. A sentence for a person.
+    #[error("{}.", proxy::CLOSED)]
+    NoProxy,
     /// The key for a relay is none. Never tells the key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -78,6 +81,22 @@ pub(crate) enum CoreError {
     /// The system refuses a thread or a file descriptor.
     #[error("nostrclient's core cannot start: {0}")]
     System(String),
+}
+
+impl CoreError {
+    /// Its code, for Python.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::TooManyClients(_) => "too_many_clients",
+            Self::Url(_) => "url",
+            Self::NoProxy => "no_proxy",
+            Self::Key(error) => error.code(),
+            Self::Limit => "limit",
+            Self::Busy => "busy",
+            Self::System(_) => "system",
+        }
+    }
 }
 
 /// A relay, as the owner sees it.
@@ -457,13 +476,13 @@ impl Core {
     /// The proxy through which a relay is reached. None: it is reached directly.
     ///
     /// # Errors
-    /// [`CoreError::Url`]; also for a `.onion` relay while there is no proxy.
+    /// [`CoreError::Url`]; or [`CoreError::NoProxy`] for a `.onion` relay while there is none.
     pub(crate) fn proxy_for(&self, text: &str) -> Result<Option<Proxy>, CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
         match self.network.routes().way(&url) {
             proxy::Way::Direct => Ok(None),
             proxy::Way::Through(proxy) => Ok(Some(proxy.clone())),
-            proxy::Way::Closed => Err(CoreError::Url(format!("{}.", proxy::CLOSED))),
+            proxy::Way::Closed => Err(CoreError::NoProxy),
         }
     }
 

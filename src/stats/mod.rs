@@ -3,6 +3,7 @@
 //! that all relays' tasks add to says so.
 
 pub(crate) mod history;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -11,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::base::clock::{unix_now, unix_seconds};
 use crate::constants::{RELAY_LOG, RELAY_LOG_TEXT};
 use crate::stats::history::{Counts, History, Second};
+
+pub(crate) use trouble::Trouble;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -89,13 +92,13 @@ pub(crate) struct RelayStats {
     pub authenticated: AtomicBool,
     /// The last attempt ended with an HTTP status instead of a connection.
     pub refused: AtomicBool,
-    errors: Mutex<VecDeque<Line>>,
-    notices: Mutex<VecDeque<Line>>,
+    errors: Mutex<VecDeque<Line<Trouble>>>,
+    notices: Mutex<VecDeque<Line<()>>>,
     standing: Mutex<Standing>,
 }
 
-/// Something that was said, and when (unix seconds).
-type Line = (f64, String);
+/// Something that was said, and when (unix seconds); the kind of it, where there are several.
+type Line<K> = (f64, String, K);
 
 #[derive(Debug, Clone, Copy)]
 struct Standing {
@@ -129,24 +132,24 @@ impl Default for RelayStats {
 
 impl RelayStats {
     /// Notes an error, cut to a length fit for a page. `at`: unix seconds.
-    pub(crate) fn error(&self, at: f64, text: &str) {
+    pub(crate) fn error(&self, at: f64, kind: Trouble, text: &str) {
         self.error_count.add();
-        note(&self.errors, at, text);
+        note(&self.errors, at, text, kind);
     }
 
     /// Notes a NOTICE of the relay, likewise.
     pub(crate) fn notice(&self, at: f64, text: &str) {
-        note(&self.notices, at, text);
+        note(&self.notices, at, text, ());
     }
 
-    /// The last errors and when they were noted (unix seconds), newest last.
-    pub(crate) fn errors(&self) -> (Vec<f64>, Vec<String>) {
-        lock(&self.errors).iter().cloned().unzip()
+    /// The last errors, newest last: when they were noted (unix seconds), their texts and kinds.
+    pub(crate) fn errors(&self) -> (Vec<f64>, Vec<String>, Vec<Trouble>) {
+        lock(&self.errors).iter().cloned().collect()
     }
 
     /// The last notices, likewise.
     pub(crate) fn notices(&self) -> (Vec<f64>, Vec<String>) {
-        lock(&self.notices).iter().cloned().unzip()
+        lock(&self.notices).iter().map(|(at, text, ())| (*at, text.clone())).unzip()
     }
 
     /// Where the connection stands, and unless it does, since when there is none (unix seconds).
@@ -239,13 +242,13 @@ pub(crate) struct ClientStats {
     pub published: Counter,
 }
 
-fn note(log: &Mutex<VecDeque<Line>>, at: f64, text: &str) {
+fn note<K>(log: &Mutex<VecDeque<Line<K>>>, at: f64, text: &str, kind: K) {
     let text = text.chars().take(RELAY_LOG_TEXT).collect();
     let mut log = lock(log);
     if log.len() == RELAY_LOG {
         log.pop_front();
     }
-    log.push_back((at, text));
+    log.push_back((at, text, kind));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -23,7 +23,7 @@ use crate::base::hash::Map;
 use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
 use crate::ids::{ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::nostr::succession::{self, Address};
 use crate::nostr::url;
 
@@ -229,14 +229,15 @@ impl Outbox {
             .count();
         let refusal = if !self.open {
             Reason::new(Prefix::Error, "the offline queue cannot be read yet")
+                .about(Cause::OutboxClosed)
         } else if self.newer(event).is_some() {
             Reason::new(Prefix::Replaced, "a newer version is queued")
         } else if self.count(State::Queued) - freed >= self.size
             || self.bytes + event.json().len() > OUTBOX_BYTES
         {
-            Reason::new(Prefix::Error, "offline queue full")
+            Reason::new(Prefix::Error, "offline queue full").about(Cause::OutboxFull)
         } else if self.ledger.len() >= LEDGER_MOST {
-            Reason::new(Prefix::Error, "the database does not keep up")
+            Reason::new(Prefix::Error, "the database does not keep up").about(Cause::Database)
         } else {
             return self.store(published, why, false, voids, turn);
         };

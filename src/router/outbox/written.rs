@@ -2,7 +2,7 @@
 
 use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::router::answers::{Answers, accept};
 use crate::router::relays::Relays;
 use crate::router::turn::{Timer, Turn};
@@ -45,6 +45,7 @@ impl Outbox {
         let why = match self.get(id).map(|entry| &entry.stage) {
             Some(Stage::Storing { .. }) => {
                 Reason::new(Prefix::Error, "the database does not answer in time")
+                    .about(Cause::Database)
             }
             Some(Stage::Undoing { why, .. }) => why.clone(),
             _ => return,
@@ -66,11 +67,11 @@ impl Outbox {
             Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, answers, relays, turn),
             Stored::Failed(why) => {
                 self.ledger.undo(&out);
-                let why = Reason::new(Prefix::Error, why);
+                let why = Reason::new(Prefix::Error, why).about(Cause::Database);
                 self.batch_failed(&out, &why, answers, relays, turn);
             }
             Stored::Unknown(why) => {
-                let why = Reason::new(Prefix::Error, why);
+                let why = Reason::new(Prefix::Error, why).about(Cause::Database);
                 self.ledger.doubt(&out);
                 self.batch_unknown(&out, &why);
                 self.batch_failed(&out, &why, answers, relays, turn);

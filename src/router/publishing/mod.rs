@@ -20,7 +20,8 @@ use crate::constants::{
 };
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
+use crate::stats::Trouble;
 
 use super::answers::{Answers, accept, had_before, refuse_plainly};
 use super::outbox::Outbox;
@@ -152,7 +153,7 @@ impl Publishing {
         let published = Published { event, position, waiters, deadline };
         let Published { event, waiters, .. } = &published;
         let refusal = if !means.relays.any_writable() {
-            Reason::new(Prefix::Error, "no relay configured")
+            Reason::new(Prefix::Error, "no relay configured").about(Cause::NoRelay)
         } else if !means.relays.any_takes_events() {
             return not_sent(published, queued(), means);
         } else if self.has_place(is_ephemeral(event.kind()), means.outbox) {
@@ -354,7 +355,12 @@ impl Publishing {
         }
         for ((audience, id), why) in refused {
             means.relays.count(relay, |stats| &stats.rejected);
-            means.relays.refused_unknown(relay, &format!("refused an event: {why}"), means.turn);
+            means.relays.refused_unknown(
+                relay,
+                Trouble::RefusedEvent,
+                &format!("refused an event: {why}"),
+                means.turn,
+            );
             if audience == Audience::Owners {
                 // What was refused counts for the answer, so this relay must not have it later.
                 means.relays.owe_no_more(relay, &id);

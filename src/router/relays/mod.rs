@@ -23,7 +23,7 @@ use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::reason::Reason;
 use crate::nostr::succession;
-use crate::stats::{Counter, RelayStats};
+use crate::stats::{Counter, RelayStats, Trouble};
 
 use super::input::Outgoing;
 use super::terms::{Audience, Role, Switches};
@@ -136,7 +136,7 @@ impl Relays {
         }
         if changed.read && read && relay.link.as_ref().is_some_and(|link| link.asked) {
             // The numbers were used on this connection, and answers to them may be under way.
-            turn.cut(id, "connects anew, because reading was switched on");
+            turn.cut(id, Trouble::ConnectsAnew, "connects anew, because reading was switched on");
         }
         changed
     }
@@ -291,7 +291,7 @@ impl Relays {
     pub(super) fn junk(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         let Some(relay) = self.all.get_mut(&id) else { return };
         if !relay.junk.take(turn.now.mono) {
-            turn.cut(id, "cut off: it keeps sending what nobody asked for");
+            turn.cut(id, Trouble::CutOff, "cut off: it keeps sending what nobody asked for");
         }
     }
 
@@ -461,30 +461,30 @@ impl Relays {
     }
 
     /// It has done something the owner should know.
-    pub(super) fn note(&self, id: RelayId, what: &str, turn: &Turn<'_>) {
+    pub(super) fn note(&self, id: RelayId, kind: Trouble, what: &str, turn: &Turn<'_>) {
         if let Some(relay) = self.all.get(&id) {
-            relay.stats.error(turn.now.precisely(), what);
+            relay.stats.error(turn.now.precisely(), kind, what);
         }
     }
 
     /// It has sent an event with a wrong id or signature.
     pub(super) fn forged(&mut self, id: RelayId, error: &EventError, turn: &mut Turn<'_>) {
         self.count(id, |stats| &stats.forged);
-        self.note(id, &format!("sent a forged event: {error}"), turn);
+        self.note(id, Trouble::ForgedEvent, &format!("sent a forged event: {error}"), turn);
         self.junk(id, turn);
     }
 
     /// It has ended a subscription, or does not take it.
     pub(super) fn refused_subscription(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
-        self.note(id, &format!("ended a subscription: {why}"), turn);
+        self.note(id, Trouble::EndedSubscription, &format!("ended a subscription: {why}"), turn);
         if why.wants_auth() {
             self.wants_auth(id, true);
         }
     }
 
     /// It has not come to know us, and this is refused for that.
-    pub(super) fn refused_unknown(&self, id: RelayId, what: &str, turn: &Turn<'_>) {
-        self.note(id, what, turn);
+    pub(super) fn refused_unknown(&self, id: RelayId, kind: Trouble, what: &str, turn: &Turn<'_>) {
+        self.note(id, kind, what, turn);
         if let Some(relay) = self.all.get(&id) {
             relay.stats.auth_refused.store(true, Relaxed);
         }
@@ -493,7 +493,7 @@ impl Relays {
     /// It has answered an event with `false`.
     pub(super) fn refused_event(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
         self.count(id, |stats| &stats.rejected);
-        self.note(id, &format!("refused an event: {why}"), turn);
+        self.note(id, Trouble::RefusedEvent, &format!("refused an event: {why}"), turn);
         if why.wants_auth() {
             self.wants_auth(id, true);
         }

@@ -19,6 +19,7 @@ use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::message;
 use crate::nostr::reason::Reason;
 use crate::router::turn::{Timer, Turn};
+use crate::stats::Trouble;
 
 use super::{Relay, Relays};
 
@@ -99,7 +100,7 @@ impl Relays {
         let waits = turn.timers.is_set(Timer::SignIn(id));
         let asked = relay.signing_in.challenge.is_some() || waits;
         if asked || relay.stats.auth_refused.load(Relaxed) {
-            turn.cut(id, "connects anew, because its key was changed");
+            turn.cut(id, Trouble::ConnectsAnew, "connects anew, because its key was changed");
         }
     }
 
@@ -130,7 +131,7 @@ impl Relays {
             Ok(answer) => answer,
             Err(why) => {
                 let what = format!("could not be answered who we are: {why}");
-                return stats.error(turn.now.precisely(), &what);
+                return stats.error(turn.now.precisely(), Trouble::UnsignedAuth, &what);
             }
         };
         signing_in.answers.push(event);
@@ -173,7 +174,11 @@ impl Relays {
             }
             Answered::Known
         } else if last {
-            stats.error(turn.now.precisely(), &format!("refused our authentication: {why}"));
+            stats.error(
+                turn.now.precisely(),
+                Trouble::RefusedAuth,
+                &format!("refused our authentication: {why}"),
+            );
             if signing_in.since.is_none() {
                 turn.due.readers.insert(id);
             }
@@ -188,12 +193,12 @@ impl Relays {
     /// What waits for the relay to know us has waited long enough.
     pub(in crate::router) fn sign_in_deadline(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         let Some(Relay { signing_in, stats, .. }) = self.all.get(&id) else { return };
-        let what = if signing_in.under_way.is_some() {
-            "does not answer our authentication"
+        let (kind, what) = if signing_in.under_way.is_some() {
+            (Trouble::UnansweredAuth, "does not answer our authentication")
         } else {
-            "wants an authentication and gives no challenge"
+            (Trouble::NoChallenge, "wants an authentication and gives no challenge")
         };
-        stats.error(turn.now.precisely(), what);
+        stats.error(turn.now.precisely(), kind, what);
         self.give_up(id, turn);
     }
 

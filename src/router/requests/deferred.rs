@@ -9,6 +9,7 @@ use crate::nostr::reason::Reason;
 use crate::router::relays::{Hope, Relays};
 use crate::router::subscriptions::{Part, Subscriptions};
 use crate::router::turn::Turn;
+use crate::stats::Trouble;
 
 use super::Requests;
 
@@ -68,7 +69,12 @@ impl Requests {
         for (key, why) in &upstream.ended {
             let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
             if part.is_some_and(Part::is_idle) {
-                relays.refused_unknown(id, &format!("ended a subscription: {why}"), turn);
+                relays.refused_unknown(
+                    id,
+                    Trouble::EndedSubscription,
+                    &format!("ended a subscription: {why}"),
+                    turn,
+                );
                 subscriptions.refuse(*key, id, why, turn);
             }
         }

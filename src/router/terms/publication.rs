@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::ids::{ClientId, Position, RelayId};
 use crate::nostr::event::Event;
-use crate::nostr::reason::Reason;
+use crate::nostr::reason::{Cause, Reason};
 
 /// A relay's word on an event: its OK.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +167,8 @@ impl Publication {
         let refused =
             |delivery: &_| matches!(delivery, Delivery::Refused(_) | Delivery::Deferred(_));
         let sent = unanswered + count(refused);
-        Fate::Doubt(Reason::read(format!("sent to {sent} relays, unanswered")))
+        let why = Reason::read(format!("sent to {sent} relays, unanswered"));
+        Fate::Doubt(why.about(Cause::Unanswered))
     }
 
     /// [`Fate::Refused`] or [`Fate::Unsent`] where no relay has the event and none will get it.

@@ -7,7 +7,7 @@ use crate::ids::{ClientId, Position, RelayId};
 
 use super::{Delivery, Fate as Known, Publication, Published, Word};
 use crate::nostr::event::Event;
-use crate::nostr::reason::Reason;
+use crate::nostr::reason::{Cause, Reason};
 
 /// Something that happens to the event at one relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,8 @@ fn known_at_deadline(fates: &[Fate]) -> Known {
         return refusal(fates);
     }
     let sent = unanswered + fates.iter().filter(|fate| matches!(fate, Fate::Refused(_))).count();
-    Known::Doubt(Reason::read(format!("sent to {sent} relays, unanswered")))
+    let why = Reason::read(format!("sent to {sent} relays, unanswered"));
+    Known::Doubt(why.about(Cause::Unanswered))
 }
 
 /// Follows every order of these lives, calling `visit` with each history.
