@@ -23,16 +23,17 @@ NOW = 1_800_000_000.0
 def relay(
     host: str = "a", state: str = "connected", errors: Any = (), **rest: Any
 ) -> Relay:
-    """One the owner has configured. `errors`: pairs of age in seconds and text."""
+    """One the owner has configured. `errors`: age in seconds, code and text of each."""
     return Relay(
         url=f"wss://{host}",
         active=state != "inactive",
         connected=state == "connected",
         state=state,
         status=RelayStatus(
-            error_list=[text for _, text in errors],
-            error_times=[NOW - age for age, _ in errors],
-            forged=sum("forged" in text for _, text in errors),
+            error_list=[text for _, _, text in errors],
+            error_times=[NOW - age for age, _, _ in errors],
+            error_codes=[code for _, code, _ in errors],
+            forged=sum(code == "forged_event" for _, code, _ in errors),
         ),
         **rest,
     )
@@ -92,7 +93,7 @@ def test_without_relays() -> None:
 
 def test_a_relay_that_is_away() -> None:
     def away(seconds: float, **rest: Any) -> Relay:
-        errors = [(0, "no connection: Connection refused")]
+        errors = [(0, "unreachable", "no connection: Connection refused")]
         since = NOW - seconds
         return relay("b", "waiting", errors, disconnected_since=since, **rest)
 
@@ -124,21 +125,21 @@ def test_connected_relays_that_do_not_do_their_work() -> None:
     item = only(attention(relay(auth_refused=True)))
     assert item.text == "wss://a answers only to those who log in (NIP-42)."
     assert what(item)[0] == ("key", "wss://a")
-    turned_down = [(1, "refused our authentication: restricted: members only")]
+    turned_down = [(1, "refused_auth", "did not like it: members only")]
     item = only(attention(relay(auth_refused=True, key="ab", errors=turned_down)))
     words = "wss://a wants another key than the one that is set for it"
-    why = "it refused our authentication: restricted: members only"
+    why = "it did not like it: members only"
     assert item.text == f"{words}: {why}."
     item = only(attention(relay(auth_refused=True, key="ab", authenticated=True)))
     assert item.text == f"{words}."
     assert what(item) == [("key", "wss://a"), ("pause", "wss://a")]
-    forged = [(1, "sent a forged event: wrong signature")]
+    forged = [(1, "forged_event", "lied: wrong signature")]
     item = only(attention(relay(errors=forged)))
     assert item.text == "wss://a has sent 1 forged event. They were dropped."
-    refused = [(9, "refused an event: blocked: not on the list")]
+    refused = [(9, "refused_event", "said no: blocked: not on the list")]
     item = only(attention(relay(errors=refused)))
-    assert item.text == "wss://a refuses what is published: blocked: not on the list"
-    old = [(LATELY_SECONDS + 1, text) for _, text in forged + refused]
+    assert item.text == "wss://a said no: blocked: not on the list"
+    old = [(LATELY_SECONDS + 1, *what) for _, *what in forged + refused]
     assert attention(relay(errors=old)) == [], "that is over"
 
 

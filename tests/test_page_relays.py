@@ -141,7 +141,7 @@ async def test_a_pause(visit: Visit, site: Site) -> None:
     await site.use(steady, relay)
     await (await site.client()).publish(Author().sign())
     page = await OwnerPage(visit).open()
-    line = await page.until_attention("refuses what is published: blocked: go away")
+    line = await page.until_attention("refused an event: blocked: go away")
     await page.button("Pause for an hour", line)
     row = await page.until_relay(relay.url, "Paused for")
     await page.until_all_is_well()
@@ -271,7 +271,7 @@ async def test_errors_and_notices(visit: Visit, site: Site) -> None:
     await expect(dialog).to_contain_text("and one more")
     await page.button("Close", dialog)
     await page.until_closed()
-    line = await page.until_attention("refuses what is published: blocked: xxx")
+    line = await page.until_attention("refused an event: blocked: xxx")
     await expect(line).to_be_visible()
     await page.fits()
 

@@ -27,6 +27,7 @@ class RelayStatus(BaseModel):
     error_counter: int = 0
     error_list: list[str] = Field(default_factory=list)
     error_times: list[float] = Field(default_factory=list)  # unix seconds, of those
+    error_codes: list[str] = Field(default_factory=list)  # `TroubleCode`, of those
     notice_list: list[str] = Field(default_factory=list)
     notice_times: list[float] = Field(default_factory=list)
     duplicates: int = 0

@@ -225,6 +225,7 @@ class InsideClient:
     def _take(self, message: "Told", running: Running) -> None:
         """Note what the message says, and pass it on unless it is for nobody."""
         verb, number, text, url, event_id, date = message
+        code = url or _code_in(text)  # of a reason, which has no url
         with self._lock:
             name = self._subscriptions.name_of(number)
             if verb == "EVENT":
@@ -235,23 +236,25 @@ class InsideClient:
             elif verb == "OK":
                 self._publications.answered(number)
             elif verb == "REFUSED":
-                self._publications.refused(number, text)
+                self._publications.refused(number, code, text)
             elif verb == "CONNECTED":
                 self._relay_is_there()
             elif self._counts.settle(verb, number, text):
                 return
             elif name is not None:
-                self._subscription_is(name, verb, text, running)
+                self._subscription_is(name, verb, code, text, running)
             elif number:
                 return  # it has ended
         self._receive((verb, name or "", text, url, event_id, date))
 
-    def _subscription_is(self, name: str, verb: str, why: str, running: Running) -> None:
+    def _subscription_is(
+        self, name: str, verb: str, code: str, why: str, running: Running
+    ) -> None:
         if verb != "CLOSED":
             self._subscriptions.heard(name, verb)
             return
         logger.warning(f"nostrclient: an extension's subscription was closed: {why}")
-        if self._subscriptions.refused(name, why):
+        if self._subscriptions.refused(name, code):
             running.bridge.loop.call_later(REFUSED_SECONDS, self._ask_refused_again)
 
     def _ask_refused_again(self) -> None:
@@ -274,3 +277,10 @@ class InsideClient:
             self._subscriptions.tell(client)
         self._counts.tell(client)
         self._publications.tell(client)
+
+
+def _code_in(reason: str) -> str:
+    """The code of a reason of a 2.0.0 core, which gives none beside it: the reason's
+    prefix (NIP-01). Such a core runs here if the owner went back to that version."""
+    prefix = reason.partition(":")[0]
+    return "no_relay" if prefix == "error" else prefix

@@ -19,14 +19,8 @@ MAX_PUBLICATION_BYTES = 16 << 20  # of those, in all
 ANSWER_SECONDS = 60.0  # after which nobody waits for the answer about an event
 REPORT_SECONDS = 10.0  # between two lines in the log about events that got lost
 
-# Refusals of an event because no relay was there and the outbox did not take it.
-UNTIL_A_RELAY_CONNECTS = (
-    "mute:",
-    "error: the offline queue",
-    "error: offline queue full",
-    "error: the database",
-    "error: no relay configured",
-)
+# Codes of refusals: no relay was there, and the outbox did not take the event.
+NO_RELAY = {"mute", "no_relay", "outbox_closed", "outbox_full", "database"}
 
 
 class _Publication:
@@ -83,13 +77,13 @@ class Publications:
         """Forget an event: the core has taken it."""
         self._drop(event_id)
 
-    def refused(self, event_id: str, why: str) -> None:
+    def refused(self, event_id: str, code: str, why: str) -> None:
         """The core has not taken an event. If it only lacked a relay, keep it until one
         connects."""
         publication = self._by_id.get(event_id)
         if publication is None:
             return
-        if why.startswith(UNTIL_A_RELAY_CONNECTS) and not publication.late:
+        if code in NO_RELAY and not publication.late:
             publication.no_relay = True
             return
         self._drop(event_id)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nostrclient_core import Client
 
-# Refusals of a subscription that will not change by asking again.
-FINAL = ("invalid:", "restricted:", "unsupported:")
+# Codes of refusals that will not change by asking again.
+FINAL = {"invalid", "restricted", "unsupported"}
 
 
 class _Subscription:
@@ -130,10 +130,10 @@ class Subscriptions:
         elif verb == "BEHIND":
             subscription.lose()
 
-    def refused(self, name: str, why: str) -> bool:
+    def refused(self, name: str, code: str) -> bool:
         """The core has closed a subscription. False: for good; it has ended here too."""
         subscription = self._by_name[name]
-        if why.startswith(FINAL):
+        if code in FINAL:
             del self._by_name[name]
             del self._names[subscription.number]
             return False

@@ -17,13 +17,10 @@ MOST_RELAYS = 8  # that get a line each
 MOST_CLIENTS = 5
 IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 
-FORGED = "sent a forged event"
-REFUSED_EVENT = "refused an event: "
-NO_LOGIN = (
-    "refused our authentication",
-    "does not answer our authentication",
-    "wants an authentication and gives no challenge",
-)
+# Codes in a relay's log.
+FORGED = "forged_event"
+REFUSED_EVENT = "refused_event"
+NO_LOGIN = {"refused_auth", "unanswered_auth", "no_challenge"}
 
 ADD = Action(label="Add a relay", do="show", target="relays")
 LOOK_AT_RELAYS = Action(label="Show the relays", do="show", target="relays")
@@ -176,19 +173,18 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
             text = "answers only to those who log in (NIP-42)."
             key = Action(label="Set a key", do="key", target=url)
             return item(text, key, pause, remove)
-        told = [error for error in status.error_list if error.startswith(NO_LOGIN)]
+        told = [text for _, code, text in _log(status) if code in NO_LOGIN]
         why = f": it {told[-1]}" if told and not relay.authenticated else ""
         text = f"wants another key than the one that is set for it{why}."
         key = Action(label="Set another key", do="key", target=url)
         return item(text, key, pause)
     lately = _lately(status, now)
-    if any(error.startswith(FORGED) for error in lately):
+    if any(code == FORGED for code, _ in lately):
         times = counted(status.forged, "forged event")
         return item(f"has sent {times}. They were dropped.", pause, remove)
-    refusals = [error for error in lately if error.startswith(REFUSED_EVENT)]
+    refusals = [text for code, text in lately if code == REFUSED_EVENT]
     if refusals:
-        why = refusals[-1].removeprefix(REFUSED_EVENT)
-        return item(f"refuses what is published: {why}", pause)
+        return item(refusals[-1], pause)
     return None
 
 
@@ -199,9 +195,13 @@ def _is_down(relay: Relay, now: float) -> bool:
     return since is not None and now - since > DOWN_SECONDS
 
 
-def _lately(status: RelayStatus, now: float) -> list[str]:
-    times = zip(status.error_list, status.error_times, strict=False)
-    return [error for error, at in times if now - at < LATELY_SECONDS]
+def _log(status: RelayStatus) -> Iterator[tuple[float, str, str]]:
+    """When, code and text of each entry. A core of version 2.0.0 gives no codes."""
+    return zip(status.error_times, status.error_codes, status.error_list, strict=False)
+
+
+def _lately(status: RelayStatus, now: float) -> list[tuple[str, str]]:
+    return [(code, text) for at, code, text in _log(status) if now - at < LATELY_SECONDS]
 
 
 def _clients(clients: list[ConnectedClient]) -> Iterator[Attention]:

@@ -26,7 +26,7 @@ PROXIED_SECONDS = 30.0  # … but for a connection through a proxy
 MESSAGES = 64  # fetched at a time
 AT_ONCE = 8  # tests under way
 
-UNANSWERED = "sent to 1 relays, unanswered"  # the core's answer if the relay gave none
+UNANSWERED = "unanswered"  # the core's code for an OK that no relay has given
 SUBSCRIPTION = "test"
 CONTENT = "A test of nostrclient."
 
@@ -124,7 +124,7 @@ class _Test:
         filters = {"kinds": [KIND], "authors": [self._keys["public_key"]]}
         self._say(["REQ", SUBSCRIPTION, filters])
         # WHOLE: the relay has answered. An EOSE comes also if it does not.
-        verb, text = await self._hear("WHOLE", "CLOSED", "EOSE")
+        verb, text, _ = await self._hear("WHOLE", "CLOSED", "EOSE")
         if verb == "CLOSED":
             raise _Failed(f"Refused: {text}")
         if verb == "EOSE":
@@ -139,10 +139,10 @@ class _Test:
         event = json.loads(signed)
         self._event_id = event["id"]
         self._say(["EVENT", event])
-        verb, text = await self._hear("OK", "REFUSED")
+        verb, text, code = await self._hear("OK", "REFUSED")
         if verb == "REFUSED":
             raise _Failed(f"Refused: {text}")
-        if text == UNANSWERED:
+        if code == UNANSWERED:
             raise _Failed("Sent, but the relay does not answer.")
         return f"Accepted: {text}" if text else "Accepted."
 
@@ -174,16 +174,16 @@ class _Test:
     def _say(self, message: list[Any]) -> None:
         self._client.feed(json.dumps(message))
 
-    async def _hear(self, *verbs: str) -> tuple[str, str]:
-        """Wait for the first message with one of these verbs. Others are kept: a relay
-        may send the event before its OK."""
+    async def _hear(self, *verbs: str) -> tuple[str, str, str]:
+        """Wait for the first message with one of these verbs, and return its verb, text
+        and code. Others are kept: a relay may send the event before its OK."""
         while True:
             for message in self._told:
                 verb, _, text, url, event_id, _ = message
                 ours = event_id == self._event_id and url == self._url
                 if verb in verbs and (verb != "EVENT" or ours):
                     self._told.remove(message)
-                    return verb, text
+                    return verb, text, url  # where a reason has its code
             await self._next()
 
     async def _next(self) -> None:
