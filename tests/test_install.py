@@ -158,6 +158,7 @@ async def test_ten_rounds_leave_nothing(
     # The relay's own document is read now and then, which takes a task and a connection.
     threads = owner.cores_threads()
     tasks = [name for name in await owner.tasks() if name != "_Keeper._read"]
+    assert tasks, "those of a running extension are found"
     all_threads, files = owner.threads(), owner.descriptors()
     for _ in range(ROUNDS):
         await round_()

@@ -26,16 +26,16 @@ async def api_tasks() -> list[str]:
     """The asyncio tasks that run nostrclient's code."""
     coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
     return sorted(
-        coroutine.__qualname__
-        for coroutine in coroutines
-        if "/nostrclient" in _file(coroutine)
+        coroutine.__qualname__ for coroutine in coroutines if _is_ours(coroutine)
     )
 
 
-def _file(coroutine: Any) -> str:
-    """Where its code is; that of uvloop's own is nowhere."""
-    code = getattr(coroutine, "cr_code", None)
-    return str(code.co_filename) if code is not None else ""
+def _is_ours(coroutine: Any) -> bool:
+    """By its module's name: LNbits' own files may be in a folder of any name. uvloop's
+    coroutines have no frame, and no module."""
+    frame = getattr(coroutine, "cr_frame", None)
+    module = frame.f_globals["__name__"] if frame is not None else ""
+    return any(part.startswith("nostrclient") for part in module.split("."))
 
 
 @witness_ext.post("/api/v1/copies")
