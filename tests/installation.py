@@ -7,6 +7,8 @@ the other they are `<id>`, in a folder of their own.
 
 import json
 import os
+import platform
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from scripts.postgres import Postgres
 
 CONSUMERS = Path(__file__).with_name("consumers")
 PREDECESSOR = Path(__file__).with_name("predecessor")
+RELEASED = Path(__file__).with_name("install") / "released"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,25 @@ class Releases:
     second: Bundle
     """A later version of it."""
     predecessor: Release
+    oldest: Release
+    """Of those of ours that owners may come from, as they have it."""
     consumers: list[Release]
+
+
+def oldest_released() -> Path:
+    """The zip of the oldest version that is kept."""
+
+    def number(archive: Path) -> list[int]:
+        return [int(part) for part in archive.stem.split("-")[1].split(".")]
+
+    return min(RELEASED.glob("nostrclient-*.zip"), key=number)
+
+
+def is_for_this_machine(archive: Path) -> bool:
+    """Whether the release has a core for it."""
+    with zipfile.ZipFile(archive) as packed:
+        machine = f"/manylinux_{platform.machine()}/"
+        return any(machine in name for name in packed.namelist())
 
 
 def bundles() -> tuple[bytes, bytes]:
@@ -90,6 +111,7 @@ def put_releases(shelf: Shelf, first: bytes, second: bytes) -> Releases:
         Bundle(shelf, first),
         Bundle(shelf, second),
         shelf.put(zipped(PREDECESSOR)),
+        shelf.put(oldest_released().read_bytes()),
         [shelf.put(zipped(place)) for place in consumers],
     )
 

@@ -32,7 +32,7 @@ ALONE = (
     "test_reconnect",
 )
 # They share servers, and what is installed on them.
-OWNERS = ("test_broken_zips", "test_install", "test_takeover")
+OWNERS = ("test_broken_zips", "test_install", "test_takeover", "test_upgrade")
 # They share a browser, and an LNbits of each version.
 PAGES = ("test_browser", "test_page_relays", "test_page_shell", "test_page_tabs")
 

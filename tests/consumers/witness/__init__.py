@@ -1,7 +1,10 @@
 """No consumer: what tests can only see and do from inside of LNbits' process."""
 
 import asyncio
+import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,18 +27,39 @@ def witness_stop() -> None:
 @witness_ext.get("/api/v1/tasks")
 async def api_tasks() -> list[str]:
     """The asyncio tasks that run nostrclient's code."""
-    coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
-    return sorted(
-        coroutine.__qualname__ for coroutine in coroutines if _is_ours(coroutine)
+    return sorted(coroutine.__qualname__ for coroutine, _ in _ours())
+
+
+@witness_ext.get("/api/v1/code")
+async def api_code() -> list[str]:
+    """The versions of nostrclient whose code runs in tasks. Code that LNbits has loaded
+    anew since, at the same place, is `replaced`."""
+    return sorted({_version(module) for _, module in _ours()})
+
+
+def _ours() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The coroutines of those tasks, each with what its module holds. A module is ours by
+    its name, since LNbits itself may be in a folder of any name."""
+    for task in asyncio.all_tasks():
+        coroutine: Any = task.get_coro()
+        frame = getattr(coroutine, "cr_frame", None)  # uvloop's own have none
+        if frame is None:
+            continue
+        parts = frame.f_globals["__name__"].split(".")
+        if any(part.startswith("nostrclient") for part in parts):
+            yield coroutine, frame.f_globals
+
+
+def _version(module: dict[str, Any]) -> str:
+    """Of the extension that a module belongs to, as its config.json says."""
+    loaded = sys.modules.get(module["__name__"])
+    if loaded is None or vars(loaded) is not module:
+        return "replaced"
+    folders = Path(module["__file__"]).parents
+    config = next(
+        place for folder in folders if (place := folder / "config.json").exists()
     )
-
-
-def _is_ours(coroutine: Any) -> bool:
-    """By its module's name: LNbits' own files may be in a folder of any name. uvloop's
-    coroutines have no frame, and no module."""
-    frame = getattr(coroutine, "cr_frame", None)
-    module = frame.f_globals["__name__"] if frame is not None else ""
-    return any(part.startswith("nostrclient") for part in module.split("."))
+    return str(json.loads(config.read_text())["version"])
 
 
 @witness_ext.post("/api/v1/copies")
