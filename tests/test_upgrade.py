@@ -24,7 +24,11 @@ pytestmark = [
 
 SERVICE_RESTART = 1012  # close code: come again
 SETTINGS = {**DEFAULTS, "public_ws": True, "outbox_size": 70}
-TABLES = ("relays", "config", "outbox")
+STORED = {
+    "relays": "*",
+    "config": "*",
+    "outbox": "id, event, state, position, queued_at, reasons",  # not who sends it
+}
 
 
 async def only_this_is_installed(owner: Owner, release: Release) -> None:
@@ -60,8 +64,8 @@ async def kept(owner: Owner) -> dict[str, object]:
         "relays": sorted(relays, key=lambda relay: str(relay["url"])),
         "waiting": [(row["id"], row["state"]) for row in waiting],
         **{
-            table: sorted(await owner.rows(f"SELECT * FROM nostrclient.{table}"))
-            for table in TABLES
+            table: sorted(await owner.rows(f"SELECT {what} FROM nostrclient.{table}"))
+            for table, what in STORED.items()
         },
     }
 
@@ -75,14 +79,11 @@ async def test_from_the_oldest_release_and_back(owner: Owner, releases: Releases
     await only_this_is_installed(owner, oldest)
     used, switched_off = ScriptedRelay(), ScriptedRelay()
     await owner.configure(**SETTINGS)
-    await owner.use(used)
-    await owner.start(switched_off)
-    for entry in (
-        {"url": switched_off.url, "active": False},
-        {"url": "ws://127.0.0.1:9/only-read", "write": False},
-    ):
-        await owner.ask("/nostrclient/api/v1/relay", "POST", {"url": entry["url"]})
-        await owner.ask("/nostrclient/api/v1/relay", "PUT", entry)
+    await owner.use(used, switched_off)
+    for change in ({"active": False}, {"write": False}):
+        relay = {"url": switched_off.url, **change}
+        await owner.ask("/nostrclient/api/v1/relay", "PUT", relay)
+    await switched_off.until(lambda: not switched_off.lines, "the end of the connection")
     threads = owner.cores_threads()
     await answers(owner, oldest, threads)
 
@@ -111,4 +112,4 @@ async def test_from_the_oldest_release_and_back(owner: Owner, releases: Releases
         assert (await client.publish(own)).parts[2] is True
         await arrive(used, sent)
         await client.close()
-    assert switched_off.connected_at == []
+    assert len(switched_off.connected_at) == 1, "only until it was switched off"
