@@ -50,7 +50,7 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-# So many processes run Python tests at the same time: see tests/lanes.py. If one of them
+# So many processes run Python tests at the same time: see tests/support/lanes.py. If one of them
 # dies, the test that it died of is named, and the run ends.
 LANES ?= 2
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
@@ -62,7 +62,7 @@ test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium socks bundle other-
 ROUNDS ?= 200
 
 crash-test: $(CORE) ## Kill LNbits ROUNDS times, and the core alone ten times as often
-	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/test_crash.py
+	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/outbox/test_crash.py
 
 bench: $(CORE) ## Measure the endpoint of a real LNbits
 	cargo bench --bench endpoint
@@ -130,7 +130,7 @@ rustfmt:
 	cargo fmt
 
 clean: ## Remove what was built and installed (not the data of `make run`)
-	rm -rf .venv .venv-* .uv node_modules tests/node/node_modules target dist
+	rm -rf .venv .venv-* .uv node_modules tests/support/node/node_modules target dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from browser import Visit, Visitors, chromium
-from endpoint import Endpoint
-from installation import PLACES, Releases, Server, bundles, put_releases, serving
-from outbox import Outbox
-from owner import Owner
-from pages import OURS, VERSIONS, Site, released
 from playwright.async_api import Browser, Page
-from served import Consumers
-from shelf import Shelf
 
 from scripts.lnbits_server import LNbits
+from support.browser import Visit, Visitors, chromium
+from support.endpoint import Endpoint
+from support.installation import PLACES, Releases, Server, bundles, put_releases, serving
+from support.outbox import Outbox
+from support.owner import Owner
+from support.pages import OURS, VERSIONS, Site, released
+from support.served import Consumers
+from support.shelf import Shelf
 
-pytest_plugins = ["lanes"]
+pytest_plugins = ["support.lanes"]
 
-NODE = Path(__file__).parent / "node"
+NODE = Path(__file__).parent / "support" / "node"
 
 
 @pytest.fixture(scope="session", autouse=True)

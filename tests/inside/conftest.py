@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 from nostrclient_ext import core, router
-from scripted_relay import ScriptedRelay
-from surface import Server
+
+from support.scripted_relay import ScriptedRelay
+from support.surface import Server
 
 
 @pytest_asyncio.fixture

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from events import Author, ids
-from inbox import eventually
 from nostrclient_ext import core, router
 from nostrclient_ext.core import CoreUnavailable
-from scripted_relay import ScriptedRelay, stored
-from surface import Server, another_copy
+
+from support.events import Author, ids
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, stored
+from support.surface import Server, another_copy
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from events import Author, ids
-from inbox import eventually
 from nostrclient_ext import router
 from nostrclient_ext.nostr.message_pool import EventMessage
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, answer, refused, silent, stored
-from surface import Server
+
+from support.events import Author, ids
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, answer, refused, silent, stored
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,8 +9,6 @@ from threading import Event
 from typing import Any
 
 import pytest
-from events import Author, now
-from inbox import eventually
 from nostrclient_ext import core, relays, router
 from nostrclient_ext import inside as inside_module
 from nostrclient_ext.library import CoreUnavailable
@@ -18,8 +16,11 @@ from nostrclient_ext.models import Relay
 from nostrclient_ext.nostr.message_pool import EventMessage
 from nostrclient_ext.outbox_rows import OutboxRows
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, silent, stored
-from surface import Server, another_copy
+
+from support.events import Author, now
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, silent, stored
+from support.surface import Server, another_copy
 
 pytestmark = pytest.mark.asyncio
 
