@@ -1,13 +1,21 @@
-"""A server and a relay for the tests of the Python surface, which `tests/test_inside.py`
-runs in a process of their own."""
+"""A server and a relay for the tests of the Python surface."""
 
+import shutil
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+
+from support.lnbits_code import DATA
+
+# isort: split
 from nostrclient_ext import core, router
 
 from support.scripted_relay import ScriptedRelay
 from support.surface import Server
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(DATA)
 
 
 @pytest_asyncio.fixture

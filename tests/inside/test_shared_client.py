@@ -119,6 +119,8 @@ async def test_from_worker_threads(server: Server, relay: ScriptedRelay) -> None
         thread.join()
     assert sorted(ids(relay.published())) == sorted(ids(notes))
     await relay.until(lambda: not relay.open_subs(), "the end of the subscriptions")
+    # What is not answered yet, the next test's core would be given.
+    await eventually(lambda: not manager.unanswered, 10, "all answers")
 
 
 async def test_an_event_is_given_once(server: Server, relay: ScriptedRelay) -> None:

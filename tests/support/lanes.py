@@ -47,7 +47,6 @@ LONG = (
     "outbox/test_nodes",
     "wallet/test_nwc",
     "outbox/test_outbox",
-    "server/test_inside",
     "server/test_run",
 )
 # Those that share servers keep pytest's order: all tests of a server, then the next.

@@ -247,6 +247,9 @@ class ScriptedRelay:
         server, self._server = self._server, None
         if server is None:
             return
+        server.server.close()
+        for _ in range(3):  # so many turns of the loop take who has just come to `_serve`
+            await asyncio.sleep(0)
         server.close()
         for line in list(self.lines):
             line.drop()

@@ -1,6 +1,5 @@
 """The extension without LNbits around it: started and stopped on the test's own event
-loop, in one or several copies. Imports LNbits, so only for tests in processes of their
-own."""
+loop, in one or several copies."""
 
 import asyncio
 import importlib
@@ -52,8 +51,12 @@ class Server:
         return found
 
     async def stop(self) -> None:
+        """And wait for what is still at work on the database: the end of the test's loop
+        would cut it off, which the end of the extension does not."""
         self._stop()
-        await asyncio.sleep(0)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            _, others = await asyncio.wait(others, timeout=10)
+            assert not others, others
 
 
 class Copy:
