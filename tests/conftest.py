@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page
 
 from scripts.lnbits_server import LNbits
 from support.browser import Visit, Visitors, chromium
-from support.endpoint import Endpoint
+from support.endpoint import Endpoint, cleared
 from support.installation import PLACES, Releases, Server, bundles, put_releases, serving
 from support.outbox import Outbox
 from support.owner import Owner
@@ -48,14 +48,9 @@ def lnbits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LNbits]:
 
 @pytest_asyncio.fixture
 async def endpoint(lnbits: LNbits) -> AsyncIterator[Endpoint]:
-    """No relays, both switches on. Ends every relay and client the test has started."""
-    endpoint = Endpoint(lnbits)
-    await endpoint.reset()
-    try:
+    """As every test finds it, and as nobody finds it after the test."""
+    async with cleared(lnbits) as endpoint:
         yield endpoint
-    finally:
-        await endpoint.close()
-    assert not lnbits.process.ended, f"LNbits has ended:\n{lnbits.process.tail()}"
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from nostr_sdk import LocalRelay, RelayBuilder
 
-from support.endpoint import Endpoint, honest_relay, relay_url
+from scripts.lnbits_server import LNbits
+from support.endpoint import Endpoint, cleared, honest_relay, relay_url
 from support.events import Author, now
 from support.inbox import Inbox
 from support.scripted_relay import (
@@ -23,7 +25,7 @@ from support.scripted_relay import (
     stored,
 )
 from support.tcp_relay import TcpRelay, hang_up
-from support.together import Together
+from support.together import Ends, Together
 from support.wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
@@ -65,8 +67,15 @@ async def req_for(relay: ScriptedRelay, author: Author, number: int) -> Upstream
 at_the_same_time: Together[Endpoint] = Together()
 
 
-async def test_at_the_same_time(endpoint: Endpoint) -> None:
-    await at_the_same_time.run(endpoint)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ends(request: pytest.FixtureRequest, lnbits: LNbits) -> Ends:
+    async with cleared(lnbits) as endpoint:
+        return await at_the_same_time.run(endpoint, request)
+
+
+@at_the_same_time.each
+async def test_at_the_same_time(ends: Ends, case: str) -> None:
+    ends.tell(case)
 
 
 def close_to(value: int, expected: int) -> bool:

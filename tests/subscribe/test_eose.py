@@ -7,8 +7,10 @@ a client and for an author of its own each: see `Pair`.
 import asyncio
 
 import pytest
+import pytest_asyncio
 
-from support.endpoint import Endpoint
+from scripts.lnbits_server import LNbits
+from support.endpoint import Endpoint, cleared
 from support.events import Author, Event, forged_signature, ids
 from support.scripted_relay import (
     Filter,
@@ -20,7 +22,7 @@ from support.scripted_relay import (
     stored,
 )
 from support.tcp_relay import TcpRelay
-from support.together import Together
+from support.together import Ends, Together
 from support.wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
@@ -85,10 +87,17 @@ class Pair:
 at_the_same_time: Together[Pair] = Together()
 
 
-async def test_at_the_same_time(endpoint: Endpoint) -> None:
-    pair = Pair(endpoint)
-    await pair.start()
-    await at_the_same_time.run(pair)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ends(request: pytest.FixtureRequest, lnbits: LNbits) -> Ends:
+    async with cleared(lnbits) as endpoint:
+        pair = Pair(endpoint)
+        await pair.start()
+        return await at_the_same_time.run(pair, request)
+
+
+@at_the_same_time.each
+async def test_at_the_same_time(ends: Ends, case: str) -> None:
+    ends.tell(case)
 
 
 def later(seconds: float, *events: Event, eose: bool = True) -> OnReq:

@@ -8,7 +8,8 @@ import base64
 import hashlib
 import os
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -192,6 +193,18 @@ class Endpoint:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("the LNbits process has ended")
+
+
+@asynccontextmanager
+async def cleared(lnbits: LNbits) -> AsyncIterator[Endpoint]:
+    """No relays, both switches on. Ends every relay and client the test has started."""
+    endpoint = Endpoint(lnbits)
+    await endpoint.reset()
+    try:
+        yield endpoint
+    finally:
+        await endpoint.close()
+    assert not lnbits.process.ended, f"LNbits has ended:\n{lnbits.process.tail()}"
 
 
 async def relay_url(relay: Relay) -> str:
