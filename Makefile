@@ -34,7 +34,7 @@ OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
 OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
 NODE_TOOLS := node_modules/.package-lock.json
-NODE_CLIENTS := tests/node
+NODE_CLIENTS := tests/support/node
 STUBTEST := target/stubtest
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
@@ -53,7 +53,7 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-# So many processes run Python tests at the same time: see tests/lanes.py. If one of them
+# So many processes run Python tests at the same time: see tests/support/lanes.py. If one of them
 # dies, the test that it died of is named, and the run ends.
 LANES ?= 2
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
@@ -65,7 +65,7 @@ test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium socks bundle other-
 ROUNDS ?= 200
 
 crash-test: $(CORE) ## Kill LNbits ROUNDS times, and the core alone ten times as often
-	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/test_crash.py
+	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/outbox/test_crash.py
 
 bench: $(CORE) ## Measure the endpoint of a real LNbits
 	cargo bench --bench endpoint

@@ -3,7 +3,7 @@
     python -m scripts.check_rules
 
 A rule is named by the word and its number, several with commas or "and" between them, and
-a whole section by its own number: see the first lines of tests/test_check_rules.py. A
+a whole section by its own number: see the first lines of tests/checks/test_rules.py. A
 name may go over the end of a line.
 """
 

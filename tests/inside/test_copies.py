@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from events import Author, ids
-from inbox import eventually
 from nostrclient_ext import router
 from nostrclient_ext.core import running as core
 from nostrclient_ext.core.library import CoreUnavailable
-from scripted_relay import ScriptedRelay, stored
-from surface import Server, another_copy
+
+from support.events import Author, ids
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, stored
+from support.surface import Server, another_copy
 
 pytestmark = pytest.mark.asyncio
 

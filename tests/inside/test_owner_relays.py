@@ -11,10 +11,10 @@ from nostrclient_ext.models import Relay, RelaySwitches
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.page.overview import overview
 from nostrclient_ext.relays import changes, listing, rows
-from scripted_relay import ScriptedRelay
-from surface import Server
 
 from migrations import m001_initial, m004_relay_switches
+from support.scripted_relay import ScriptedRelay
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,8 +9,6 @@ from threading import Event
 from typing import Any
 
 import pytest
-from events import Author, now
-from inbox import eventually
 from nostrclient_ext import router
 from nostrclient_ext.core import running as core
 from nostrclient_ext.core.library import CoreUnavailable
@@ -20,8 +18,11 @@ from nostrclient_ext.nostr.message_pool import EventMessage
 from nostrclient_ext.outbox.rows import OutboxRows
 from nostrclient_ext.relays import changes
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, silent, stored
-from surface import Server, another_copy
+
+from support.events import Author, now
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, silent, stored
+from support.surface import Server, another_copy
 
 pytestmark = pytest.mark.asyncio
 
