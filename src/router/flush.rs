@@ -312,7 +312,7 @@ impl Router {
             .collect();
         for id in expired {
             let Some(entry) = self.drop_entry(&id) else { continue };
-            self.stats.expired.add();
+            self.stats.outbox.expired.add();
             let doubt = entry.doubt;
             self.answer_late(entry, doubt, &Reason::new(Prefix::Invalid, EXPIRED), fx);
         }

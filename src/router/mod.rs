@@ -399,6 +399,6 @@ impl Router {
         self.stats.clients.set(self.clients.len());
         self.stats.subscriptions.set(self.subscriptions.len());
         let unanswered = self.publications.len() + self.named.len() + self.outbound.waiting();
-        self.stats.unanswered.set(unanswered);
+        self.stats.pending_events.set(unanswered);
     }
 }

@@ -320,9 +320,9 @@ impl Router {
     pub(super) fn drop_void(&mut self, id: &EventId, withdrawn: bool, fx: &mut Effects) {
         let Some(entry) = self.drop_entry(id) else { return };
         if withdrawn {
-            self.stats.withdrawn.add();
+            self.stats.outbox.withdrawn.add();
         } else {
-            self.stats.superseded.add();
+            self.stats.outbox.superseded.add();
         }
         let left = entry.doubt;
         let why = Reason::new(Prefix::Replaced, "its author has published what makes it void");
@@ -401,7 +401,7 @@ impl Router {
         let Some(entry) = self.outbox.remove(id) else { return };
         self.outbox.ledger.mark(*id);
         self.outbound.remember(*id, true);
-        self.stats.outbox_delivered.add();
+        self.stats.outbox.delivered.add();
         self.drop_voided_by(&entry.event, fx);
         let others: Vec<RelayId> = self
             .relays
@@ -452,7 +452,7 @@ impl Router {
         entry.stage = Stage::Rejected;
         self.outbox.insert(entry);
         self.outbox.ledger.mark(*id);
-        self.stats.outbox_rejected_ever.add();
+        self.stats.outbox.rejected_ever.add();
         self.take_back(id);
         if self.outbox.count(State::Rejected) > MAX_REJECTED {
             let oldest = self.outbox.rejected().first().map(|entry| *entry.event.id());

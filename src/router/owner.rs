@@ -24,7 +24,7 @@ impl Router {
             self.outbox.ledger.has_row(id);
             let rejected = state == State::Rejected;
             if !rejected && self.outbox.has_newer_for_good(&event) {
-                self.stats.superseded.add();
+                self.stats.outbox.superseded.add();
                 self.outbox.ledger.mark(id);
                 continue;
             }

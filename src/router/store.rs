@@ -17,11 +17,11 @@ impl Router {
         if let Some(batch) = outbox.next_batch(|| BatchNumber(stats.batches.next()), now) {
             fx.store = Some(batch);
         }
-        stats.outbox_queued.set(outbox.count(State::Queued));
-        stats.outbox_in_doubt.set(outbox.count(State::Doubt));
-        stats.outbox_rejected.set(outbox.count(State::Rejected));
+        stats.outbox.queued.set(outbox.count(State::Queued));
+        stats.outbox.in_doubt.set(outbox.count(State::Doubt));
+        stats.outbox.rejected.set(outbox.count(State::Rejected));
         let oldest = outbox.in_order().next().map_or(0, |entry| entry.queued_at);
-        stats.outbox_oldest.set(usize::try_from(oldest).unwrap_or_default());
+        stats.outbox.oldest.set(usize::try_from(oldest).unwrap_or_default());
     }
 
     /// Those who wait for the row have waited long enough.
