@@ -1,11 +1,12 @@
 //! `Client`: one WebSocket's end of the core.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::nostr::hex;
 use crate::nostr::message::{RelayNews, Reply, Resumed};
 use crate::runtime::ClientHandle;
+
+use super::shapes::ClientStatus;
 
 /// One client's connection to the multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -53,17 +54,8 @@ impl Client {
         self.0.resume(req, Resumed { since, whole })
     }
 
-    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let client = self.0.view();
-        let dict = PyDict::new(py);
-        dict.set_item("inside", client.inside)?;
-        dict.set_item("connected_since", client.connected_since)?;
-        dict.set_item("subscriptions", client.subscriptions)?;
-        dict.set_item("published", client.published)?;
-        dict.set_item("delivered", client.delivered)?;
-        dict.set_item("waiting", client.waiting)?;
-        dict.set_item("waiting_bytes", client.waiting_bytes)?;
-        Ok(dict)
+    fn status(&self) -> ClientStatus {
+        self.0.view().into()
     }
 
     fn cut_off(&self, why: &str) {

@@ -1,7 +1,5 @@
 //! `Core`: the running multiplexer.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -13,12 +11,11 @@ use crate::relay::Proxy;
 use crate::router::Switches;
 use crate::router::{Limits, Role};
 use crate::runtime::{Caller, Core as Running, RelayView};
-use crate::stats::{RelayState, Trouble};
 
 use super::client::Client;
 use super::keys::Text;
 use super::outbox::{self, StoredRow};
-use super::wrong;
+use super::{shapes, wrong};
 
 /// Among those that are ready: the database's turn has come. No client's name.
 pub(super) const STORE: u64 = 0;
@@ -42,15 +39,8 @@ impl Core {
     }
 
     #[getter]
-    fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let limits = self.0.limits();
-        let dict = PyDict::new(py);
-        dict.set_item("max_message_length", limits.max_message_length)?;
-        dict.set_item("max_subscriptions", limits.max_subscriptions)?;
-        dict.set_item("max_filters", limits.max_filters)?;
-        dict.set_item("max_clients", limits.max_clients)?;
-        dict.set_item("max_messages_per_second", limits.max_messages_per_second)?;
-        Ok(dict)
+    fn limits(&self) -> shapes::Limits {
+        self.0.limits().into()
     }
 
     fn ready(&self) -> Vec<u64> {
@@ -146,17 +136,7 @@ impl Core {
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.0.stats();
-        let dict = PyDict::new(py);
-        dict.set_item("clients", stats.clients.get())?;
-        dict.set_item("subscriptions", stats.subscriptions.get())?;
-        dict.set_item("pending_events", stats.unanswered.get())?;
-        dict.set_item("received", stats.received.get())?;
-        dict.set_item("sent", stats.sent.get())?;
-        dict.set_item("published", stats.published.get())?;
-        dict.set_item("verified", stats.verified.get())?;
-        dict.set_item("forged", stats.forged.get())?;
-        dict.set_item("delivered", stats.delivered.get())?;
+        let dict = numbers(py, &self.0.stats().counts())?;
         dict.set_item("outbox", self.outbox_stats(py)?)?;
         Ok(dict)
     }
@@ -166,8 +146,8 @@ impl Core {
         seconds.map(|(at, sum)| (at, sum.received, sum.delivered, sum.published)).collect()
     }
 
-    fn store_task<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        self.0.store_task().map(|task| outbox::store_task(py, &task)).transpose()
+    fn store_task(&self) -> Option<shapes::StoreTask> {
+        self.0.store_task().map(|task| outbox::store_task(&task))
     }
 
     #[pyo3(signature = (number, error=None, certain=true, elsewhere=Vec::new()))]
@@ -210,9 +190,9 @@ impl Core {
         Ok(self.0.set_outbox_size(size)?)
     }
 
-    fn outbox<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    fn outbox(&self, py: Python<'_>) -> PyResult<Vec<shapes::OutboxEntry>> {
         let entries = py.detach(|| self.0.outbox())?;
-        entries.iter().map(|entry| outbox::entry(py, entry)).collect()
+        Ok(entries.iter().map(outbox::entry).collect())
     }
 
     fn outbox_retry(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
@@ -232,19 +212,11 @@ impl Core {
 
 impl Core {
     fn outbox_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.0.stats();
-        let oldest = stats.outbox_oldest.get();
-        let dict = PyDict::new(py);
+        let stats = &self.0.stats().outbox;
+        let oldest = stats.oldest.get();
+        let dict = numbers(py, &stats.counts())?;
         dict.set_item("size", self.0.outbox_size())?;
-        dict.set_item("queued", stats.outbox_queued.get())?;
-        dict.set_item("in_doubt", stats.outbox_in_doubt.get())?;
-        dict.set_item("rejected", stats.outbox_rejected.get())?;
         dict.set_item("oldest", (oldest > 0).then_some(oldest))?;
-        dict.set_item("delivered", stats.outbox_delivered.get())?;
-        dict.set_item("rejected_ever", stats.outbox_rejected_ever.get())?;
-        dict.set_item("expired", stats.expired.get())?;
-        dict.set_item("withdrawn", stats.withdrawn.get())?;
-        dict.set_item("superseded", stats.superseded.get())?;
         Ok(dict)
     }
 }
@@ -279,56 +251,21 @@ fn read_limits(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
     })
 }
 
-fn relay_limits(py: Python<'_>, limits: RelayLimits) -> PyResult<Bound<'_, PyDict>> {
+fn numbers<'py>(py: Python<'py>, counts: &[(&str, u64)]) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("max_subscriptions", limits.max_subscriptions)?;
-    dict.set_item("max_filters", limits.max_filters)?;
-    dict.set_item("max_message_length", limits.max_message_length)?;
-    dict.set_item("max_limit", limits.max_limit)?;
-    dict.set_item("counts", limits.counts)?;
+    for (name, count) in counts {
+        dict.set_item(name, count)?;
+    }
     Ok(dict)
 }
 
 fn relay_status<'py>(py: Python<'py>, relay: &RelayView) -> PyResult<Bound<'py, PyDict>> {
-    let stats = &relay.stats;
-    let (state, disconnected_since) = stats.state();
-    let (state, since, next) = match state {
-        RelayState::Connecting => ("connecting", None, None),
-        RelayState::Connected(since) => ("connected", Some(since), None),
-        RelayState::Waiting(next) => ("waiting", None, Some(next)),
-    };
-    let micros = stats.ping_micros.load(Relaxed);
-    let ping = (micros > 0).then(|| micros.div_ceil(1_000));
-    let dict = PyDict::new(py);
-    dict.set_item("url", &relay.url)?;
-    dict.set_item("read", relay.switches.read)?;
-    dict.set_item("write", relay.switches.write)?;
-    dict.set_item("listed", relay.listed)?;
-    dict.set_item("limits", relay_limits(py, relay.limits)?)?;
-    dict.set_item("state", state)?;
-    dict.set_item("authentication_required", stats.authentication_required.load(Relaxed))?;
-    dict.set_item("auth_refused", stats.auth_refused.load(Relaxed))?;
-    dict.set_item("authenticated", stats.authenticated.load(Relaxed))?;
-    dict.set_item("refused", stats.refused.load(Relaxed))?;
-    dict.set_item("next_attempt", next)?;
-    dict.set_item("connected_since", since)?;
-    dict.set_item("disconnected_since", disconnected_since)?;
-    dict.set_item("ping", ping)?;
-    dict.set_item("sent", stats.sent.get())?;
-    dict.set_item("received", stats.received.get())?;
-    dict.set_item("duplicates", stats.duplicates.get())?;
-    dict.set_item("forged", stats.forged.get())?;
-    dict.set_item("rejected", stats.rejected.get())?;
-    dict.set_item("backlog_dropped", stats.backlog_dropped.get())?;
-    dict.set_item("unasked", stats.unasked.get())?;
-    let (times, texts, kinds) = stats.errors();
-    let codes: Vec<&str> = kinds.into_iter().map(Trouble::as_str).collect();
-    dict.set_item("errors", texts)?;
-    dict.set_item("error_times", times)?;
-    dict.set_item("error_codes", codes)?;
-    let (times, texts) = stats.notices();
-    dict.set_item("notices", texts)?;
-    dict.set_item("notice_times", times)?;
-    dict.set_item("error_count", stats.error_count.get())?;
+    let dict = shapes::RelayStatus::from(relay).into_pyobject(py)?;
+    for (name, count) in relay.stats.counts() {
+        dict.set_item(name, count)?;
+    }
+    for (name, is_so) in relay.stats.flags() {
+        dict.set_item(name, is_so)?;
+    }
     Ok(dict)
 }

@@ -7,11 +7,12 @@
 use std::borrow::Cow;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
 
 use crate::nostr::keys::{self, KeyError, Keys};
 use crate::nostr::{event, hex, verify};
 
+use super::shapes::KeyPair;
 use super::wrong;
 
 /// A Python string. Python's own error about one that is no UTF-8 carries the whole of it.
@@ -50,12 +51,9 @@ fn hash(value: &Bound<'_, PyAny>) -> PyResult<[u8; 32]> {
 }
 
 #[pyfunction]
-pub(super) fn generate_key(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+pub(super) fn generate_key() -> PyResult<KeyPair> {
     let keys = Keys::generate()?;
-    let dict = PyDict::new(py);
-    dict.set_item("private_key", keys.private_hex())?;
-    dict.set_item("public_key", keys.public_hex())?;
-    Ok(dict)
+    Ok(KeyPair { private_key: keys.private_hex(), public_key: keys.public_hex() })
 }
 
 #[pyfunction]

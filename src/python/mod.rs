@@ -8,6 +8,7 @@ mod core;
 mod keys;
 mod memory;
 mod outbox;
+mod shapes;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};

@@ -4,72 +4,57 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::ids::{BatchNumber, Position};
 use crate::nostr::event::{EventId, is_ephemeral};
 use crate::nostr::hex;
 use crate::nostr::reason::Reason;
 use crate::nostr::verify;
-use crate::router::{Batch, EntryView, Reasons, Row, State, Stored};
-use crate::runtime::StoreTask;
+use crate::router::{Batch, EntryView, Row, State, Stored};
+use crate::runtime::StoreTask as Task;
 
+use super::shapes::{OutboxEntry, OutboxRow, StoreTask, reason_codes, reasons};
 use super::wrong;
 
-/// The `StoreTask` of `shapes.py`.
-pub(super) fn store_task<'py>(py: Python<'py>, task: &StoreTask) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
+pub(super) fn store_task(task: &Task) -> StoreTask {
     let nothing = Batch::default();
     let (number, batch) = match task {
-        StoreTask::Load => (None, &nothing),
-        StoreTask::Write(batch) => (Some(batch.number), batch),
+        Task::Load => (None, &nothing),
+        Task::Write(batch) => (Some(batch.number), batch),
     };
-    let rows =
-        |rows: &[Row]| rows.iter().map(|row| write_row(py, row)).collect::<PyResult<Vec<_>>>();
-    dict.set_item("number", number.map(|BatchNumber(number)| number))?;
-    dict.set_item("insert", rows(&batch.insert)?)?;
-    dict.set_item("update", rows(&batch.update)?)?;
-    let names = |ids: &[EventId]| ids.iter().map(|id| hex::encode(id)).collect::<Vec<_>>();
-    dict.set_item("delete", names(&batch.delete))?;
-    dict.set_item("undo", names(&batch.undo))?;
-    dict.set_item("within", batch.within.map(|within| within.as_secs_f64()))?;
-    Ok(dict)
-}
-
-fn write_row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("id", hex::encode(row.event.id()))?;
-    dict.set_item("event", row.event.json())?;
-    dict.set_item("state", row.state.name())?;
-    dict.set_item("position", row.position.0)?;
-    dict.set_item("queued_at", row.queued_at)?;
-    dict.set_item("reasons", reasons(py, &row.reasons)?)?;
-    Ok(dict)
-}
-
-/// The `OutboxEntry` of `shapes.py`.
-pub(super) fn entry<'py>(py: Python<'py>, entry: &EntryView) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("id", hex::encode(entry.event.id()))?;
-    dict.set_item("kind", entry.event.kind())?;
-    dict.set_item("pubkey", hex::encode(entry.event.pubkey()))?;
-    dict.set_item("state", entry.state.name())?;
-    dict.set_item("queued_at", entry.queued_at)?;
-    dict.set_item("reasons", reasons(py, &entry.reasons)?)?;
-    let codes = PyDict::new(py);
-    for (url, why) in &entry.reasons {
-        codes.set_item(&**url, why.code())?;
+    let rows = |rows: &[Row]| rows.iter().map(row).collect();
+    let names = |ids: &[EventId]| ids.iter().map(|id| hex::encode(id)).collect();
+    StoreTask {
+        number: number.map(|BatchNumber(number)| number),
+        insert: rows(&batch.insert),
+        update: rows(&batch.update),
+        delete: names(&batch.delete),
+        undo: names(&batch.undo),
+        within: batch.within.map(|within| within.as_secs_f64()),
     }
-    dict.set_item("reason_codes", codes)?;
-    Ok(dict)
 }
 
-fn reasons<'py>(py: Python<'py>, reasons: &Reasons) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (url, why) in reasons {
-        dict.set_item(&**url, why.as_str())?;
+fn row(row: &Row) -> OutboxRow {
+    OutboxRow {
+        id: hex::encode(row.event.id()),
+        event: row.event.json().to_owned(),
+        state: row.state.name(),
+        position: row.position.0,
+        queued_at: row.queued_at,
+        reasons: reasons(&row.reasons),
     }
-    Ok(dict)
+}
+
+pub(super) fn entry(entry: &EntryView) -> OutboxEntry {
+    OutboxEntry {
+        id: hex::encode(entry.event.id()),
+        kind: entry.event.kind(),
+        pubkey: hex::encode(entry.event.pubkey()),
+        state: entry.state.name(),
+        queued_at: entry.queued_at,
+        reasons: reasons(&entry.reasons),
+        reason_codes: reason_codes(&entry.reasons),
+    }
 }
 
 /// A row as the database has it, nothing of it checked yet.

@@ -166,7 +166,7 @@ impl Router {
         owners.outbox.hand_out_batch(&mut turn);
         stats.clients.set(owners.clients.len());
         stats.subscriptions.set(owners.subscriptions.len());
-        stats.unanswered.set(owners.publishing.unanswered());
+        stats.pending_events.set(owners.publishing.unanswered());
         result
     }
 }

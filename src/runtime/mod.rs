@@ -33,7 +33,7 @@ use crate::router::{Input, Limits, Role, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
 
-pub(crate) use client::ClientHandle;
+pub(crate) use client::{ClientHandle, ClientView};
 use desk::Desk;
 pub(crate) use desk::{OutboxCall, StoreTask};
 pub(crate) use mailbox::Caller;

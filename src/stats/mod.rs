@@ -63,38 +63,81 @@ impl RelayState {
     }
 }
 
-/// One relay's numbers. Lives as long as the relay is configured, over all its connections.
-#[derive(Debug)]
-pub(crate) struct RelayStats {
-    /// Events written to the relay.
-    pub sent: Counter,
-    /// Events the relay sent, copies included.
-    pub received: Counter,
-    /// Events that had come before.
-    pub duplicates: Counter,
-    /// Events with a wrong id or signature.
-    pub forged: Counter,
-    /// Events the relay answered `OK false`.
-    pub rejected: Counter,
-    /// Events it never got although others did: too many while it was away, or too fast for it.
-    pub backlog_dropped: Counter,
-    /// Events for no subscription, or that match no filter of theirs.
-    pub unasked: Counter,
-    /// All that ever went into `errors`.
-    pub error_count: Counter,
-    /// Round trip of the last answered ping in microseconds; 0: none yet.
-    pub ping_micros: AtomicU64,
-    /// The relay wants an authentication that we do not have (NIP-42).
-    pub authentication_required: AtomicBool,
-    /// It has refused a subscription or an event on this connection for want of one.
-    pub auth_refused: AtomicBool,
-    /// It has taken this connection for the owner of the key that is set for it.
-    pub authenticated: AtomicBool,
-    /// The last attempt ended with an HTTP status instead of a connection.
-    pub refused: AtomicBool,
-    errors: Mutex<VecDeque<Line<Trouble>>>,
-    notices: Mutex<VecDeque<Line<()>>>,
-    standing: Mutex<Standing>,
+/// A struct of counters and flags whose names stand here and nowhere else: whoever shows all of them
+/// goes through [`counts`](RelayStats::counts) and [`flags`](RelayStats::flags).
+macro_rules! numbers {
+    (
+        $(#[$about:meta])*
+        $name:ident {
+            counts { $($(#[$what:meta])* $count:ident,)* }
+            $(flags { $($(#[$when:meta])* $flag:ident,)* })?
+            others { $($others:tt)* }
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $name {
+            $($(#[$what])* pub $count: Counter,)*
+            $($($(#[$when])* pub $flag: AtomicBool,)*)?
+            $($others)*
+        }
+
+        impl $name {
+            /// What is counted, by name.
+            pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($count), self.$count.get())),*]
+            }
+
+            $(
+                /// What is so or not, by name.
+                pub(crate) fn flags(&self) -> Vec<(&'static str, bool)> {
+                    vec![$((stringify!($flag), self.$flag.load(Relaxed))),*]
+                }
+            )?
+        }
+    };
+}
+
+numbers! {
+    /// One relay's numbers. Lives as long as the relay is configured, over all its connections.
+    RelayStats {
+        counts {
+            /// Events written to the relay.
+            sent,
+            /// Events the relay sent, copies included.
+            received,
+            /// Events that had come before.
+            duplicates,
+            /// Events with a wrong id or signature.
+            forged,
+            /// Events the relay answered `OK false`.
+            rejected,
+            /// Events it never got although others did: too many while it was away, or too fast for
+            /// it.
+            backlog_dropped,
+            /// Events for no subscription, or that match no filter of theirs.
+            unasked,
+            /// All that ever went into `errors`.
+            error_count,
+        }
+        flags {
+            /// The relay wants an authentication that we do not have (NIP-42).
+            authentication_required,
+            /// It has refused a subscription or an event on this connection for want of one.
+            auth_refused,
+            /// It has taken this connection for the owner of the key that is set for it.
+            authenticated,
+            /// The last attempt ended with an HTTP status instead of a connection.
+            refused,
+        }
+        others {
+            /// Round trip of the last answered ping in microseconds; 0: none yet.
+            pub ping_micros: AtomicU64,
+            errors: Mutex<VecDeque<Line<Trouble>>>,
+            notices: Mutex<VecDeque<Line<()>>>,
+            standing: Mutex<Standing>,
+        }
+    }
 }
 
 /// Something that was said, and when (unix seconds); the kind of it, where there are several.
@@ -107,26 +150,9 @@ struct Standing {
     lost: f64,
 }
 
-impl Default for RelayStats {
+impl Default for Standing {
     fn default() -> Self {
-        Self {
-            sent: Counter::default(),
-            received: Counter::default(),
-            duplicates: Counter::default(),
-            forged: Counter::default(),
-            rejected: Counter::default(),
-            backlog_dropped: Counter::default(),
-            unasked: Counter::default(),
-            error_count: Counter::default(),
-            ping_micros: AtomicU64::default(),
-            authentication_required: AtomicBool::default(),
-            auth_refused: AtomicBool::default(),
-            authenticated: AtomicBool::default(),
-            refused: AtomicBool::default(),
-            errors: Mutex::default(),
-            notices: Mutex::default(),
-            standing: Mutex::new(Standing { state: RelayState::Connecting, lost: unix_now() }),
-        }
+        Self { state: RelayState::Connecting, lost: unix_now() }
     }
 }
 
@@ -168,62 +194,79 @@ impl RelayStats {
     }
 }
 
-/// Numbers over the whole core, written by the router.
-#[derive(Debug, Default)]
-pub(crate) struct CoreStats {
-    /// Connected clients, now.
-    pub clients: Counter,
-    /// Subscriptions, now.
-    pub subscriptions: Counter,
-    /// EVENTs not answered yet, now.
-    pub unanswered: Counter,
-    /// Events relays have sent, copies included.
-    pub received: Counter,
-    /// Events written to relays. Each relay's task adds its own.
-    pub sent: Counter,
-    /// Events clients have published that were found true.
-    pub published: Counter,
-    /// Events found true.
-    pub verified: Counter,
-    /// Events found forged.
-    pub forged: Counter,
-    /// Events given to clients.
-    pub delivered: Counter,
-    /// Events of the outbox no relay has had, now.
-    pub outbox_queued: Counter,
-    /// Events of the outbox that were sent and not answered, now.
-    pub outbox_in_doubt: Counter,
-    /// Rejected events kept, now.
-    pub outbox_rejected: Counter,
-    /// Unix seconds since when the oldest of those that wait has been there; 0: none waits.
-    pub outbox_oldest: Counter,
-    /// Events of the outbox that a relay has taken.
-    pub outbox_delivered: Counter,
-    /// Events of the outbox given up because no relay wanted them.
-    pub outbox_rejected_ever: Counter,
-    /// Events of the outbox dropped because their time had passed (NIP-40) …
-    pub expired: Counter,
-    /// … their author withdrew them (NIP-09, NIP-62) …
-    pub withdrawn: Counter,
-    /// … or published a newer version.
-    pub superseded: Counter,
-    /// Batches given to the database: their numbers.
-    pub batches: Counter,
-    history: History,
+numbers! {
+    /// Numbers over the whole core, written by the router.
+    CoreStats {
+        counts {
+            /// Connected clients, now.
+            clients,
+            /// Subscriptions, now.
+            subscriptions,
+            /// EVENTs not answered yet, now.
+            pending_events,
+            /// Events relays have sent, copies included.
+            received,
+            /// Events written to relays. Each relay's task adds its own.
+            sent,
+            /// Events clients have published that were found true.
+            published,
+            /// Events found true.
+            verified,
+            /// Events found forged.
+            forged,
+            /// Events given to clients.
+            delivered,
+        }
+        others {
+            /// Of the outbox.
+            pub outbox: OutboxStats,
+            /// Batches given to the database: their numbers.
+            pub batches: Counter,
+            history: History,
+        }
+    }
+}
+
+numbers! {
+    /// The outbox's numbers, written by the router.
+    OutboxStats {
+        counts {
+            /// Events no relay has had, now.
+            queued,
+            /// Events that were sent and not answered, now.
+            in_doubt,
+            /// Rejected events kept, now.
+            rejected,
+            /// Events a relay has taken.
+            delivered,
+            /// Events given up because no relay wanted them.
+            rejected_ever,
+            /// Events dropped because their time had passed (NIP-40) …
+            expired,
+            /// … their author withdrew them (NIP-09, NIP-62) …
+            withdrawn,
+            /// … or published a newer version.
+            superseded,
+        }
+        others {
+            /// Unix seconds since when the oldest of those that wait has been there; 0: none waits.
+            pub oldest: Counter,
+        }
+    }
 }
 
 impl CoreStats {
     /// Another second has begun; called by the router before it counts anything in it.
     pub(crate) fn turn(&self, second: u64) {
-        self.history.turn(second, self.counts());
+        self.history.turn(second, self.totals());
     }
 
     /// What happened in each of the last seconds.
     pub(crate) fn history(&self) -> Vec<Second> {
-        self.history.list(unix_seconds(), self.counts())
+        self.history.list(unix_seconds(), self.totals())
     }
 
-    fn counts(&self) -> Counts {
+    fn totals(&self) -> Counts {
         Counts {
             received: self.received.get(),
             delivered: self.delivered.get(),

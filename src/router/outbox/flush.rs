@@ -339,7 +339,7 @@ impl Outbox {
             self.in_order().filter(has_expired).map(|entry| *entry.event.id()).collect();
         for id in expired {
             let Some(entry) = self.drop_entry(&id, relays) else { continue };
-            turn.stats.expired.add();
+            turn.stats.outbox.expired.add();
             let doubt = entry.doubt;
             self.answer_late(entry, doubt, &Reason::new(Prefix::Invalid, "expired"), answers, turn);
         }

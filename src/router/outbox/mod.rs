@@ -341,9 +341,9 @@ impl Outbox {
     ) {
         let Some(entry) = self.drop_entry(id, relays) else { return };
         if withdrawn {
-            turn.stats.withdrawn.add();
+            turn.stats.outbox.withdrawn.add();
         } else {
-            turn.stats.superseded.add();
+            turn.stats.outbox.superseded.add();
         }
         let left = entry.doubt;
         let why = Reason::new(Prefix::Replaced, "its author has published what makes it void");
@@ -431,7 +431,7 @@ impl Outbox {
         let Some(entry) = self.remove(id) else { return };
         self.ledger.mark(*id);
         answers.remember(*id, true);
-        turn.stats.outbox_delivered.add();
+        turn.stats.outbox.delivered.add();
         self.drop_voided_by(&entry.event, answers, relays, turn);
         let mut others = relays.ids();
         others.retain(|other| {
@@ -490,7 +490,7 @@ impl Outbox {
         entry.stage = Stage::Rejected;
         self.insert(entry);
         self.ledger.mark(*id);
-        turn.stats.outbox_rejected_ever.add();
+        turn.stats.outbox.rejected_ever.add();
         relays.take_back(id);
         if self.count(State::Rejected) > MAX_REJECTED {
             let oldest = self.rejected().first().map(|entry| *entry.event.id());

@@ -31,7 +31,7 @@ impl Outbox {
             self.ledger.has_row(id);
             let rejected = state == State::Rejected;
             if !rejected && self.has_newer_for_good(&event) {
-                turn.stats.superseded.add();
+                turn.stats.outbox.superseded.add();
                 self.ledger.mark(id);
                 continue;
             }

@@ -27,11 +27,11 @@ impl Outbox {
         if let Some(batch) = batch {
             turn.effects.store = Some(batch);
         }
-        stats.outbox_queued.set(self.count(State::Queued));
-        stats.outbox_in_doubt.set(self.count(State::Doubt));
-        stats.outbox_rejected.set(self.count(State::Rejected));
+        stats.outbox.queued.set(self.count(State::Queued));
+        stats.outbox.in_doubt.set(self.count(State::Doubt));
+        stats.outbox.rejected.set(self.count(State::Rejected));
         let oldest = self.in_order().next().map_or(0, |entry| entry.queued_at);
-        stats.outbox_oldest.set(usize::try_from(oldest).unwrap_or_default());
+        stats.outbox.oldest.set(usize::try_from(oldest).unwrap_or_default());
     }
 
     /// Those who wait for the row have waited long enough.

@@ -54,7 +54,7 @@ fn what_is_queued_goes_out_in_order_to_every_relay_and_leaves_at_the_first_true(
     let again = ok(&notes[0], true, "duplicate: a relay has accepted it before");
     assert_eq!(world.publish(&notes[0]), Some(again));
     assert!(world.nothing_is_left());
-    assert_eq!(world.router.stats.outbox_delivered.get(), 5);
+    assert_eq!(world.router.stats.outbox.delivered.get(), 5);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn versions_share_one_place_and_the_newest_is_sent() {
     assert_eq!((sent.len(), &sent[0]["created_at"]), (1, &json!(UNIX + 299 * 60)));
     world.relay_says(0, &ok(&sent[0], true, ""));
     assert!(world.nothing_is_left());
-    assert_eq!(world.router.stats.superseded.get(), 299);
+    assert_eq!(world.router.stats.outbox.superseded.get(), 299);
 }
 
 #[test]
@@ -173,7 +173,10 @@ fn expired_and_withdrawn_events_are_not_sent() {
     world.up(0, 1);
     assert_eq!(world.got_events(0), [kept, deletion]);
     assert_eq!(world.rows.len(), 2);
-    assert_eq!((world.router.stats.expired.get(), world.router.stats.withdrawn.get()), (1, 2));
+    assert_eq!(
+        (world.router.stats.outbox.expired.get(), world.router.stats.outbox.withdrawn.get()),
+        (1, 2)
+    );
 }
 
 #[test]
