@@ -159,7 +159,9 @@ impl Core {
         certain: bool,
         elsewhere: Vec<String>,
     ) -> PyResult<()> {
-        Ok(self.0.stored(BatchNumber(number), outbox::result(error, certain, &elsewhere)?)?)
+        Ok(self
+            .0
+            .batch_written(BatchNumber(number), outbox::result(error, certain, &elsewhere)?)?)
     }
 
     fn outbox_adopt(

@@ -10,7 +10,7 @@ use crate::nostr::event::{EventId, is_ephemeral};
 use crate::nostr::hex;
 use crate::nostr::reason::Reason;
 use crate::nostr::verify;
-use crate::router::{Batch, EntryView, Row, State, Stored};
+use crate::router::{Batch, EntryView, Row, State, Written};
 use crate::runtime::StoreTask as Task;
 
 use super::shapes::{OutboxEntry, OutboxRow, StoreTask, reason_codes, reasons};
@@ -101,11 +101,11 @@ pub(super) fn result(
     error: Option<String>,
     certain: bool,
     elsewhere: &[String],
-) -> PyResult<Stored> {
+) -> PyResult<Written> {
     Ok(match error {
-        None => Stored::Done(ids(elsewhere)?),
-        Some(why) if certain => Stored::Failed(why),
-        Some(why) => Stored::Unknown(why),
+        None => Written::Done(ids(elsewhere)?),
+        Some(why) if certain => Written::Failed(why),
+        Some(why) => Written::Unknown(why),
     })
 }
 

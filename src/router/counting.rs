@@ -37,12 +37,12 @@ use super::turn::{Timer, Turn};
 pub(super) struct Counting {
     /// By the number that relays know them by.
     open: Map<RequestNumber, Count>,
-    counters: Map<RelayId, Counter>,
+    counters: Map<RelayId, CountRecord>,
 }
 
 /// A client's question.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct CountQuery {
     pub(super) client: ClientId,
     pub(super) role: Role,
     pub(super) id: Arc<str>,
@@ -53,15 +53,15 @@ pub(super) struct Question {
 /// A count that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) question: Question,
+    pub(super) question: CountQuery,
     /// What its client is told, or why there is no answer.
     pub(super) answer: Result<Counted, Reason>,
 }
 
 #[derive(Debug)]
 struct Count {
-    question: Question,
-    parts: Vec<(RelayId, Stage)>,
+    question: CountQuery,
+    parts: Vec<(RelayId, CountStage)>,
     /// When the answer goes out at the latest. A timer is set for it.
     due: Duration,
     /// The most telling refusal of a relay.
@@ -70,7 +70,7 @@ struct Count {
 
 /// Where one relay stands with a question.
 #[derive(Debug)]
-enum Stage {
+enum CountStage {
     /// In the relay's line.
     InLine,
     /// It has gone out.
@@ -83,7 +83,7 @@ enum Stage {
 
 /// A relay's connection as a counter.
 #[derive(Debug)]
-struct Counter {
+struct CountRecord {
     link: LinkId,
     /// It has answered one.
     proven: bool,
@@ -95,7 +95,7 @@ struct Counter {
     probes: TokenBucket,
 }
 
-impl Question {
+impl CountQuery {
     /// Bytes of its filters, as they count against its client's.
     pub(super) fn bytes(&self) -> usize {
         self.filters.iter().map(|filter| filter.json.len()).sum()
@@ -104,10 +104,10 @@ impl Question {
 
 impl Count {
     fn is_open(&self) -> bool {
-        self.parts.iter().any(|(_, stage)| matches!(stage, Stage::InLine | Stage::Asked))
+        self.parts.iter().any(|(_, stage)| matches!(stage, CountStage::InLine | CountStage::Asked))
     }
 
-    fn stage(&mut self, relay: RelayId) -> Option<&mut Stage> {
+    fn stage(&mut self, relay: RelayId) -> Option<&mut CountStage> {
         self.parts.iter_mut().find(|(id, _)| *id == relay).map(|(_, stage)| stage)
     }
 }
@@ -121,7 +121,7 @@ impl Counting {
     /// A COUNT: asks those of these relays that can be asked. The number it has here, or why it has none.
     pub(super) fn open(
         &mut self,
-        question: Question,
+        question: CountQuery,
         readable: &[RelayId],
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -130,7 +130,7 @@ impl Counting {
         let number = turn.numbers.request();
         let due = turn.now.mono + EOSE_SILENT;
         turn.timers.set(Timer::Count(number), due);
-        let parts = asked.iter().map(|relay| (*relay, Stage::InLine)).collect();
+        let parts = asked.iter().map(|relay| (*relay, CountStage::InLine)).collect();
         self.open.insert(number, Count { question, parts, due, refusal: None });
         for relay in asked {
             relays.push(relay, Work::Count(number), turn);
@@ -165,9 +165,9 @@ impl Counting {
             {
                 continue;
             }
-            let counter = self.counters.entry(*id).or_insert_with(|| Counter::new(link));
+            let counter = self.counters.entry(*id).or_insert_with(|| CountRecord::new(link));
             if counter.link != link {
-                *counter = Counter::new(link);
+                *counter = CountRecord::new(link);
             }
             if counter.rests_until > now.mono {
                 continue;
@@ -198,7 +198,7 @@ impl Counting {
     ) -> Option<String> {
         let count = self.open.get_mut(&number)?;
         let barred = is_barred(&count.question, relay, relays);
-        *count.stage(relay)? = if barred { Stage::Out } else { Stage::Asked };
+        *count.stage(relay)? = if barred { CountStage::Out } else { CountStage::Asked };
         let filters = count.question.filters.iter().map(|filter| &*filter.json);
         (!barred).then(|| message::count(number, filters))
     }
@@ -226,8 +226,10 @@ impl Counting {
         let barred = is_barred(&count.question, relay, relays);
         match count.stage(relay) {
             // What a relay tells the owner is not for everybody.
-            Some(stage @ Stage::Asked) if barred => *stage = Stage::Out,
-            Some(stage @ Stage::Asked) => *stage = counted.map_or(Stage::Out, Stage::Answered),
+            Some(stage @ CountStage::Asked) if barred => *stage = CountStage::Out,
+            Some(stage @ CountStage::Asked) => {
+                *stage = counted.map_or(CountStage::Out, CountStage::Answered);
+            }
             // Twice, or unasked.
             _ => return relays.junk(relay, turn),
         }
@@ -253,7 +255,7 @@ impl Counting {
     ) {
         let Some(count) = self.open.get_mut(&number) else { return };
         match count.stage(relay) {
-            Some(stage @ Stage::Asked) => *stage = Stage::Out,
+            Some(stage @ CountStage::Asked) => *stage = CountStage::Out,
             _ => return,
         }
         count.refusal = Some(Reason::more_telling(count.refusal.take(), why));
@@ -276,8 +278,8 @@ impl Counting {
     /// A relay's connection is gone, and with it what it was asked.
     pub(super) fn relay_lost(&mut self, relay: RelayId, turn: &mut Turn<'_>) {
         for (number, count) in &mut self.open {
-            if let Some(stage @ (Stage::InLine | Stage::Asked)) = count.stage(relay) {
-                *stage = Stage::Out;
+            if let Some(stage @ (CountStage::InLine | CountStage::Asked)) = count.stage(relay) {
+                *stage = CountStage::Out;
                 turn.due.counts.insert(*number);
             }
         }
@@ -294,7 +296,7 @@ impl Counting {
         number: RequestNumber,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
-    ) -> Option<Question> {
+    ) -> Option<CountQuery> {
         let count = self.take(number, relays, turn)?;
         Some(count.question)
     }
@@ -308,7 +310,7 @@ impl Counting {
     ) -> Option<Ended> {
         for (relay, stage) in &self.open.get(&number)?.parts {
             let counter = self.counters.get_mut(relay);
-            if let Some(counter) = counter.filter(|_| matches!(stage, Stage::Asked)) {
+            if let Some(counter) = counter.filter(|_| matches!(stage, CountStage::Asked)) {
                 counter.is_silent(turn.now);
             }
         }
@@ -330,7 +332,8 @@ impl Counting {
     fn hurry(&mut self, number: RequestNumber, turn: &mut Turn<'_>) {
         let Some(count) = self.open.get_mut(&number) else { return };
         let due = turn.now.mono + EOSE_QUIET;
-        let answered = count.parts.iter().filter(|(_, stage)| matches!(stage, Stage::Answered(_)));
+        let answered =
+            count.parts.iter().filter(|(_, stage)| matches!(stage, CountStage::Answered(_)));
         if answered.count() == 1 && due < count.due {
             count.due = due;
             turn.timers.set(Timer::Count(number), due);
@@ -346,8 +349,8 @@ impl Counting {
         let Count { question, parts, refusal, .. } = self.take(number, relays, turn)?;
         let asked = parts.len();
         let answers = parts.into_iter().filter_map(|(_, stage)| match stage {
-            Stage::Answered(counted) => Some(counted),
-            Stage::InLine | Stage::Asked | Stage::Out => None,
+            CountStage::Answered(counted) => Some(counted),
+            CountStage::InLine | CountStage::Asked | CountStage::Out => None,
         });
         let answer = Counted::merged(answers.collect(), asked).ok_or_else(|| match refusal {
             None => Reason::new(Prefix::Error, "no relay has counted in time"),
@@ -368,9 +371,9 @@ impl Counting {
         turn.timers.stop(Timer::Count(number));
         for (relay, stage) in &count.parts {
             match stage {
-                Stage::InLine => relays.forget_ask(*relay, turn),
-                Stage::Asked => relays.push(*relay, Work::Close(number), turn),
-                Stage::Answered(_) | Stage::Out => {}
+                CountStage::InLine => relays.forget_ask(*relay, turn),
+                CountStage::Asked => relays.push(*relay, Work::Close(number), turn),
+                CountStage::Answered(_) | CountStage::Out => {}
             }
         }
         Some(count)
@@ -383,7 +386,7 @@ impl Counting {
 }
 
 /// Whether this relay's answer is not for the one who asks.
-fn is_barred(question: &Question, relay: RelayId, relays: &Relays) -> bool {
+fn is_barred(question: &CountQuery, relay: RelayId, relays: &Relays) -> bool {
     question.role == Role::Public && relays.bars_public(relay)
 }
 
@@ -391,7 +394,7 @@ fn nobody_counts() -> Reason {
     Reason::new(Prefix::Unsupported, "no relay counts")
 }
 
-impl Counter {
+impl CountRecord {
     fn new(link: LinkId) -> Self {
         let probes = TokenBucket::new(COUNT_PROBES_PER_SECOND, COUNT_PROBES);
         Self { link, proven: false, unanswered: 0, rests_until: Duration::ZERO, probes }

@@ -14,7 +14,7 @@ use crate::nostr::reason::{Prefix, Reason};
 use super::Owners;
 use super::answers::accept;
 use super::clients::Hearing;
-use super::counting::{Ended, Question};
+use super::counting::{CountQuery, Ended};
 use super::subscriptions::{Look, Opening};
 use super::terms::{Purpose, Role};
 use super::turn::Turn;
@@ -319,7 +319,7 @@ impl Owners {
         loop {
             match subscriptions.look(key, requests.owes(key), turn) {
                 Look::Waits => return,
-                Look::Settles(brought) => requests.owe(key, &brought),
+                Look::Finishes(brought) => requests.owe(key, &brought),
                 Look::Fills => requests.owe_nothing(key),
                 Look::Over(parts) => {
                     for part in parts {
@@ -351,7 +351,7 @@ impl Owners {
             return turn.tell(client, Reply::Count { id: id.into(), counted });
         }
         let readable = self.relays.readable(asker.relays(), asker.role());
-        let question = Question { client, role: asker.role(), id: id.into(), filters };
+        let question = CountQuery { client, role: asker.role(), id: id.into(), filters };
         let bytes = question.bytes();
         match self.counting.open(question, &readable, &mut self.relays, turn) {
             Ok(number) => self.clients.counts(client, id, number, bytes),

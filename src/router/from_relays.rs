@@ -186,11 +186,11 @@ impl Owners {
             let word = Word { accepted: true, why: &Reason::none() };
             self.publish(turn, |publishing, means| publishing.relay_ok(id, &event, word, means));
         }
-        self.relays.count(id, |stats| &stats.received);
+        self.relays.tally(id, |stats| &stats.received);
         turn.stats.received.add();
         // A number given out before may be of a request just closed, with events under way.
         let Some(number) = number.filter(|number| turn.numbers.gave(*number)) else {
-            self.relays.count(id, |stats| &stats.unasked);
+            self.relays.tally(id, |stats| &stats.unasked);
             return self.relays.junk(id, turn);
         };
         let Self { requests, subscriptions, relays, .. } = self;
@@ -198,8 +198,8 @@ impl Owners {
             Incoming::NoRequest => {
                 return self.outbox.found(id, number, &event, &mut self.answers, relays, turn);
             }
-            Incoming::Unasked => return relays.count(id, |stats| &stats.unasked),
-            Incoming::Copy => return relays.count(id, |stats| &stats.duplicates),
+            Incoming::Unasked => return relays.tally(id, |stats| &stats.unasked),
+            Incoming::Copy => return relays.tally(id, |stats| &stats.duplicates),
             Incoming::Expected(expected) => expected,
         };
         let copy = RelayCopy { relay: id, expected, _ticket: ticket };

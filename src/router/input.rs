@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::terms::{Batch, Role, Row, Stored, Tag};
+use super::terms::{Batch, Errand, Role, Row, Written};
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::ids::{BatchNumber, ClientId, LinkId, RelayId, RequestNumber};
@@ -68,7 +68,7 @@ pub(crate) enum Input {
     /// A client is gone.
     ClientLeft(ClientId),
     /// An event handed out for verification is back.
-    Verified(Verdict<Tag>),
+    Verified(Verdict<Errand>),
     /// How many events may be queued from now on.
     OutboxSize(usize),
     /// Whether public clients read, from now on, through connections authenticated as the owner.
@@ -80,7 +80,7 @@ pub(crate) enum Input {
     /// Rows that are this node's no longer.
     OutboxGone(Vec<EventId>),
     /// What became of the batch of this number.
-    OutboxStored(BatchNumber, Stored),
+    OutboxWritten(BatchNumber, Written),
 }
 
 /// A relay's message, as much of it as the router needs.
@@ -132,9 +132,9 @@ pub(crate) struct Effects {
     /// Messages for clients, in order.
     pub to_client: Vec<(ClientId, Reply)>,
     /// Events to verify.
-    pub verify: Vec<Job<Tag>>,
+    pub verify: Vec<Job<Errand>>,
     /// Changes for the database. The next ones come when it has answered to these.
-    pub store: Option<Batch>,
+    pub write: Option<Batch>,
 }
 
 impl Effects {
@@ -144,6 +144,6 @@ impl Effects {
             && self.cut.is_empty()
             && self.to_client.is_empty()
             && self.verify.is_empty()
-            && self.store.is_none()
+            && self.write.is_none()
     }
 }

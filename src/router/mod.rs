@@ -63,7 +63,7 @@ pub(crate) use input::{Effects, Frame, Input, Outgoing};
 pub use subscriptions::{Index, Seen};
 use terms::Purpose;
 pub(crate) use terms::{
-    Batch, EntryView, Limits, Reasons, Role, Row, State, Stored, Switches, Tag,
+    Batch, EntryView, Errand, Limits, Reasons, Role, Row, State, Switches, Written,
 };
 
 /// The state. See the module's own page.
@@ -304,8 +304,14 @@ impl Owners {
                 self.outbox.adopt(rows, &mut self.answers, &mut self.relays, turn);
             }
             Input::OutboxGone(ids) => self.outbox.let_go(&ids, &mut self.relays),
-            Input::OutboxStored(number, result) => {
-                self.outbox.stored(number, result, &mut self.answers, &mut self.relays, turn);
+            Input::OutboxWritten(number, result) => {
+                self.outbox.batch_written(
+                    number,
+                    result,
+                    &mut self.answers,
+                    &mut self.relays,
+                    turn,
+                );
             }
         }
     }
@@ -324,8 +330,8 @@ impl Owners {
             Timer::Unsent(id) => self.publish(turn, |publishing, means| {
                 publishing.unsent_deadline(&id, means);
             }),
-            Timer::Store(id) => {
-                self.outbox.store_deadline(&id, &mut self.answers, &mut self.relays, turn);
+            Timer::Write(id) => {
+                self.outbox.write_deadline(&id, &mut self.answers, &mut self.relays, turn);
             }
             Timer::Outbox => self.outbox.look(&mut self.answers, &mut self.relays, turn),
             Timer::Plan(relay) => self.requests.plan_due(relay, &mut self.subscriptions, turn),
@@ -337,9 +343,9 @@ impl Owners {
         }
     }
 
-    fn verified(&mut self, verdict: Verdict<Tag>, turn: &mut Turn<'_>) {
+    fn verified(&mut self, verdict: Verdict<Errand>, turn: &mut Turn<'_>) {
         self.intake.came_back();
-        let Verdict { tag: Tag(purpose), result } = verdict;
+        let Verdict { tag: Errand(purpose), result } = verdict;
         match &result {
             Ok(_) => turn.stats.verified.add(),
             Err(_) => turn.stats.forged.add(),

@@ -97,7 +97,7 @@ impl Owners {
     pub(super) fn not_sent(&mut self, id: RelayId, event: &EventId, turn: &mut Turn<'_>) {
         let open = self.publish(turn, |publishing, means| publishing.dropped(id, event, means));
         if !open && !self.outbox.dropped(id, event, turn) {
-            self.relays.count(id, |stats| &stats.backlog_dropped);
+            self.relays.tally(id, |stats| &stats.backlog_dropped);
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) enum Timer {
     /// Refuse an event that has waited unsent for too long.
     Unsent(EventId),
     /// Answer for an event whose row is not written yet.
-    Store(EventId),
+    Write(EventId),
     /// Something in the outbox is to be tried again, or given up.
     Outbox,
     /// Look at what a relay is asked for.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
 use crate::router::Input;
-use crate::router::{Batch, EntryView, Row, Stored};
+use crate::router::{Batch, EntryView, Row, Written};
 use crate::runtime::mailbox::{Bell, Caller};
 
 use super::{Arrival, Core, CoreError, lock};
@@ -85,8 +85,12 @@ impl Core {
     ///
     /// # Errors
     /// [`CoreError::Stopped`] or [`CoreError::Busy`], and so below.
-    pub(crate) fn stored(&self, number: BatchNumber, result: Stored) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxStored(number, result)))
+    pub(crate) fn batch_written(
+        &self,
+        number: BatchNumber,
+        result: Written,
+    ) -> Result<(), CoreError> {
+        self.call(Arrival::Input(Input::OutboxWritten(number, result)))
     }
 
     /// Takes over rows of the outbox. From the first call on, even with none, events are queued.

@@ -17,7 +17,7 @@ use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::EventId;
 use crate::nostr::verify::{Verdict, Verifier};
 use crate::relay::{Dial, Line};
-use crate::router::{Effects, Input, Router, Tag};
+use crate::router::{Effects, Errand, Input, Router};
 use crate::runtime::mailbox::{CLOSE_TRY_LATER, Mailbox};
 
 use super::{Arrival, OutboxCall, Shared, lock};
@@ -55,8 +55,8 @@ pub(super) async fn supervise<D: Dial>(
 struct Driver {
     shared: Arc<Shared>,
     router: Router,
-    verifier: Verifier<Tag>,
-    verdicts: mpsc::Receiver<Verdict<Tag>>,
+    verifier: Verifier<Errand>,
+    verdicts: mpsc::Receiver<Verdict<Errand>>,
     mailboxes: Map<ClientId, Mailbox>,
     lines: Map<RelayId, Standing>,
     started: Instant,
@@ -233,7 +233,7 @@ impl Driver {
                     self.router.handle(now, Input::Verified(verdict), &mut self.effects);
                 }
             }
-            if let Some(batch) = doing.store.take() {
+            if let Some(batch) = doing.write.take() {
                 self.shared.desk.write(batch);
             }
             std::mem::swap(&mut doing, &mut self.effects);
@@ -247,7 +247,7 @@ impl Driver {
 
 /// One thing that has come in.
 enum Step {
-    Verdict(Verdict<Tag>),
+    Verdict(Verdict<Errand>),
     Arrival(Arrival),
 }
 

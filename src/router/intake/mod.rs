@@ -19,7 +19,7 @@ use crate::ids::{ClientId, RelayId};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::verify::Job;
 
-use super::terms::{Purpose, RelayCopy, Tag};
+use super::terms::{Errand, Purpose, RelayCopy};
 use super::turn::Turn;
 
 use recent::Recent;
@@ -33,8 +33,8 @@ pub(super) struct Intake {
     recent: Recent,
     /// Waiting for a verifying thread: relays' events and clients' events, taking turns, so that
     /// neither many clients nor many relays can push the other side aside.
-    from_relays: FairQueue<RelayId, Job<Tag>>,
-    from_clients: FairQueue<ClientId, Job<Tag>>,
+    from_relays: FairQueue<RelayId, Job<Errand>>,
+    from_clients: FairQueue<ClientId, Job<Errand>>,
     clients_turn: bool,
     /// With the verifying threads.
     out: usize,
@@ -80,13 +80,13 @@ impl Intake {
     /// A copy that is verified itself.
     fn verify_copy(&mut self, id: EventId, copy: RelayCopy, text: Box<str>) {
         self.pending.entry(id).or_default();
-        let (relay, tag) = (copy.relay, Tag(Purpose::Incoming(id, copy)));
+        let (relay, tag) = (copy.relay, Errand(Purpose::Incoming(id, copy)));
         self.from_relays.push(relay, Job { tag, claimed: Some(id), text });
     }
 
     /// A client's event, published or to say who it is.
     pub(super) fn take_from_client(&mut self, client: ClientId, purpose: Purpose, text: Box<str>) {
-        self.from_clients.push(client, Job { tag: Tag(purpose), claimed: None, text });
+        self.from_clients.push(client, Job { tag: Errand(purpose), claimed: None, text });
     }
 
     /// A true event whose copies may come.
@@ -103,7 +103,7 @@ impl Intake {
         }
     }
 
-    fn next_job(&mut self) -> Option<Job<Tag>> {
+    fn next_job(&mut self) -> Option<Job<Errand>> {
         self.clients_turn = !self.clients_turn;
         let Self { from_relays, from_clients, .. } = self;
         if self.clients_turn {

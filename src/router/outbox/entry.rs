@@ -18,7 +18,7 @@ pub(crate) enum At {
     /// Sent over a connection that is gone, or never answered: asked for when its time comes.
     Unsure(Duration),
     /// The relay is being asked whether it has it.
-    Asked,
+    InQuestion,
     /// The relay may be sent it from this time on.
     Later(Duration),
     /// The relay has refused it.
@@ -27,7 +27,7 @@ pub(crate) enum At {
 
 /// One relay's part in an entry.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct Dispatch {
     /// The relay.
     pub relay: RelayId,
     /// What is known.
@@ -36,7 +36,7 @@ pub(crate) struct Part {
     pub tries: u32,
 }
 
-impl Part {
+impl Dispatch {
     /// The relay has refused it, for this reason. When it is tried again, if it is.
     pub(super) fn refused(&mut self, why: &Reason, now: Duration) -> Option<Duration> {
         let again = why.passes().then(|| now + self.pause());
@@ -53,9 +53,9 @@ impl Part {
 
 /// How far an entry is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum EntryStage {
     /// Its row is being written, and these wait for the answer.
-    Storing {
+    Writing {
         /// One entry for each EVENT that is owed an OK.
         waiters: Vec<ClientId>,
         /// What they are told once the row is there.
@@ -93,9 +93,9 @@ pub(crate) struct Entry {
     /// Nobody remembers to which relays: an earlier run did it.
     pub anywhere: bool,
     /// How far it is.
-    pub stage: Stage,
+    pub stage: EntryStage,
     /// The relays that have had to do with it.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Dispatch>,
     /// What they said, if they do not have it.
     pub reasons: Reasons,
     /// Entries whose rows go when this one's is written: older versions, withdrawn events.
@@ -129,7 +129,7 @@ impl Entry {
     /// Where it stands, in the database's words.
     pub(crate) fn state(&self) -> State {
         match self.stage {
-            Stage::Rejected => State::Rejected,
+            EntryStage::Rejected => State::Rejected,
             _ if self.doubt => State::Doubt,
             _ => State::Queued,
         }
@@ -141,9 +141,9 @@ impl Entry {
     }
 
     /// The relay's part, a new one if it had none.
-    pub(crate) fn part(&mut self, relay: RelayId) -> &mut Part {
+    pub(crate) fn part(&mut self, relay: RelayId) -> &mut Dispatch {
         let at = self.parts.iter().position(|part| part.relay == relay).unwrap_or_else(|| {
-            self.parts.push(Part { relay, at: At::Later(Duration::ZERO), tries: 0 });
+            self.parts.push(Dispatch { relay, at: At::Later(Duration::ZERO), tries: 0 });
             self.parts.len() - 1
         });
         &mut self.parts[at]

@@ -18,7 +18,7 @@ use crate::router::relays::{Relays, Work};
 use crate::router::turn::{Timer, Turn};
 
 use super::Outbox;
-use super::entry::{At, Entry, Part, Stage};
+use super::entry::{At, Dispatch, Entry, EntryStage};
 use crate::router::terms::{Audience, Word};
 
 /// A relay is being asked which of these events it has.
@@ -43,7 +43,7 @@ fn owed(entry: &Entry, relay: RelayId, now: Duration) -> Option<Owed> {
         None => Some(Owed::Send),
         Some(At::Later(at)) => (*at <= now).then_some(Owed::Send),
         Some(At::Sent(at) | At::Unsure(at)) => (*at <= now).then_some(Owed::Ask),
-        Some(At::Asked | At::Refused) => None,
+        Some(At::InQuestion | At::Refused) => None,
     }
 }
 
@@ -73,7 +73,7 @@ impl Outbox {
         let asking = self.questions.values().any(|question| question.relay == id);
         let (mut send, mut ask, mut expired) = (Vec::new(), Vec::new(), false);
         let mut more = false;
-        for entry in self.in_order().filter(|entry| entry.stage == Stage::Waiting) {
+        for entry in self.in_order().filter(|entry| entry.stage == EntryStage::Waiting) {
             if entry.event.expiration().is_some_and(|at| at <= turn.now.unix) {
                 expired = true;
                 continue;
@@ -124,7 +124,7 @@ impl Outbox {
         let number = turn.numbers.request();
         for id in &ids {
             if let Some(entry) = self.entries.get_mut(id) {
-                entry.part(relay).at = At::Asked;
+                entry.part(relay).at = At::InQuestion;
             }
         }
         let names: Vec<String> = ids.iter().map(|id| format!("\"{}\"", hex::encode(id))).collect();
@@ -169,7 +169,7 @@ impl Outbox {
         for id in ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             let part = entry.part(relay);
-            if part.at == At::Asked {
+            if part.at == At::InQuestion {
                 part.at = At::Later(turn.now.mono);
             }
         }
@@ -192,12 +192,13 @@ impl Outbox {
         if word.has_it() {
             return self.delivered(relay, id, word.why, answers, relays, turn);
         }
-        if entry.stage == Stage::Rejected {
+        if entry.stage == EntryStage::Rejected {
             return;
         }
         entry.reasons.insert(relays.url(relay), word.why.clone());
         let again = entry.part(relay).refused(word.why, turn.now.mono);
-        let open = |part: &Part| matches!(part.at, At::Sent(_) | At::Unsure(_) | At::Asked);
+        let open =
+            |part: &Dispatch| matches!(part.at, At::Sent(_) | At::Unsure(_) | At::InQuestion);
         if !entry.parts.iter().any(open) {
             entry.sent = None; // everybody who was sent it has answered
         }
@@ -235,9 +236,9 @@ impl Outbox {
         self.questions.retain(|_, question| question.relay != relay);
         for entry in self.entries.values_mut() {
             let id = *entry.event.id();
-            if matches!(entry.at(relay), Some(At::Sent(_) | At::Asked)) {
+            if matches!(entry.at(relay), Some(At::Sent(_) | At::InQuestion)) {
                 let part = entry.part(relay);
-                let left = part.at == At::Asked || !unsent.contains(&id);
+                let left = part.at == At::InQuestion || !unsent.contains(&id);
                 let now = turn.now.mono;
                 part.at = if left { At::Unsure(now) } else { At::Later(now) };
             }
@@ -286,7 +287,7 @@ impl Outbox {
             let parts = entry.parts.iter().filter(|part| relays.takes_events(part.relay));
             let at = parts.filter_map(|part| match part.at {
                 At::Sent(at) | At::Unsure(at) | At::Later(at) => Some(at),
-                At::Asked | At::Refused => None,
+                At::InQuestion | At::Refused => None,
             });
             let given_up = entry.sent.map(|_| now + OUTBOX_RETRY_MOST);
             // What is due by now waits for its relay's line, or for the lease.
@@ -305,7 +306,7 @@ impl Outbox {
         let writable = relays.writable(false);
         let now = turn.now;
         let never_answered = |entry: &&Entry| {
-            entry.stage == Stage::Waiting
+            entry.stage == EntryStage::Waiting
                 && entry.sent.is_some_and(|(unix, mono)| {
                     now.unix.saturating_sub(unix) >= NEVER_ANSWERED
                         && now.mono.saturating_sub(mono) >= NEVER_ANSWERED_LEAST

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::entry::{Entry, Stage};
+use super::entry::{Entry, EntryStage};
 use crate::base::hash::{Map, Set};
 use crate::constants::{STORE_BATCH, STORE_BATCH_BYTES, STORE_RETRY};
 use crate::ids::{BatchNumber, Position};
@@ -101,7 +101,7 @@ impl Ledger {
     }
 
     /// Whether the database has heard all of this id and has a row of it.
-    pub(super) fn is_settled(&self, id: &EventId) -> bool {
+    pub(super) fn is_written(&self, id: &EventId) -> bool {
         self.rows.contains_key(id) && !self.is_pending(id)
     }
 
@@ -154,7 +154,7 @@ impl Ledger {
         let mut before = Map::default();
         for id in ids {
             match entries.get(&id) {
-                Some(entry) if !matches!(entry.stage, Stage::Undoing { .. }) => {
+                Some(entry) if !matches!(entry.stage, EntryStage::Undoing { .. }) => {
                     put.push((id, entry.position));
                     self.undo.remove(&id);
                     before.extend(self.rows.insert(id, false).map(|sure| (id, sure)));
@@ -167,7 +167,7 @@ impl Ledger {
                         let (id, position) = (*void.event.id(), void.position);
                         Void { id, position, by, withdrawn }
                     }));
-                    if let Stage::Storing { until: at, .. } = &entry.stage
+                    if let EntryStage::Writing { until: at, .. } = &entry.stage
                         && !entry.doubt
                     {
                         until = Some(until.map_or(*at, |until: Duration| until.min(*at)));

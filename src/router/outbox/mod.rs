@@ -32,7 +32,7 @@ use super::relays::Relays;
 use super::terms::{Delivery, Publication, Published, Reasons, State};
 use super::turn::{Timer, Turn};
 
-use entry::{At, Entry, Stage};
+use entry::{At, Entry, EntryStage};
 use flush::Question;
 use ledger::Ledger;
 
@@ -90,7 +90,7 @@ impl Outbox {
 
     /// Whether it waits for a relay, and its publisher has been answered `true`.
     pub(super) fn waits(&self, id: &EventId) -> bool {
-        self.get(id).is_some_and(|entry| entry.stage == Stage::Waiting)
+        self.get(id).is_some_and(|entry| entry.stage == EntryStage::Waiting)
     }
 
     /// Bytes of all events.
@@ -99,7 +99,7 @@ impl Outbox {
     }
 
     /// How many entries are in this state.
-    pub(super) const fn count(&self, state: State) -> usize {
+    pub(super) const fn how_many(&self, state: State) -> usize {
         self.tally[state as usize]
     }
 
@@ -121,7 +121,7 @@ impl Outbox {
     /// Those that no relay wants, the oldest first.
     fn rejected(&self) -> Vec<&Entry> {
         let mut rejected: Vec<&Entry> =
-            self.entries.values().filter(|entry| entry.stage == Stage::Rejected).collect();
+            self.entries.values().filter(|entry| entry.stage == EntryStage::Rejected).collect();
         rejected.sort_unstable_by_key(|entry| entry.position);
         rejected
     }
@@ -132,7 +132,7 @@ impl Outbox {
             return Vec::new();
         }
         let voided = |entry: &&Entry| {
-            entry.stage != Stage::Rejected && succession::voids(event, &entry.event)
+            entry.stage != EntryStage::Rejected && succession::voids(event, &entry.event)
         };
         self.entries.values().filter(voided).map(|entry| *entry.event.id()).collect()
     }
@@ -145,7 +145,7 @@ impl Outbox {
 
     /// Whether a newer version of this event is here to stay.
     fn has_newer_for_good(&self, event: &Event) -> bool {
-        self.newer(event).is_some_and(|newest| newest.stage == Stage::Waiting)
+        self.newer(event).is_some_and(|newest| newest.stage == EntryStage::Waiting)
     }
 
     // --- Entries in and out ---------------------------------------------------------------
@@ -155,7 +155,7 @@ impl Outbox {
         self.remove(&id); // its row may have come in while it was being published
         self.bytes += entry.event.json().len();
         self.tally[entry.state() as usize] += 1;
-        if entry.stage != Stage::Rejected {
+        if entry.stage != EntryStage::Rejected {
             self.line_up(&entry);
         }
         self.entries.insert(id, entry);
@@ -179,7 +179,7 @@ impl Outbox {
             let others = entry.voids.iter().filter_map(|id| self.entries.get(id));
             let versions = others.filter(|other| {
                 succession::address(&other.event).as_ref() == Some(&address)
-                    && other.stage != Stage::Rejected
+                    && other.stage != EntryStage::Rejected
             });
             let newest = versions.reduce(|one, other| {
                 if succession::is_newer(&one.event, &other.event) { one } else { other }
@@ -217,7 +217,7 @@ impl Outbox {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        if self.count(State::Queued) >= self.size {
+        if self.how_many(State::Queued) >= self.size {
             self.drop_expired(answers, relays, turn);
         }
         let event = &published.event;
@@ -225,21 +225,21 @@ impl Outbox {
         let there = voids.iter().filter_map(|id| self.entries.get(id));
         // One that is not written yet itself gives no place away.
         let freed = there
-            .filter(|entry| entry.state() == State::Queued && entry.stage == Stage::Waiting)
+            .filter(|entry| entry.state() == State::Queued && entry.stage == EntryStage::Waiting)
             .count();
         let refusal = if !self.open {
             Reason::new(Prefix::Error, "the offline queue cannot be read yet")
                 .about(Cause::OutboxClosed)
         } else if self.newer(event).is_some() {
             Reason::new(Prefix::Replaced, "a newer version is queued")
-        } else if self.count(State::Queued) - freed >= self.size
+        } else if self.how_many(State::Queued) - freed >= self.size
             || self.bytes + event.json().len() > OUTBOX_BYTES
         {
             Reason::new(Prefix::Error, "offline queue full").about(Cause::OutboxFull)
         } else if self.ledger.len() >= LEDGER_MOST {
             Reason::new(Prefix::Error, "the database does not keep up").about(Cause::Database)
         } else {
-            return self.store(published, why, false, voids, turn);
+            return self.write(published, why, false, voids, turn);
         };
         answers.refuse(&published.waiters, *event.id(), &refusal, self.waits(event.id()), turn);
     }
@@ -265,7 +265,7 @@ impl Outbox {
         let voids = self.voided_by(&event);
         let now = turn.now.mono;
         published.deadline = now + STORE_PATIENCE;
-        self.store(published, why, true, voids, turn);
+        self.write(published, why, true, voids, turn);
         turn.timers.set_by(Timer::Outbox, now + STORE_PATIENCE);
         let Some(entry) = self.entries.get_mut(event.id()) else { return };
         for (relay, delivery) in to {
@@ -282,7 +282,7 @@ impl Outbox {
         }
     }
 
-    fn store(
+    fn write(
         &mut self,
         published: Published,
         why: Reason,
@@ -292,14 +292,14 @@ impl Outbox {
     ) {
         let Published { event, position, waiters, deadline: until } = published;
         let id = *event.id();
-        turn.timers.set(Timer::Store(id), until);
+        turn.timers.set(Timer::Write(id), until);
         self.insert(Entry {
             event,
             position,
             queued_at: turn.now.unix,
             doubt,
             anywhere: false,
-            stage: Stage::Storing { waiters, why, until },
+            stage: EntryStage::Writing { waiters, why, until },
             parts: Vec::new(),
             reasons: Reasons::new(),
             voids,
@@ -311,18 +311,18 @@ impl Outbox {
     /// The same EVENT once more. False: it does not wait here.
     pub(super) fn join(&mut self, client: ClientId, id: &EventId, turn: &mut Turn<'_>) -> bool {
         match self.entries.get_mut(id).map(|entry| &mut entry.stage) {
-            Some(Stage::Storing { waiters, .. } | Stage::Undoing { waiters, .. }) => {
+            Some(EntryStage::Writing { waiters, .. } | EntryStage::Undoing { waiters, .. }) => {
                 waiters.push(client);
             }
-            Some(Stage::Waiting) => accept(&[client], *id, &waits_already(), turn),
-            Some(Stage::Rejected) | None => return false,
+            Some(EntryStage::Waiting) => accept(&[client], *id, &waits_already(), turn),
+            Some(EntryStage::Rejected) | None => return false,
         }
         true
     }
 
     /// Published again after every relay refused it: it starts anew.
     pub(super) fn forget_rejected(&mut self, id: &EventId) {
-        if self.entries.get(id).is_some_and(|entry| entry.stage == Stage::Rejected) {
+        if self.entries.get(id).is_some_and(|entry| entry.stage == EntryStage::Rejected) {
             self.remove(id);
             self.ledger.mark(*id);
         }
@@ -359,11 +359,13 @@ impl Outbox {
         answers: &Answers,
         turn: &mut Turn<'_>,
     ) {
-        let (Stage::Storing { waiters, .. } | Stage::Undoing { waiters, .. }) = entry.stage else {
+        let (EntryStage::Writing { waiters, .. } | EntryStage::Undoing { waiters, .. }) =
+            entry.stage
+        else {
             return;
         };
         let id = *entry.event.id();
-        turn.timers.stop(Timer::Store(id));
+        turn.timers.stop(Timer::Write(id));
         if accepted {
             accept(&waiters, id, why, turn);
         } else {
@@ -453,10 +455,13 @@ impl Outbox {
         let Some(entry) = self.entries.get(id) else { return };
         let writable = relays.writable(false);
         let refused = |relay: &RelayId| entry.at(*relay) == Some(&At::Refused);
-        if writable.is_empty() || !writable.iter().all(refused) || entry.stage == Stage::Rejected {
+        if writable.is_empty()
+            || !writable.iter().all(refused)
+            || entry.stage == EntryStage::Rejected
+        {
             return;
         }
-        if let Stage::Storing { .. } | Stage::Undoing { .. } = entry.stage {
+        if let EntryStage::Writing { .. } | EntryStage::Undoing { .. } = entry.stage {
             // Nobody was told anything yet, so this is the answer.
             let most = entry
                 .reasons
@@ -487,12 +492,12 @@ impl Outbox {
     /// It is kept for the owner to see, and sent no more.
     fn reject(&mut self, id: &EventId, relays: &mut Relays, turn: &Turn<'_>) {
         let Some(mut entry) = self.remove(id) else { return };
-        entry.stage = Stage::Rejected;
+        entry.stage = EntryStage::Rejected;
         self.insert(entry);
         self.ledger.mark(*id);
         turn.stats.outbox.rejected_ever.add();
         relays.take_back(id);
-        if self.count(State::Rejected) > MAX_REJECTED {
+        if self.how_many(State::Rejected) > MAX_REJECTED {
             let oldest = self.rejected().first().map(|entry| *entry.event.id());
             oldest.and_then(|oldest| self.drop_entry(&oldest, relays));
         }

@@ -9,7 +9,7 @@ use crate::router::relays::Relays;
 use crate::router::turn::Turn;
 
 use super::Outbox;
-use super::entry::{At, Entry, Stage};
+use super::entry::{At, Entry, EntryStage};
 use crate::router::terms::{EntryView, Row, State};
 
 impl Outbox {
@@ -45,7 +45,7 @@ impl Outbox {
                 queued_at,
                 doubt,
                 anywhere: doubt,
-                stage: if rejected { Stage::Rejected } else { Stage::Waiting },
+                stage: if rejected { EntryStage::Rejected } else { EntryStage::Waiting },
                 parts: Vec::new(),
                 reasons,
                 voids: Vec::new(),
@@ -58,7 +58,7 @@ impl Outbox {
     /// Another node has taken these rows over, or somebody has removed them.
     pub(in crate::router) fn let_go(&mut self, ids: &[EventId], relays: &mut Relays) {
         for id in ids {
-            if self.ledger.is_settled(id) {
+            if self.ledger.is_written(id) {
                 self.ledger.has_no_row(id);
                 self.drop_entry(id, relays);
             }
@@ -89,8 +89,8 @@ impl Outbox {
         turn: &mut Turn<'_>,
     ) -> bool {
         let Some(mut entry) = self.remove(id) else { return false };
-        if entry.stage == Stage::Rejected {
-            entry.stage = Stage::Waiting;
+        if entry.stage == EntryStage::Rejected {
+            entry.stage = EntryStage::Waiting;
             entry.reasons.clear();
             entry.parts.clear();
             entry.sent = None;
@@ -114,7 +114,7 @@ impl Outbox {
         relays: &mut Relays,
     ) -> bool {
         let stage = self.get(id).map(|entry| &entry.stage);
-        if !matches!(stage, Some(Stage::Waiting | Stage::Rejected)) {
+        if !matches!(stage, Some(EntryStage::Waiting | EntryStage::Rejected)) {
             return false;
         }
         self.drop_entry(id, relays);

@@ -8,9 +8,9 @@ use crate::router::relays::Relays;
 use crate::router::turn::{Timer, Turn};
 
 use super::Outbox;
-use super::entry::Stage;
+use super::entry::EntryStage;
 use super::ledger::{Out, Void};
-use crate::router::terms::{State, Stored};
+use crate::router::terms::{State, Written};
 
 impl Outbox {
     /// The next batch for the database, and what the page shows.
@@ -25,17 +25,17 @@ impl Outbox {
             turn.now.mono,
         );
         if let Some(batch) = batch {
-            turn.effects.store = Some(batch);
+            turn.effects.write = Some(batch);
         }
-        stats.outbox.queued.set(self.count(State::Queued));
-        stats.outbox.in_doubt.set(self.count(State::Doubt));
-        stats.outbox.rejected.set(self.count(State::Rejected));
+        stats.outbox.queued.set(self.how_many(State::Queued));
+        stats.outbox.in_doubt.set(self.how_many(State::Doubt));
+        stats.outbox.rejected.set(self.how_many(State::Rejected));
         let oldest = self.in_order().next().map_or(0, |entry| entry.queued_at);
         stats.outbox.oldest.set(usize::try_from(oldest).unwrap_or_default());
     }
 
     /// Those who wait for the row have waited long enough.
-    pub(in crate::router) fn store_deadline(
+    pub(in crate::router) fn write_deadline(
         &mut self,
         id: &EventId,
         answers: &mut Answers,
@@ -43,34 +43,34 @@ impl Outbox {
         turn: &mut Turn<'_>,
     ) {
         let why = match self.get(id).map(|entry| &entry.stage) {
-            Some(Stage::Storing { .. }) => {
+            Some(EntryStage::Writing { .. }) => {
                 Reason::new(Prefix::Error, "the database does not answer in time")
                     .about(Cause::Database)
             }
-            Some(Stage::Undoing { why, .. }) => why.clone(),
+            Some(EntryStage::Undoing { why, .. }) => why.clone(),
             _ => return,
         };
-        self.not_stored(id, &why, answers, relays, turn);
+        self.not_written(id, &why, answers, relays, turn);
     }
 
     /// The database has answered to the batch of this number.
-    pub(in crate::router) fn stored(
+    pub(in crate::router) fn batch_written(
         &mut self,
         number: BatchNumber,
-        result: Stored,
+        result: Written,
         answers: &mut Answers,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
         let Some(out) = self.ledger.close(number) else { return };
         match result {
-            Stored::Done(elsewhere) => self.batch_done(&out, &elsewhere, answers, relays, turn),
-            Stored::Failed(why) => {
+            Written::Done(elsewhere) => self.batch_done(&out, &elsewhere, answers, relays, turn),
+            Written::Failed(why) => {
                 self.ledger.undo(&out);
                 let why = Reason::new(Prefix::Error, why).about(Cause::Database);
                 self.batch_failed(&out, &why, answers, relays, turn);
             }
-            Stored::Unknown(why) => {
+            Written::Unknown(why) => {
                 let why = Reason::new(Prefix::Error, why).about(Cause::Database);
                 self.ledger.doubt(&out);
                 self.batch_unknown(&out, &why);
@@ -91,9 +91,9 @@ impl Outbox {
         for id in &out.delete {
             self.ledger.has_no_row(id);
             let stage = self.get(id).map(|entry| &entry.stage);
-            if let Some(Stage::Undoing { why, .. }) = stage {
+            if let Some(EntryStage::Undoing { why, .. }) = stage {
                 let why = why.clone();
-                self.not_stored(id, &why, answers, relays, turn);
+                self.not_written(id, &why, answers, relays, turn);
             }
         }
         for (id, position) in &out.put {
@@ -104,10 +104,10 @@ impl Outbox {
             }
             let Some(entry) = self.entries.get_mut(id) else { continue };
             if entry.position == *position {
-                if let Stage::Storing { waiters, why, .. } = &mut entry.stage {
+                if let EntryStage::Writing { waiters, why, .. } = &mut entry.stage {
                     let (waiters, why) = (std::mem::take(waiters), std::mem::take(why));
-                    turn.timers.stop(Timer::Store(*id));
-                    entry.stage = Stage::Waiting;
+                    turn.timers.stop(Timer::Write(*id));
+                    entry.stage = EntryStage::Waiting;
                     answers.remember(*id, false);
                     accept(&waiters, *id, &why, turn);
                 }
@@ -139,11 +139,11 @@ impl Outbox {
     ) {
         for (id, position) in &out.put {
             let Some(entry) = self.get(id) else { continue };
-            if entry.position != *position || matches!(entry.stage, Stage::Undoing { .. }) {
+            if entry.position != *position || matches!(entry.stage, EntryStage::Undoing { .. }) {
                 continue;
             }
-            if matches!(entry.stage, Stage::Storing { .. }) {
-                self.not_stored(id, why, answers, relays, turn);
+            if matches!(entry.stage, EntryStage::Writing { .. }) {
+                self.not_written(id, why, answers, relays, turn);
             } else {
                 self.ledger.mark_again(*id, turn.now.mono);
             }
@@ -159,9 +159,9 @@ impl Outbox {
             if entry.position != *position || entry.doubt {
                 continue;
             }
-            if let Stage::Storing { waiters, until, .. } = &mut entry.stage {
+            if let EntryStage::Writing { waiters, until, .. } = &mut entry.stage {
                 let (waiters, until) = (std::mem::take(waiters), *until);
-                entry.stage = Stage::Undoing { waiters, why: why.clone(), until };
+                entry.stage = EntryStage::Undoing { waiters, why: why.clone(), until };
                 self.ledger.mark_undo(*id);
             }
         }
@@ -171,7 +171,7 @@ impl Outbox {
     }
 
     /// There will be no row. What may have left stays here all the same; the rest is refused.
-    fn not_stored(
+    fn not_written(
         &mut self,
         id: &EventId,
         why: &Reason,
@@ -180,13 +180,13 @@ impl Outbox {
         turn: &mut Turn<'_>,
     ) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let stage = std::mem::replace(&mut entry.stage, Stage::Waiting);
-        let (Stage::Storing { waiters, why: good, .. } | Stage::Undoing { waiters, why: good, .. }) =
-            stage
+        let stage = std::mem::replace(&mut entry.stage, EntryStage::Waiting);
+        let (EntryStage::Writing { waiters, why: good, .. }
+        | EntryStage::Undoing { waiters, why: good, .. }) = stage
         else {
             return;
         };
-        turn.timers.stop(Timer::Store(*id));
+        turn.timers.stop(Timer::Write(*id));
         if entry.doubt {
             answers.remember(*id, false);
             self.ledger.mark_again(*id, turn.now.mono);

@@ -170,7 +170,7 @@ impl Publishing {
     /// Whether one more event may be unanswered. Those in doubt are; only what the outbox would keep
     /// has to find a place there.
     fn has_place(&self, ephemeral: bool, outbox: &Outbox) -> bool {
-        let in_doubt = if ephemeral { 0 } else { outbox.count(State::Doubt) };
+        let in_doubt = if ephemeral { 0 } else { outbox.how_many(State::Doubt) };
         let room = ephemeral || outbox.bytes() < OUTBOX_BYTES;
         self.owners < MAX_UNANSWERED_EVENTS && self.owners + in_doubt < MAX_IN_DOUBT && room
     }
@@ -354,7 +354,7 @@ impl Publishing {
             }
         }
         for ((audience, id), why) in refused {
-            means.relays.count(relay, |stats| &stats.rejected);
+            means.relays.tally(relay, |stats| &stats.rejected);
             means.relays.refused_unknown(
                 relay,
                 Trouble::RefusedEvent,

@@ -454,7 +454,7 @@ impl Relays {
     // --- What the owner is shown ----------------------------------------------------------
 
     /// One more of one of its numbers.
-    pub(super) fn count(&self, id: RelayId, which: impl Fn(&RelayStats) -> &Counter) {
+    pub(super) fn tally(&self, id: RelayId, which: impl Fn(&RelayStats) -> &Counter) {
         if let Some(relay) = self.all.get(&id) {
             which(&relay.stats).add();
         }
@@ -469,7 +469,7 @@ impl Relays {
 
     /// It has sent an event with a wrong id or signature.
     pub(super) fn forged(&mut self, id: RelayId, error: &EventError, turn: &mut Turn<'_>) {
-        self.count(id, |stats| &stats.forged);
+        self.tally(id, |stats| &stats.forged);
         self.note(id, Trouble::ForgedEvent, &format!("sent a forged event: {error}"), turn);
         self.junk(id, turn);
     }
@@ -492,7 +492,7 @@ impl Relays {
 
     /// It has answered an event with `false`.
     pub(super) fn refused_event(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
-        self.count(id, |stats| &stats.rejected);
+        self.tally(id, |stats| &stats.rejected);
         self.note(id, Trouble::RefusedEvent, &format!("refused an event: {why}"), turn);
         if why.wants_auth() {
             self.wants_auth(id, true);

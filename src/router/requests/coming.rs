@@ -11,7 +11,7 @@ use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Came, Offered, Place, Subscriptions, place};
+use crate::router::subscriptions::{Came, Offered, Rank, Subscriptions, rank};
 use crate::router::turn::Turn;
 
 use super::request::{Arrival, Duty, Sent};
@@ -57,7 +57,7 @@ impl Requests {
         let Some(request) = self.get_mut(id, number) else { return Incoming::NoRequest };
         if given {
             let date = message::scan_date(json.as_bytes()).unwrap_or_default();
-            request.arrivals.push(Some(Arrival::Copy(place(date, *event))));
+            request.arrivals.push(Some(Arrival::Copy(rank(date, *event))));
             turn.due.arrivals.insert((id, number));
             return Incoming::Copy;
         }
@@ -106,7 +106,7 @@ impl Requests {
         }
         if let Some(place) = expected.place {
             let arrival = event.map_or(Arrival::Forged, |event| Arrival::Event(Arc::clone(event)));
-            request.arrivals.settle(place, arrival);
+            request.arrivals.fill(place, arrival);
         } else if let Some(event) = event {
             self.route(id, number, event, subscriptions, relays, turn);
         }
@@ -129,11 +129,11 @@ impl Requests {
                 Arrival::Event(event) => {
                     // What was not asked for is no sign of anything.
                     if self.route(id, number, &event, subscriptions, relays, turn) {
-                        let place = place(event.created_at(), *event.id());
-                        self.hear(id, number, place, subscriptions, turn);
+                        let rank = rank(event.created_at(), *event.id());
+                        self.hear(id, number, rank, subscriptions, turn);
                     }
                 }
-                Arrival::Copy(place) => self.hear(id, number, place, subscriptions, turn),
+                Arrival::Copy(rank) => self.hear(id, number, rank, subscriptions, turn),
                 Arrival::Forged => {}
                 Arrival::Eose(hint) => self.eose(id, number, hint, subscriptions, relays, turn),
                 Arrival::Closed(why) => self.closed(id, number, why, subscriptions, relays, turn),
@@ -166,12 +166,12 @@ impl Requests {
         }
     }
 
-    /// The relay has come to this place of what it stores.
+    /// The relay has come to this rank in what it stores.
     fn hear(
         &self,
         id: RelayId,
         number: RequestNumber,
-        place: Place,
+        rank: Rank,
         subscriptions: &mut Subscriptions,
         turn: &mut Turn<'_>,
     ) {
@@ -181,7 +181,7 @@ impl Requests {
             return;
         }
         for key in &request.members {
-            subscriptions.hear(*key, id, place, turn);
+            subscriptions.hear(*key, id, rank, turn);
         }
     }
 
@@ -229,10 +229,10 @@ impl Requests {
         }
         self.matching = keys;
         if unasked {
-            relays.count(id, |stats| &stats.unasked);
+            relays.tally(id, |stats| &stats.unasked);
             relays.junk(id, turn);
         } else if offered == Offered::Seen {
-            relays.count(id, |stats| &stats.duplicates);
+            relays.tally(id, |stats| &stats.duplicates);
         }
         !unasked
     }

@@ -344,7 +344,7 @@ impl Requests {
     pub(super) fn owes(&mut self, key: SubscriptionKey) -> bool {
         let Some(owed) = self.owed.get_mut(&key) else { return false };
         owed.retain(|(id, number, until)| {
-            self.all.get(&(*id, *number)).is_some_and(|request| !request.has_settled(*until))
+            self.all.get(&(*id, *number)).is_some_and(|request| !request.has_looked_at(*until))
         });
         let owes = !owed.is_empty();
         if !owes {

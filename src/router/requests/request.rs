@@ -10,7 +10,7 @@ use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
-use crate::router::subscriptions::Place;
+use crate::router::subscriptions::Rank;
 use crate::router::terms::Expected;
 
 /// See [the module above](super).
@@ -61,7 +61,7 @@ pub(super) enum Sent {
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     /// How many were looked at.
-    settled: u64,
+    looked_at: u64,
     /// `None`: being verified.
     waiting: VecDeque<Option<Arrival>>,
     /// A member's EOSE may wait for it.
@@ -74,7 +74,7 @@ pub(in crate::router) enum Arrival {
     /// A true event.
     Event(Arc<Event>),
     /// A copy, by its own word, of an event that its only member was given.
-    Copy(Place),
+    Copy(Rank),
     /// Nothing that counts.
     Forged,
     /// The relay's EOSE.
@@ -167,8 +167,8 @@ impl Request {
         if self.arrivals.waiting.is_empty() { 0 } else { self.arrivals.end() }
     }
 
-    pub(super) const fn has_settled(&self, until: u64) -> bool {
-        self.arrivals.settled >= until
+    pub(super) const fn has_looked_at(&self, until: u64) -> bool {
+        self.arrivals.looked_at >= until
     }
 }
 
@@ -179,11 +179,11 @@ impl Arrivals {
     }
 
     fn end(&self) -> u64 {
-        self.settled + self.waiting.len() as u64
+        self.looked_at + self.waiting.len() as u64
     }
 
-    pub(super) fn settle(&mut self, place: u64, arrival: Arrival) {
-        let at = place.checked_sub(self.settled).and_then(|at| usize::try_from(at).ok());
+    pub(super) fn fill(&mut self, place: u64, arrival: Arrival) {
+        let at = place.checked_sub(self.looked_at).and_then(|at| usize::try_from(at).ok());
         if let Some(place) = at.and_then(|at| self.waiting.get_mut(at)) {
             *place = Some(arrival);
         }
@@ -192,7 +192,7 @@ impl Arrivals {
     pub(super) fn pop(&mut self) -> Option<Arrival> {
         let arrival = self.waiting.front_mut()?.take()?;
         self.waiting.pop_front();
-        self.settled += 1;
+        self.looked_at += 1;
         Some(arrival)
     }
 }

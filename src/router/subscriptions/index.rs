@@ -41,12 +41,12 @@ pub struct Index {
 struct Filed {
     filters: Arc<[Filter]>,
     /// Where each of them is filed.
-    places: Box<[Place]>,
+    places: Box<[FiledBy]>,
 }
 
 /// The field a filter is filed under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FiledBy {
     /// Nothing can match it.
     Nowhere,
     Ids,
@@ -59,10 +59,10 @@ enum Place {
 }
 
 /// What a filter asks for and an event has: a value, and the kind where the filter's kinds are few.
-type Mark<'a> = (Value<'a>, Option<u16>);
+type Mark<'a> = (Term<'a>, Option<u16>);
 
 #[derive(Debug, Clone, Copy, Hash)]
-enum Value<'a> {
+enum Term<'a> {
     Id(&'a EventId),
     /// Name and value.
     Tag(&'a str, &'a str),
@@ -161,16 +161,16 @@ impl Index {
     }
 
     /// Where the filter costs least: the fewest values, with the fewest others under them.
-    fn best_place(&self, filter: &Filter) -> Place {
+    fn best_place(&self, filter: &Filter) -> FiledBy {
         if filter.matches_nothing() {
-            return Place::Nowhere;
+            return FiledBy::Nowhere;
         }
         if filter.ids.is_some() {
-            return Place::Ids;
+            return FiledBy::Ids;
         }
-        let tags = (0..filter.tags.len()).map(Place::Tag);
-        let authors = filter.authors.as_ref().map(|_| Place::Authors);
-        let kinds = filter.kinds.as_ref().map(|_| Place::Kinds);
+        let tags = (0..filter.tags.len()).map(FiledBy::Tag);
+        let authors = filter.authors.as_ref().map(|_| FiledBy::Authors);
+        let kinds = filter.kinds.as_ref().map(|_| FiledBy::Kinds);
         let among = tags.chain(authors);
         let best = among.min_by_key(|place| {
             let mut cost = 0;
@@ -180,7 +180,7 @@ impl Index {
             });
             cost
         });
-        best.or(kinds).unwrap_or(Place::Anything)
+        best.or(kinds).unwrap_or(FiledBy::Anything)
     }
 
     /// The shelves that a filter the event matches may lie on, as far as they exist.
@@ -191,14 +191,14 @@ impl Index {
                 found(fingerprint);
             }
         };
-        look((Value::Id(event.id()), None));
+        look((Term::Id(event.id()), None));
         for kind in [None, Some(event.kind())] {
-            look((Value::Any, kind));
-            look((Value::Author(event.pubkey()), kind));
+            look((Term::Any, kind));
+            look((Term::Author(event.pubkey()), kind));
             // Filters know tags of one letter only.
             for tag in event.tags().iter().filter(|tag| tag.name.len() == 1) {
                 if let Some(value) = &tag.value {
-                    look((Value::Tag(&tag.name, value), kind));
+                    look((Term::Tag(&tag.name, value), kind));
                 }
             }
         }
@@ -232,37 +232,37 @@ impl Shelf {
     }
 }
 
-fn each_mark(filter: &Filter, place: Place, mut found: impl FnMut(Mark)) {
+fn each_mark(filter: &Filter, place: FiledBy, mut found: impl FnMut(Mark)) {
     let kinds = filter.kinds.as_deref().unwrap_or_default();
-    let mut with_kinds = |value: Value| match kinds.len() {
+    let mut with_kinds = |value: Term| match kinds.len() {
         1..=KINDS_PAIRED => kinds.iter().for_each(|kind| found((value, Some(*kind)))),
         _ => found((value, None)),
     };
     match place {
-        Place::Nowhere => {}
-        Place::Ids => {
+        FiledBy::Nowhere => {}
+        FiledBy::Ids => {
             for id in filter.ids.iter().flatten() {
-                found((Value::Id(id), None));
+                found((Term::Id(id), None));
             }
         }
-        Place::Tag(position) => {
+        FiledBy::Tag(position) => {
             for (name, values) in filter.tags.iter().skip(position).take(1) {
                 for value in values {
-                    with_kinds(Value::Tag(name, value));
+                    with_kinds(Term::Tag(name, value));
                 }
             }
         }
-        Place::Authors => {
+        FiledBy::Authors => {
             for author in filter.authors.iter().flatten() {
-                with_kinds(Value::Author(author));
+                with_kinds(Term::Author(author));
             }
         }
-        Place::Kinds => {
+        FiledBy::Kinds => {
             for kind in kinds {
-                found((Value::Any, Some(*kind)));
+                found((Term::Any, Some(*kind)));
             }
         }
-        Place::Anything => found((Value::Any, None)),
+        FiledBy::Anything => found((Term::Any, None)),
     }
 }
 

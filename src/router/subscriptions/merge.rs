@@ -3,7 +3,7 @@
 //!
 //! Owned by the subscription. A true event is held here until no relay that still streams can send
 //! one that comes before it; whose turn it is decides [`Merge::next`], by the bar the subscription
-//! hands in. The place of an event is its date and, among those of one date, its id.
+//! hands in. The rank of an event is its date and, among those of one date, its id.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -17,13 +17,13 @@ use crate::nostr::filter::Filter;
 use crate::nostr::succession;
 
 /// Where an event stands among the stored ones: what is greater comes first.
-pub(crate) type Place = (u64, Reverse<EventId>);
+pub(crate) type Rank = (u64, Reverse<EventId>);
 
 /// Before everything.
-pub(crate) const FIRST: Place = (u64::MAX, Reverse([0; 32]));
+pub(crate) const FIRST: Rank = (u64::MAX, Reverse([0; 32]));
 
-/// The place of an event.
-pub(crate) const fn place(created_at: u64, id: EventId) -> Place {
+/// The rank of an event.
+pub(crate) const fn rank(created_at: u64, id: EventId) -> Rank {
     (created_at, Reverse(id))
 }
 
@@ -32,17 +32,17 @@ pub(crate) const fn place(created_at: u64, id: EventId) -> Place {
 pub(crate) enum Bar {
     /// Nothing more.
     Down,
-    /// Nothing that comes before this place …
-    At(Place),
+    /// Nothing that comes before this rank …
+    At(Rank),
     /// … or of another date than earlier ones.
     Before(u64),
 }
 
 impl Bar {
-    fn lets(self, held: Place) -> bool {
+    fn lets(self, held: Rank) -> bool {
         match self {
             Self::Down => true,
-            Self::At(place) => held >= place,
+            Self::At(rank) => held >= rank,
             Self::Before(date) => held.0 > date,
         }
     }
@@ -73,7 +73,7 @@ struct Quota {
 
 #[derive(Debug)]
 struct Held {
-    place: Place,
+    rank: Rank,
     event: Arc<Event>,
     from: Origin,
 }
@@ -122,9 +122,9 @@ impl Merge {
                 *missing = missing.saturating_sub(1);
             }
         }
-        let place = place(event.created_at(), *event.id());
+        let rank = rank(event.created_at(), *event.id());
         self.bytes += size(event);
-        self.held.push(Held { place, event: Arc::clone(event), from });
+        self.held.push(Held { rank, event: Arc::clone(event), from });
     }
 
     /// The next event that is to be given, and where it came from. Where too much is held, the
@@ -132,7 +132,7 @@ impl Merge {
     pub(crate) fn next(&mut self, filters: &[Filter], bar: Bar) -> Option<(Arc<Event>, Origin)> {
         loop {
             let first = self.held.peek()?;
-            if !bar.lets(first.place) && self.bytes <= HELD_BYTES {
+            if !bar.lets(first.rank) && self.bytes <= HELD_BYTES {
                 return None;
             }
             let Held { event, from, .. } = self.held.pop()?;
@@ -204,7 +204,7 @@ fn size(event: &Event) -> usize {
 
 impl PartialEq for Held {
     fn eq(&self, other: &Self) -> bool {
-        self.place == other.place
+        self.rank == other.rank
     }
 }
 
@@ -218,7 +218,7 @@ impl PartialOrd for Held {
 
 impl Ord for Held {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.place.cmp(&other.place)
+        self.rank.cmp(&other.rank)
     }
 }
 

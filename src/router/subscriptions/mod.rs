@@ -27,7 +27,7 @@ use crate::nostr::reason::Reason;
 use super::turn::{Timer, Turn};
 
 pub use index::Index;
-pub(super) use merge::{Place, place};
+pub(super) use merge::{Rank, rank};
 pub(super) use part::{Came, Part};
 pub use seen::Seen;
 pub(super) use subscription::{Opening, Subscription, margin};
@@ -65,7 +65,7 @@ pub(super) enum Look {
     Waits,
     /// No relay is waited for any longer; what these requests have brought so far comes before the
     /// EOSE.
-    Settles(Vec<(RelayId, RequestNumber)>),
+    Finishes(Vec<(RelayId, RequestNumber)>),
     /// The same, and there is no place for anything else that comes.
     Fills,
     /// The EOSE is sent, and nothing can match any more: these parts are left.
@@ -206,7 +206,7 @@ impl Subscriptions {
     ) {
         let Some(subscription) = self.all.get_mut(&key) else { return };
         // Of those that want no stored events the EOSE waits for nothing else.
-        if subscription.phase == Phase::Stored && subscription.merge.is_full() {
+        if subscription.phase == Phase::Collecting && subscription.merge.is_full() {
             turn.due.eose.insert(key);
         }
         if let Some(part) = subscription.part(relay) {
@@ -315,16 +315,16 @@ impl Subscriptions {
         }
     }
 
-    /// The relay has come to this place of what it stores.
+    /// The relay has come to this rank in what it stores.
     pub(super) fn hear(
         &mut self,
         key: SubscriptionKey,
         relay: RelayId,
-        place: Place,
+        rank: Rank,
         turn: &mut Turn<'_>,
     ) {
         let Some(subscription) = self.all.get_mut(&key) else { return };
-        subscription.hear(relay, place, turn.now);
+        subscription.hear(relay, rank, turn.now);
         if subscription.merge.bytes() > 0 {
             turn.due.release.insert(key);
         }
@@ -443,7 +443,7 @@ impl Subscriptions {
             turn.stats.delivered.add();
         }
         self.held -= before - subscription.merge.bytes();
-        if subscription.phase == Phase::Stored && !was_full && subscription.merge.is_full() {
+        if subscription.phase == Phase::Collecting && !was_full && subscription.merge.is_full() {
             turn.due.eose.insert(key);
         }
     }
@@ -466,23 +466,23 @@ impl Subscriptions {
             return Look::Refused(why.unwrap_or_default());
         }
         match subscription.phase {
-            Phase::Stored if subscription.eose_due(turn.now) => {
-                if subscription.settle() {
+            Phase::Collecting if subscription.eose_due(turn.now) => {
+                if subscription.finish() {
                     Look::Fills
                 } else {
-                    Look::Settles(subscription.requests())
+                    Look::Finishes(subscription.requests())
                 }
             }
-            Phase::Stored => {
+            Phase::Collecting => {
                 turn.timers.set(Timer::Eose(key), subscription.next_look(turn.now));
                 self.release(key, turn);
                 Look::Waits
             }
-            Phase::Settling if !owed => {
+            Phase::Finishing if !owed => {
                 self.release(key, turn);
                 self.end_stored(key, turn)
             }
-            Phase::Settling | Phase::Live => Look::Waits,
+            Phase::Finishing | Phase::Live => Look::Waits,
         }
     }
 

@@ -17,11 +17,11 @@ use crate::base::time::Now;
 use crate::constants::EOSE_SILENT;
 use crate::ids::{RelayId, RequestNumber};
 
-use super::merge::{FIRST, Place};
+use super::merge::{FIRST, Rank};
 
 /// Where one relay stands with one subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum PartStage {
     /// The relay has not been asked: it is not connected, or not at this yet.
     Unasked,
     /// The REQ has gone out and stored events may be coming.
@@ -39,7 +39,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(in crate::router) struct Part {
     pub(super) relay: RelayId,
-    pub(super) stage: Stage,
+    pub(super) stage: PartStage,
     /// Whether the client's EOSE waits for this relay.
     pub(super) holds: bool,
     /// Unix seconds since when events of this relay may have been missed, once it has been live.
@@ -71,7 +71,7 @@ pub(super) struct InLine {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stream {
     /// None is to come that would stand before this.
-    pub(super) place: Place,
+    pub(super) rank: Rank,
     /// The relay does not keep the order.
     pub(super) disordered: bool,
     /// The client's EOSE did not wait for the rest, which has no place.
@@ -80,7 +80,7 @@ pub(super) struct Stream {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { place: FIRST, disordered: false, passed: false }
+        Self { rank: FIRST, disordered: false, passed: false }
     }
 }
 
@@ -100,7 +100,7 @@ impl Part {
     pub(super) fn new(relay: RelayId, holds: bool) -> Self {
         Self {
             relay,
-            stage: Stage::Unasked,
+            stage: PartStage::Unasked,
             holds,
             gap: None,
             request: None,
@@ -148,7 +148,7 @@ impl Part {
 
     /// Whether it is to be asked for and nothing is on its way to that.
     pub(in crate::router) fn is_idle(&self) -> bool {
-        self.stage == Stage::Unasked && !self.turn.waits && self.request.is_none()
+        self.stage == PartStage::Unasked && !self.turn.waits && self.request.is_none()
     }
 
     /// Whether it waits for its turn, and the turns go on.
@@ -159,9 +159,9 @@ impl Part {
     /// Whether the relay has sent nothing for the subscription by now, though it could have.
     pub(super) fn is_silent(&self, now: Now) -> bool {
         match self.stage {
-            Stage::Unasked => !self.waits(),
-            Stage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
-            Stage::Live | Stage::Refused => false,
+            PartStage::Unasked => !self.waits(),
+            PartStage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
+            PartStage::Live | PartStage::Refused => false,
         }
     }
 
@@ -191,32 +191,32 @@ impl Part {
     }
 
     pub(super) const fn resumed(&mut self) {
-        self.stage = Stage::Asked { heard: false };
+        self.stage = PartStage::Asked { heard: false };
         (self.turn.waits, self.turn.used) = (false, true);
     }
 
     pub(super) fn ask_again(&mut self, alone: bool, now: Now) {
-        if self.stage == Stage::Live {
+        if self.stage == PartStage::Live {
             self.gap = self.gap.or(Some(now.unix));
         }
-        self.stage = Stage::Unasked;
+        self.stage = PartStage::Unasked;
         (self.request, self.next) = (None, None);
         self.turn.alone |= alone;
     }
 
     pub(super) const fn refuse(&mut self) {
-        self.stage = Stage::Refused;
+        self.stage = PartStage::Refused;
         (self.request, self.next, self.turn.waits) = (None, None, false);
     }
 
     pub(super) fn forgive(&mut self) {
-        if self.stage == Stage::Refused {
-            self.stage = Stage::Unasked;
+        if self.stage == PartStage::Refused {
+            self.stage = PartStage::Unasked;
         }
     }
 
     pub(super) const fn hear_noise(&mut self) {
-        if let Stage::Asked { heard } = &mut self.stage {
+        if let PartStage::Asked { heard } = &mut self.stage {
             *heard = true;
         }
     }
@@ -230,12 +230,12 @@ impl Part {
 
     /// Its connection is lost. True: the EOSE waited for it, and does no longer.
     pub(super) fn lost(&mut self, heard: u64) -> bool {
-        if self.stage == Stage::Live {
+        if self.stage == PartStage::Live {
             // A first REQ that was not answered in full is asked again in full, so has no gap.
             self.gap = self.gap.or(Some(heard));
         }
-        let held = self.stage != Stage::Unasked && std::mem::take(&mut self.holds);
-        self.stage = Stage::Unasked;
+        let held = self.stage != PartStage::Unasked && std::mem::take(&mut self.holds);
+        self.stage = PartStage::Unasked;
         (self.request, self.next, self.turn) = (None, None, InLine::default());
         self.stalls = false;
         held

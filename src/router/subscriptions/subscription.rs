@@ -4,7 +4,7 @@
 //! [`Subscription::eose_due`] is rule 3.2; in which order the stored events go out, and how many, is
 //! [`merge`](super::merge)'s.
 //!
-//! Its phase goes one way: `Stored` by [`Subscription::settle`] to `Settling`, and from there by
+//! Its phase goes one way: `Collecting` by [`Subscription::finish`] to `Finishing`, and from there by
 //! [`Subscription::end`] to `Live`.
 
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Resumed};
 use crate::nostr::reason::Reason;
 
-use super::merge::{Bar, FIRST, Merge, Place};
-use super::part::{Came, Part, Stage, Stream};
+use super::merge::{Bar, FIRST, Merge, Rank};
+use super::part::{Came, Part, PartStage, Stream};
 use super::seen::Seen;
 use crate::router::terms::Role;
 
@@ -33,9 +33,9 @@ use crate::router::terms::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Relays are waited for.
-    Stored,
+    Collecting,
     /// No relay is waited for any longer, but events that came before are still being verified.
-    Settling,
+    Finishing,
     /// EOSE is sent.
     Live,
 }
@@ -122,7 +122,7 @@ impl Subscription {
             progress: (role == Role::Inside).then(Progress::default),
             seen: Seen::default(),
             parts: relays.into_iter().map(|relay| Part::new(relay, true)).collect(),
-            phase: Phase::Stored,
+            phase: Phase::Collecting,
             complete: false,
             hints: Vec::new(),
             refusal: None,
@@ -203,7 +203,7 @@ impl Subscription {
     /// For a client inside: whether it has become whole, or is so no more.
     pub(super) fn news(&mut self) -> Option<bool> {
         let progress = self.progress.as_mut()?;
-        let behind = self.parts.iter().any(|part| part.stage != Stage::Live);
+        let behind = self.parts.iter().any(|part| part.stage != PartStage::Live);
         // A relay that is removed may have owed something: only one that has given all it has makes
         // it whole.
         let ended = std::mem::take(&mut progress.ended);
@@ -242,7 +242,7 @@ impl Subscription {
     /// Whether a relay that is asked now is asked again, or only after the client's EOSE.
     pub(in crate::router) fn is_late(&self, relay: RelayId) -> bool {
         let part = self.parts.iter().find(|part| part.relay == relay);
-        self.phase != Phase::Stored || part.is_some_and(|part| part.gap.is_some())
+        self.phase != Phase::Collecting || part.is_some_and(|part| part.gap.is_some())
     }
 
     /// What this relay is asked for now: filters as JSON objects, none with a `limit` over the relay's,
@@ -253,14 +253,14 @@ impl Subscription {
         limits: RelayLimits,
         now: Now,
     ) -> Option<(Vec<String>, bool)> {
-        let late = self.phase != Phase::Stored;
+        let late = self.phase != Phase::Collecting;
         let Self { parts, filters, opened, .. } = self;
         let part = parts.iter_mut().find(|part| part.relay == relay)?;
-        if part.stage != Stage::Unasked {
+        if part.stage != PartStage::Unasked {
             return None;
         }
         let replay = late || part.gap.is_some();
-        part.stage = Stage::Asked { heard: false };
+        part.stage = PartStage::Asked { heard: false };
         (part.stream, part.turn.used) = (Stream::default(), true);
         part.stalls = false;
         if std::mem::take(&mut part.turn.waits) {
@@ -288,7 +288,7 @@ impl Subscription {
             filters.iter().filter_map(|filter| reaching_back(filter, gap)).collect();
         if repeated.is_empty() {
             // Its time window lies before the gap: the relay has nothing to add.
-            part.stage = Stage::Live;
+            part.stage = PartStage::Live;
             part.gap = None;
             return None;
         }
@@ -297,14 +297,14 @@ impl Subscription {
 
     /// An event has come from this relay, or a copy of one, and the relay has not given its EOSE:
     /// none that stands before it is to come.
-    pub(super) fn hear(&mut self, relay: RelayId, place: Place, now: Now) {
+    pub(super) fn hear(&mut self, relay: RelayId, rank: Rank, now: Now) {
         let part = self.parts.iter_mut().find(|part| part.relay == relay);
         if let Some(part) = part
-            && let Stage::Asked { heard, .. } = &mut part.stage
+            && let PartStage::Asked { heard, .. } = &mut part.stage
         {
             *heard = true;
-            part.stream.disordered |= place > part.stream.place;
-            part.stream.place = part.stream.place.min(place);
+            part.stream.disordered |= rank > part.stream.rank;
+            part.stream.rank = part.stream.rank.min(rank);
             self.last_stored = now.mono;
         }
     }
@@ -381,7 +381,7 @@ impl Subscription {
     /// The next stored event that is to be given, and where it came from.
     /// `crowded`: too much is held in all.
     pub(super) fn release(&mut self, crowded: bool, now: Now) -> Option<(Arc<Event>, Origin)> {
-        let waits = self.phase == Phase::Stored && !crowded;
+        let waits = self.phase == Phase::Collecting && !crowded;
         let bar = if waits { self.bar(now) } else { Bar::Down };
         self.merge.next(&self.filters, bar)
     }
@@ -395,18 +395,18 @@ impl Subscription {
         let limited = self.merge.is_limited();
         let late = now.mono >= self.opened.mono + EOSE_SILENT;
         let holding = self.parts.iter().filter(|part| part.holds && !(late && part.is_silent(now)));
-        let places =
+        let ranks =
             holding.filter(|part| limited || !part.stream.disordered).map(|part| {
                 match part.stage {
-                    Stage::Asked { .. } if !part.stream.disordered => part.stream.place,
+                    PartStage::Asked { .. } if !part.stream.disordered => part.stream.rank,
                     _ => FIRST,
                 }
             });
-        match places.max() {
+        match ranks.max() {
             None => Bar::Down,
             // Relays need not sort what has one date, and a limit may end in it.
-            Some(place) if limited => Bar::Before(place.0),
-            Some(place) => Bar::At(place),
+            Some(rank) if limited => Bar::Before(rank.0),
+            Some(rank) => Bar::At(rank),
         }
     }
 
@@ -417,8 +417,8 @@ impl Subscription {
 
     /// The stored events are complete as far as the relays have answered. Where that is all there may
     /// be, those that still stream can only send what has no place: `true`.
-    pub(super) fn settle(&mut self) -> bool {
-        self.phase = Phase::Settling;
+    pub(super) fn finish(&mut self) -> bool {
+        self.phase = Phase::Finishing;
         self.complete = self.merge.is_full();
         for part in self.parts.iter_mut().filter(|part| part.holds) {
             part.stream.passed = self.complete;
@@ -435,10 +435,10 @@ impl Subscription {
     /// The relay's EOSE, with its hint (NIP-67). False: it had none to give.
     pub(super) fn relay_eose(&mut self, relay: RelayId, hint: Hint, now: Now) -> bool {
         let Some(part) = self.part(relay) else { return false };
-        if !matches!(part.stage, Stage::Asked { .. }) {
+        if !matches!(part.stage, PartStage::Asked { .. }) {
             return false;
         }
-        part.stage = Stage::Live;
+        part.stage = PartStage::Live;
         part.gap = None;
         if std::mem::take(&mut part.holds) {
             self.hints.push(hint);
@@ -454,9 +454,9 @@ impl Subscription {
     pub(super) fn refused(&mut self, relay: RelayId, why: &Reason, now: Now) -> bool {
         let Some(part) = self.part(relay) else { return false };
         match part.stage {
-            Stage::Refused => return false,
-            Stage::Live => part.gap = part.gap.or(Some(now.unix)),
-            Stage::Unasked | Stage::Asked { .. } => {}
+            PartStage::Refused => return false,
+            PartStage::Live => part.gap = part.gap.or(Some(now.unix)),
+            PartStage::Unasked | PartStage::Asked { .. } => {}
         }
         part.refuse();
         if std::mem::take(&mut part.holds) {
@@ -489,7 +489,7 @@ impl Subscription {
 
     /// Whether every relay has ended it.
     pub(super) fn is_refused(&self) -> bool {
-        !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == Stage::Refused)
+        !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == PartStage::Refused)
     }
 
     /// SPEC 3.2: whether no relay is waited for any longer.

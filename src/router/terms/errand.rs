@@ -6,7 +6,7 @@ use crate::nostr::event::EventId;
 
 /// What a verification is for.
 #[derive(Debug)]
-pub(crate) struct Tag(pub(in crate::router) Purpose);
+pub(crate) struct Errand(pub(in crate::router) Purpose);
 
 #[derive(Debug)]
 pub(in crate::router) enum Purpose {

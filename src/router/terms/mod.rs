@@ -9,10 +9,10 @@ use crate::constants::{
 };
 use crate::ids::ClientId;
 
-pub(crate) use errand::Tag;
+pub(crate) use errand::Errand;
 pub(super) use errand::{Expected, Purpose, RelayCopy};
 pub(super) use publication::{Delivery, Fate, Publication, Published, Word};
-pub(crate) use rows::{Batch, EntryView, Reasons, Row, State, Stored};
+pub(crate) use rows::{Batch, EntryView, Reasons, Row, State, Written};
 
 /// What the endpoint enforces (rule 5.2). NIP-11's names where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

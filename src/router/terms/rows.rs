@@ -74,7 +74,7 @@ pub(crate) struct Batch {
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub(crate) enum Written {
     /// It is durable, but for these rows: another node of this installation holds them, or has
     /// removed them.
     Done(Vec<EventId>),

@@ -19,7 +19,7 @@ struct Watch {
     client: u64,
     id: String,
     filters: Vec<Filter>,
-    /// Stored events it has to be given at least, and those that come.
+    /// Written events it has to be given at least, and those that come.
     due: BTreeSet<String>,
     /// What it was given. It may be more: what came while nobody can tell whether it was open already.
     got: BTreeSet<String>,

@@ -40,11 +40,11 @@ use crate::nostr::message::{ClientMessage, RelayMessage};
 use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
-use crate::router::{Batch, Row, Stored};
+use crate::router::{Batch, Row, Written};
 use crate::router::{Effects, Frame, Input, Limits, Role, Router};
 use crate::stats::{CoreStats, RelayStats};
 
-use super::Tag;
+use super::Errand;
 
 const CLIENT: u64 = 1;
 const OTHER_CLIENT: u64 = 2;
@@ -62,7 +62,7 @@ struct World {
     sent: Vec<(u64, Value)>,
     cut: Vec<u64>,
     /// Verifications not done yet, while `hold` is set.
-    held: Vec<Job<Tag>>,
+    held: Vec<Job<Errand>>,
     hold: bool,
     /// Relays report what they wrote, unless stalled.
     stalled: bool,
@@ -165,7 +165,7 @@ impl World {
                 self.told.push((client.0, serde_json::from_str(&reply.to_json()).unwrap()));
             }
             self.cut.extend(doing.cut.into_iter().map(|(relay, _)| relay.0));
-            if let Some(batch) = doing.store {
+            if let Some(batch) = doing.write {
                 assert_eq!(self.unwritten.replace(batch), None, "one batch at a time");
             }
             self.write(&mut fx);
@@ -189,9 +189,9 @@ impl World {
             return;
         };
         let result = match self.database {
-            Database::Writes | Database::Hangs => Stored::Done(Vec::new()),
-            Database::Fails => Stored::Failed("disk full".to_owned()),
-            Database::Breaks { .. } => Stored::Unknown("connection lost".to_owned()),
+            Database::Writes | Database::Hangs => Written::Done(Vec::new()),
+            Database::Fails => Written::Failed("disk full".to_owned()),
+            Database::Breaks { .. } => Written::Unknown("connection lost".to_owned()),
         };
         if matches!(self.database, Database::Writes | Database::Breaks { wrote: true }) {
             for row in batch.insert {
@@ -204,7 +204,7 @@ impl World {
                 self.rows.remove(&id);
             }
         }
-        self.router.handle(self.now, Input::OutboxStored(batch.number, result), fx);
+        self.router.handle(self.now, Input::OutboxWritten(batch.number, result), fx);
     }
 
     /// From now on the database does this.

@@ -96,8 +96,8 @@ fn a_row_taken_over_while_its_event_is_published_counts_once() {
     world.relay_says(0, &ok(&x, true, ""));
     assert_eq!(
         (
-            world.router.owners.outbox.count(State::Queued),
-            world.router.owners.outbox.count(State::Doubt)
+            world.router.owners.outbox.how_many(State::Queued),
+            world.router.owners.outbox.how_many(State::Doubt)
         ),
         (0, 0)
     );

@@ -103,7 +103,7 @@ fn the_database_is_told_how_long_anybody_waits_for_it() {
     world.publish(&note("third"));
     // The first is written at last: the next ones have waited meanwhile.
     let batch = world.unwritten.take().unwrap();
-    world.input(Input::OutboxStored(batch.number, Stored::Done(Vec::new())));
+    world.input(Input::OutboxWritten(batch.number, Written::Done(Vec::new())));
     assert_eq!(world.unwritten.as_ref().unwrap().within, Some(Duration::from_millis(1_500)));
 }
 
@@ -275,8 +275,8 @@ fn a_row_that_another_node_holds_is_left_to_it() {
     let note = note("published twice");
     world.publish(&note);
     let batch = world.unwritten.take().unwrap();
-    let stored = Stored::Done(vec![id_of(&note)]);
-    world.input(Input::OutboxStored(batch.number, stored));
+    let stored = Written::Done(vec![id_of(&note)]);
+    world.input(Input::OutboxWritten(batch.number, stored));
     assert_eq!(world.heard(), [queued(&note)]);
     assert!(world.nothing_is_left());
     world.up(0, 1);
@@ -307,8 +307,8 @@ fn an_answer_about_an_unknown_batch_counts_for_nothing() {
     let note = note("waits");
     world.publish(&note);
     let number = world.unwritten.as_ref().unwrap().number;
-    world.input(Input::OutboxStored(BatchNumber(number.0 + 1), Stored::Done(Vec::new())));
-    world.input(Input::OutboxStored(BatchNumber(0), Stored::Failed("old".to_owned())));
+    world.input(Input::OutboxWritten(BatchNumber(number.0 + 1), Written::Done(Vec::new())));
+    world.input(Input::OutboxWritten(BatchNumber(0), Written::Failed("old".to_owned())));
     assert_eq!(world.heard(), [] as [Value; 0]);
     world.database(Database::Writes);
     assert_eq!(world.heard(), [queued(&note)]);

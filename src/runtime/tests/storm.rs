@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::nostr::event::is_ephemeral;
-use crate::router::{Row, State, Stored};
+use crate::router::{Row, State, Written};
 
 const EVENTS: usize = 10_000;
 const ORDER: u16 = 23_194;
@@ -182,10 +182,10 @@ impl Disk {
                     sleep(dice.millis(latency)).await;
                     let number = batch.number;
                     let (wrote, result) = match (self.is_bad(), dice.roll(4)) {
-                        (false, _) => (true, Stored::Done(Vec::new())),
-                        (true, 0) => (true, Stored::Unknown("broken".to_owned())),
-                        (true, 1) => (false, Stored::Unknown("broken".to_owned())),
-                        (true, _) => (false, Stored::Failed("disk full".to_owned())),
+                        (false, _) => (true, Written::Done(Vec::new())),
+                        (true, 0) => (true, Written::Unknown("broken".to_owned())),
+                        (true, 1) => (false, Written::Unknown("broken".to_owned())),
+                        (true, _) => (false, Written::Failed("disk full".to_owned())),
                     };
                     if wrote {
                         let mut rows = lock(&self.rows);
@@ -193,7 +193,7 @@ impl Disk {
                         rows.extend(put.map(|row| (*row.event.id(), row)));
                         rows.retain(|id, _| !batch.delete.contains(id) && !batch.undo.contains(id));
                     }
-                    Input::OutboxStored(number, result)
+                    Input::OutboxWritten(number, result)
                 }
             };
             let _ = router.send(Arrival::Input(input)).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Index, Place};
+use super::{FiledBy, Index};
 use crate::ids::SubscriptionKey;
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
@@ -94,7 +94,7 @@ proptest! {
     }
 }
 
-fn place(index: &Index, wanted: &Value) -> Place {
+fn place(index: &Index, wanted: &Value) -> FiledBy {
     index.best_place(&filter(wanted))
 }
 
@@ -103,17 +103,17 @@ fn a_filter_is_filed_under_the_field_that_says_most() {
     let (a, b) = (author(1), author(2));
     let index = Index::default();
     for (wanted, expected) in [
-        (json!({}), Place::Anything),
-        (json!({"since": 5, "limit": 1, "search": "x"}), Place::Anything),
-        (json!({"kinds": [1, 2, 3]}), Place::Kinds),
-        (json!({"kinds": [1], "authors": [a, b]}), Place::Authors),
-        (json!({"authors": [a, b], "#t": ["x"]}), Place::Tag(0)),
-        (json!({"authors": [a], "#t": ["x", "y"]}), Place::Authors),
-        (json!({"#e": ["x", "y", "z"], "#p": ["x"], "#t": ["x", "y"]}), Place::Tag(1)),
-        (json!({"ids": [a, b], "authors": [a], "#t": ["x"]}), Place::Ids),
-        (json!({"ids": [], "authors": [a]}), Place::Nowhere),
-        (json!({"kinds": [1], "#t": []}), Place::Nowhere),
-        (json!({"since": 6, "until": 5}), Place::Nowhere),
+        (json!({}), FiledBy::Anything),
+        (json!({"since": 5, "limit": 1, "search": "x"}), FiledBy::Anything),
+        (json!({"kinds": [1, 2, 3]}), FiledBy::Kinds),
+        (json!({"kinds": [1], "authors": [a, b]}), FiledBy::Authors),
+        (json!({"authors": [a, b], "#t": ["x"]}), FiledBy::Tag(0)),
+        (json!({"authors": [a], "#t": ["x", "y"]}), FiledBy::Authors),
+        (json!({"#e": ["x", "y", "z"], "#p": ["x"], "#t": ["x", "y"]}), FiledBy::Tag(1)),
+        (json!({"ids": [a, b], "authors": [a], "#t": ["x"]}), FiledBy::Ids),
+        (json!({"ids": [], "authors": [a]}), FiledBy::Nowhere),
+        (json!({"kinds": [1], "#t": []}), FiledBy::Nowhere),
+        (json!({"since": 6, "until": 5}), FiledBy::Nowhere),
     ] {
         assert_eq!(place(&index, &wanted), expected, "{wanted}");
     }

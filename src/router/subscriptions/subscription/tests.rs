@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Opening, Part, Phase, Stage, Subscription};
+use super::{Opening, Part, PartStage, Phase, Subscription};
 use crate::base::time::Now;
 use crate::constants::REPLAY_WINDOW;
 use crate::ids::{ClientId, RelayId};
@@ -137,7 +137,7 @@ fn a_filter_whose_time_is_over_is_not_asked_again() {
     let mut subscription = live(&[over]);
     subscription.relay_lost(RelayId(0), UNIX + 10);
     assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(11)), None);
-    assert_eq!(subscription.parts[0].stage, Stage::Live, "it has no more to add");
+    assert_eq!(subscription.parts[0].stage, PartStage::Live, "it has no more to add");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_first_req_that_outlasts_the_clients_eose_brings_only_what_is_newer_than_the
     let sent = sent(&mut subscription, seconds(5));
     assert_eq!(subscription.stale_before(sent, seconds(6)), LIVE);
     // What came before the EOSE was due.
-    subscription.phase = Phase::Settling;
+    subscription.phase = Phase::Finishing;
     assert_eq!(subscription.stale_before(sent, seconds(7)), LIVE);
     subscription.phase = Phase::Live;
     assert_eq!(subscription.stale_before(sent, seconds(7)), UNIX + 5);
@@ -357,7 +357,7 @@ fn a_relay_that_has_no_place_for_it_refuses_what_it_was_never_asked() {
     assert!(subscription.part(RelayId(0)).is_some_and(Part::line_up));
     assert!(subscription.refused(RelayId(0), &Reason::read("restricted: full"), seconds(1)));
     let part = subscription.part_of(RelayId(0)).unwrap();
-    assert_eq!(part.stage, Stage::Refused);
+    assert_eq!(part.stage, PartStage::Refused);
     assert!(!part.is_lined_up() && !part.was_used() && part.gap().is_none());
     assert!(subscription.is_refused() && subscription.eose_due(seconds(1)));
 }

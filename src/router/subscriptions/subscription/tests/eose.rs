@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::ids::RelayId;
 
-use super::{Stage, Subscription, UNIX, after, subscription};
+use super::{PartStage, Subscription, UNIX, after, subscription};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
-use crate::router::subscriptions::place;
+use crate::router::subscriptions::rank;
 
 const QUIET: Duration = Duration::from_millis(1_500);
 const SILENT: Duration = Duration::from_secs(4);
@@ -91,13 +91,13 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
     match did {
         Did::Asked => drop(subscription.ask(relay, RelayLimits::default(), now)),
         Did::Event => {
-            subscription.hear(relay, place(UNIX, [0; 32]), now);
+            subscription.hear(relay, rank(UNIX, [0; 32]), now);
         }
         Did::Eose => drop(subscription.relay_eose(relay, Hint::None, now)),
         Did::Closed => {
             // No relay ends what it was not asked for.
             let part = subscription.part_of(relay);
-            if part.is_some_and(|part| part.stage != Stage::Unasked) {
+            if part.is_some_and(|part| part.stage != PartStage::Unasked) {
                 subscription.refused(relay, &Reason::read("error: no"), now);
             }
         }
