@@ -124,6 +124,7 @@ impl Router {
         self.turn(now, effects, |owners, turn| {
             while let Some(timer) = turn.timers.pop(now.mono) {
                 owners.ring(timer, turn);
+                owners.drain_told(turn);
             }
         });
     }

@@ -187,6 +187,7 @@ impl Requests {
             }
             if filters.is_empty() {
                 self.forget(id, number, subscriptions);
+                turn.due.plan.insert(id); // its place is free
                 return Ok(None);
             }
             too_many = limits.max_filters.is_some_and(|most| filters.len() > most);
