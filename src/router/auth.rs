@@ -55,16 +55,15 @@ impl Router {
     /// Whether a public client's subscription has no part at this relay.
     pub(super) fn bars_public(&self, id: RelayId) -> bool {
         let known = |relay: &Relay| relay.auth.may_be_known();
-        !self.public_reads && self.relays.get(&id).is_some_and(known)
+        !self.settings.public_reads && self.relays.get(&id).is_some_and(known)
     }
 
     /// The owner has said otherwise, or does no more.
-    pub(super) fn change_public_reads(&mut self, on: bool, now: Now, fx: &mut Effects) {
-        self.public_reads = on;
+    pub(super) fn change_public_reads(&mut self, now: Now, fx: &mut Effects) {
         let known = self.relays.iter().filter(|(_, relay)| relay.auth.may_be_known());
         let known: Vec<RelayId> = known.map(|(id, _)| *id).collect();
         for id in known {
-            if on {
+            if self.settings.public_reads {
                 self.let_public_in(id, now, fx);
             } else {
                 self.leave(id, is_public, now, fx);

@@ -36,13 +36,6 @@ const AUTHOR_WANTED: &str = "a protected event (NIP-70) is taken from its author
 const NO_CHALLENGE: &str = "nobody has asked this connection to authenticate";
 const TOO_MANY_KEYS: &str = "no more public keys are taken on this connection";
 
-/// The owner's list for the public endpoint.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    /// Sorted. None: everybody may.
-    allowed: Vec<[u8; 32]>,
-}
-
 /// What is known of who a client is.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
@@ -66,17 +59,13 @@ struct Host {
     port: Option<u16>,
 }
 
-impl Gate {
-    fn is_open(&self) -> bool {
-        self.allowed.is_empty()
-    }
-
-    fn lets_in(&self, identity: &Identity) -> bool {
-        self.is_open() || identity.keys.iter().any(|key| self.allowed.binary_search(key).is_ok())
-    }
-}
-
 impl Identity {
+    /// Whether it is one of those on the owner's list, which is sorted; with nobody on it, everybody
+    /// is.
+    fn is_listed(&self, allowed: &[[u8; 32]]) -> bool {
+        allowed.is_empty() || self.keys.iter().any(|key| allowed.binary_search(key).is_ok())
+    }
+
     /// Whether this event, a verified one, proves who has made it.
     fn judge(&self, event: &Event, now: Now) -> Result<(), Reason> {
         let invalid = |text: &str| Err(Reason::new(Prefix::Invalid, text));
@@ -134,16 +123,8 @@ impl Host {
 }
 
 impl Router {
-    /// Who may use the public endpoint, before there are clients.
-    pub(crate) fn set_public_allowed(&mut self, mut keys: Vec<[u8; 32]>) {
-        keys.sort_unstable();
-        keys.dedup();
-        self.gate.allowed = keys;
-    }
-
     /// The owner has changed his list. Who is not on it any more loses its subscriptions.
-    pub(super) fn allow(&mut self, keys: Vec<[u8; 32]>, now: Now, fx: &mut Effects) {
-        self.set_public_allowed(keys);
+    pub(super) fn end_barred(&mut self, now: Now, fx: &mut Effects) {
         let clients: Vec<ClientId> = self.clients.keys().copied().collect();
         for client in clients {
             let Some(why) = self.barred(client, fx) else { continue };
@@ -171,7 +152,7 @@ impl Router {
     /// Why this client is not served, if it is not. It has its challenge then.
     fn barred(&mut self, client: ClientId, fx: &mut Effects) -> Option<Reason> {
         let barred = self.clients.get(&client)?;
-        if barred.role != Role::Public || self.gate.lets_in(&barred.identity) {
+        if barred.role != Role::Public || barred.identity.is_listed(&self.settings.public_allowed) {
             return None;
         }
         let is_known = !barred.identity.keys.is_empty();

@@ -6,6 +6,7 @@
 //! bytes and keeps the time is `runtime`; tests do it by hand. The rules by file:
 //!
 //! - `clients`: who is there, and what their limits are (SPEC 5.2)
+//! - `settings`: what the owner has set
 //! - `authenticate`: who they say they are (NIP-42), and what is only for some of them
 //! - `publish`: EVENT and OK (SPEC 1); `named`: the same for clients inside with relays of their own
 //! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
@@ -52,6 +53,7 @@ mod publish;
 pub(crate) mod recent;
 mod relays;
 pub(crate) mod seen;
+mod settings;
 mod store;
 mod subscribe;
 mod subscription;
@@ -85,6 +87,7 @@ use crate::stats::{ClientStats, CoreStats, RelayStats};
 pub(crate) use clients::{Limits, Role};
 pub(crate) use intake::Tag;
 pub(crate) use relays::Switches;
+pub(crate) use settings::Settings;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -129,8 +132,6 @@ pub(crate) enum Input {
     ClientJoined(ClientId, Role, Arc<ClientStats>),
     /// The hosts by which a client may have reached us, for a client that is to authenticate.
     ClientReached(ClientId, Box<[Box<str>]>),
-    /// The public keys that may use the public endpoint from now on; none: everybody may.
-    PublicAllowed(Vec<[u8; 32]>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message, and its share of the client's budget.
@@ -139,10 +140,8 @@ pub(crate) enum Input {
     ClientLeft(ClientId),
     /// An event handed out for verification is back.
     Verified(Verdict<Tag>),
-    /// How many events may be queued from now on.
-    OutboxSize(usize),
-    /// Whether public clients read, from now on, through connections authenticated as the owner.
-    PublicReads(bool),
+    /// What the owner has set, from now on.
+    Settings(Settings),
     /// How long from now this node may send what is in the outbox; `None`: as long as it lives.
     OutboxLease(Option<Duration>),
     /// Rows of the outbox that are this node's from now on.
@@ -245,6 +244,7 @@ enum Timer {
 #[derive(Debug)]
 pub(crate) struct Router {
     limits: Limits,
+    settings: Settings,
     stats: Arc<CoreStats>,
     secret: Secret,
     clients: Map<ClientId, clients::Client>,
@@ -271,9 +271,6 @@ pub(crate) struct Router {
     outbound: publish::Outbound,
     outbox: outbox::Outbox,
     intake: intake::Intake,
-    /// Public clients read through connections that are authenticated as the owner.
-    public_reads: bool,
-    gate: authenticate::Gate,
     timers: BTreeSet<(Duration, Timer)>,
 }
 
@@ -288,6 +285,7 @@ impl Router {
     ) -> Self {
         Self {
             limits,
+            settings: Settings::default(),
             stats,
             secret,
             clients: Map::default(),
@@ -307,20 +305,8 @@ impl Router {
             outbound: publish::Outbound::default(),
             outbox: outbox::Outbox::default(),
             intake: intake::Intake::new(verify_depth),
-            public_reads: false,
-            gate: authenticate::Gate::default(),
             timers: BTreeSet::new(),
         }
-    }
-
-    /// How many events may be queued.
-    pub(crate) fn set_outbox_size(&mut self, size: usize) {
-        self.outbox.size = size;
-    }
-
-    /// Whether public clients read through connections that are authenticated as the owner.
-    pub(crate) fn set_public_reads(&mut self, on: bool) {
-        self.public_reads = on;
     }
 
     /// Takes one input and says what follows from it.
@@ -343,15 +329,13 @@ impl Router {
                 self.greet(client, fx);
             }
             Input::ClientReached(client, hosts) => self.client_reached(client, &hosts),
-            Input::PublicAllowed(keys) => self.allow(keys, now, fx),
             Input::ClientRelays(client, relays) => self.client_relays(client, &relays, now, fx),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, now, fx);
             }
             Input::ClientLeft(client) => self.client_left(client, now, fx),
             Input::Verified(verdict) => self.verified(verdict, now, fx),
-            Input::OutboxSize(size) => self.set_outbox_size(size),
-            Input::PublicReads(on) => self.change_public_reads(on, now, fx),
+            Input::Settings(settings) => self.set(settings, now, fx),
             Input::OutboxLease(lease) => self.set_lease(lease, now, fx),
             Input::OutboxRows(rows) => self.adopt(rows, now, fx),
             Input::OutboxGone(ids) => self.let_go(&ids),

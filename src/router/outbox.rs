@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::hash::Map;
 use crate::base::time::Now;
-use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, OUTBOX_SIZE, STORE_PATIENCE};
+use crate::constants::{LEDGER_MOST, MAX_REJECTED, OUTBOX_BYTES, STORE_PATIENCE};
 use crate::ids::{BatchNumber, ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::reason::{Cause, Prefix, Reason};
@@ -26,7 +26,7 @@ use super::publish::{accept, waits_already};
 use super::{Effects, Router, Timer};
 
 /// The events that wait, and what the database has to be told of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Outbox {
     entries: Map<EventId, Entry>,
     /// Those that wait or are about to, in the order published.
@@ -37,8 +37,6 @@ pub(super) struct Outbox {
     tally: [usize; 3],
     /// Bytes of all events.
     pub(super) bytes: usize,
-    /// How many may be queued.
-    pub(super) size: usize,
     /// The rows of earlier runs have been read.
     pub(super) open: bool,
     /// Until when this node may send: after that another one may have taken its rows over.
@@ -48,24 +46,6 @@ pub(super) struct Outbox {
     pub(super) questions: Map<RequestNumber, Question>,
     /// When something is to be tried again.
     pub(super) due: Option<Duration>,
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        Self {
-            entries: Map::default(),
-            order: BTreeSet::new(),
-            addresses: Map::default(),
-            tally: [0; 3],
-            bytes: 0,
-            size: OUTBOX_SIZE,
-            open: false,
-            lease: None,
-            ledger: Ledger::default(),
-            questions: Map::default(),
-            due: None,
-        }
-    }
 }
 
 impl Outbox {
@@ -202,7 +182,7 @@ impl Router {
         now: Now,
         fx: &mut Effects,
     ) {
-        if self.outbox.count(State::Queued) >= self.outbox.size {
+        if self.outbox.count(State::Queued) >= self.settings.outbox_size {
             self.drop_expired(now, fx);
         }
         let event = &published.event;
@@ -217,7 +197,7 @@ impl Router {
                 .about(Cause::OutboxClosed)
         } else if self.outbox.newer(event).is_some() {
             Reason::new(Prefix::Replaced, "a newer version is queued")
-        } else if self.outbox.count(State::Queued) - freed >= self.outbox.size
+        } else if self.outbox.count(State::Queued) - freed >= self.settings.outbox_size
             || self.outbox.bytes + event.json().len() > OUTBOX_BYTES
         {
             Reason::new(Prefix::Error, "offline queue full").about(Cause::OutboxFull)

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use hashbrown::hash_map::Entry;
@@ -83,9 +83,9 @@ impl Driver {
         });
         let (stats, secret) = (Arc::clone(&shared.stats), shared.secret.clone());
         let mut router = Router::new(shared.limits, stats, verifier.depth(), secret);
-        router.set_outbox_size(shared.outbox_size.load(SeqCst));
-        router.set_public_reads(shared.public_reads.load(SeqCst));
-        router.set_public_allowed(lock(&shared.public_allowed).clone());
+        let (now, mut effects) = (Now::new(Duration::ZERO, unix_time()), Effects::default());
+        let settings = lock(&shared.settings).clone();
+        router.handle(now, Input::Settings(settings), &mut effects);
         // What an earlier router or an earlier run had in the outbox is in the database.
         shared.desk.load();
         Self {
@@ -97,7 +97,7 @@ impl Driver {
             lines: Map::default(),
             started: Instant::now(),
             second: 0,
-            effects: Effects::default(),
+            effects,
         }
     }
 

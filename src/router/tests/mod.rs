@@ -41,7 +41,7 @@ use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
 use crate::router::entry::{Batch, Row, Stored};
-use crate::router::{Effects, Frame, Input, Limits, Role, Router};
+use crate::router::{Effects, Frame, Input, Limits, Role, Router, Settings};
 use crate::stats::{CoreStats, RelayStats};
 
 use super::Tag;
@@ -151,6 +151,13 @@ impl World {
         let mut fx = Effects::default();
         self.router.handle(self.now, input, &mut fx);
         self.carry_out(fx);
+    }
+
+    /// The owner changes what he has set.
+    fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.router.settings.clone();
+        change(&mut settings);
+        self.input(Input::Settings(settings));
     }
 
     fn carry_out(&mut self, mut fx: Effects) {
