@@ -34,10 +34,13 @@ OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
 OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
 NODE_TOOLS := node_modules/.package-lock.json
+NODE_CLIENTS := tests/support/node
+STUBTEST := target/stubtest
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: rustfmt checkrust checkversion checklayers stubtest lock postgres chromium socks
+.PHONY: eslint tsc rustfmt checkrust checkversion checkrules checklayers stubtest lock
+.PHONY: postgres chromium socks
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -50,7 +53,7 @@ run: $(CORE) ## LNbits with this extension and two local relays, until Ctrl-C
 
 dev: $(CORE) ## Build the core into the virtual environment
 
-# So many processes run Python tests at the same time: see tests/lanes.py. If one of them
+# So many processes run Python tests at the same time: see tests/support/lanes.py. If one of them
 # dies, the test that it died of is named, and the run ends.
 LANES ?= 2
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
@@ -62,7 +65,7 @@ test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium socks bundle other-
 ROUNDS ?= 200
 
 crash-test: $(CORE) ## Kill LNbits ROUNDS times, and the core alone ten times as often
-	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/test_crash.py
+	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/outbox/test_crash.py
 
 bench: $(CORE) ## Measure the endpoint of a real LNbits
 	cargo bench --bench endpoint
@@ -82,19 +85,24 @@ version: ## Say the version, or set it: make version VERSION=2.1.0
 
 # --- Checking --------------------------------------------------------------------------
 
-CHECKS := checkversion checklayers mypy pyright checkblack checkruff checkprettier checkrust stubtest
+# None of them needs the core that `make dev` builds, and none replaces it.
+CHECKS := checkversion checkrules checklayers mypy pyright eslint tsc checkblack checkruff \
+    checkprettier checkrust stubtest
 check: $(CHECKS) ## All checks
 
 checkversion: $(INSTALLED) ## Whether the core and the extension have one version
 	$(RUN) python -m scripts.version
 
+checkrules: $(INSTALLED) ## Whether every rule that is named stands in docs/rules.md
+	$(RUN) python -m scripts.check_rules
+
 checklayers: $(INSTALLED) ## Whether the core's floors know only those below them
 	$(RUN) python -m scripts.check_layers
 
-mypy: $(CORE) ## Python's types
+mypy: $(INSTALLED) ## Python's types
 	$(RUN) mypy
 
-pyright: $(CORE) $(NODE_TOOLS) ## Python's types, checked by another
+pyright: $(INSTALLED) $(NODE_TOOLS) ## Python's types, checked by another
 	$(RUN) node_modules/.bin/pyright
 
 checkblack: $(INSTALLED) ## Python's layout
@@ -106,14 +114,25 @@ checkruff: $(INSTALLED) ## Python's habits
 checkprettier: $(NODE_TOOLS) ## The layout of everything else
 	$(RUN) node_modules/.bin/prettier --check .
 
+eslint: $(NODE_TOOLS) ## JavaScript's habits
+	$(RUN) node_modules/.bin/eslint .
+
+tsc: $(NODE_TOOLS) $(NODE_CLIENTS)/node_modules/.package-lock.json ## JavaScript's types
+	$(RUN) node_modules/.bin/tsc -p .
+	$(RUN) node_modules/.bin/tsc -p $(NODE_CLIENTS)
+
 checkrust: ## Rust's layout and habits
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
 
-stubtest: $(CORE) ## Whether the core is what its .pyi says
-	$(RUN) python -m mypy.stubtest nostrclient_core
+# A debug build, which has much in common with that of `cargo test`, in a folder of its own.
+stubtest: $(INSTALLED) ## Whether the core is what its .pyi says
+	rm -rf $(STUBTEST)
+	maturin build --quiet --auditwheel skip --out $(STUBTEST)
+	python -m zipfile -e $(STUBTEST)/*.whl $(STUBTEST)
+	PYTHONPATH=$(STUBTEST) MYPYPATH=$(STUBTEST) $(RUN) python -m mypy.stubtest nostrclient_core
 
-pre-commit: $(CORE) $(NODE_TOOLS) ## What is checked before a commit, on all files
+pre-commit: $(INSTALLED) $(NODE_TOOLS) ## What is checked before a commit, on all files
 	$(RUN) pre-commit run --all-files
 
 # --- Mending ---------------------------------------------------------------------------
@@ -133,7 +152,7 @@ rustfmt:
 	cargo fmt
 
 clean: ## Remove what was built and installed (not the data of `make run`)
-	rm -rf .venv .venv-* .uv node_modules tests/node/node_modules target dist
+	rm -rf .venv .venv-* .uv node_modules $(NODE_CLIENTS)/node_modules target dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -198,4 +217,9 @@ socks:
 
 $(NODE_TOOLS): package-lock.json $(NODE)
 	npm ci --silent
+	@touch $@
+
+# As the tests' fixture `node` does it.
+$(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package-lock.json $(NODE)
+	cd $(NODE_CLIENTS) && npm ci --silent
 	@touch $@

@@ -14,20 +14,10 @@ from .crud import db
 from .tasks import nostrclient_start, nostrclient_stop
 from .views import page_router
 from .views_api import api_router
-from .views_document import document_router
-from .views_keys import keys_router
-from .views_live import live_router
-from .views_outbox import outbox_router
-from .views_ws import ws_router
 
 nostrclient_ext = APIRouter(prefix="/nostrclient", tags=["nostrclient"])
 nostrclient_ext.include_router(page_router)
 nostrclient_ext.include_router(api_router)
-nostrclient_ext.include_router(outbox_router)
-nostrclient_ext.include_router(keys_router)
-nostrclient_ext.include_router(live_router)
-nostrclient_ext.include_router(ws_router)
-nostrclient_ext.include_router(document_router)  # the last: it takes what is left
 
 nostrclient_static_files = [{"path": "/nostrclient/static", "name": "nostrclient_static"}]
 

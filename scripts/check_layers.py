@@ -9,14 +9,14 @@ they like.
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent / "src"
 
 # What decides has everything handed in: no socket, no clock, nothing drawn.
 WORLD = (
-    "tokio::|tokio_tungstenite::|tungstenite::|futures_util::|getrandom::|rand::|"
+    r"\b(?:tokio|tokio_tungstenite|tungstenite|futures_util|getrandom|rand)::|"
     r"std::net::|std::thread|std::time::(?:\{[^}]*)?\b(?:Instant|SystemTime)|"
     r"crate::base::(?:\{[^}]*)?\bclock"
 )
@@ -39,6 +39,17 @@ FLOORS: dict[str, tuple[set[str], str]] = {
     "lib": (BELOW_PYTHON | {"python"}, WORLD),
 }
 
+# The router's own floors, from the bottom up. Who shares one knows nothing of the other.
+ROUTER = (
+    {"terms"},
+    {"input"},
+    {"turn"},
+    {"relays", "answers", "intake"},
+    {"subscriptions", "clients"},
+    {"outbox", "requests", "counting"},
+    {"publishing"},
+)
+
 COMMENT = re.compile(r"//.*")
 TESTS = re.compile(r"(?s)^#\[cfg\(test\)\]\nmod \w+ \{\n.*?^}\n", re.MULTILINE)
 OURS = re.compile(r"\bcrate::(?:\{([^}]*)\}|(\w+))")
@@ -58,6 +69,9 @@ def problems(sources: Path = SOURCES) -> Iterator[str]:
         code = TESTS.sub("", COMMENT.sub("", path.read_text()))
         for found in used(code, floor):
             yield f"{place}: {found}"
+        if floor == "router":
+            for found in beside(code, module):
+                yield f"{place}: {found}"
 
 
 def used(code: str, floor: str) -> Iterator[str]:
@@ -71,6 +85,23 @@ def used(code: str, floor: str) -> Iterator[str]:
         yield match[0]
     if floor != "python" and re.search(r"\bpyo3", code):
         yield "pyo3"
+
+
+def beside(code: str, module: Sequence[str]) -> Iterator[str]:
+    """What this module of the router uses of the others there and must not."""
+    below: set[str] = set()
+    for owners in ROUTER:
+        if module[1] in owners:
+            break
+        below |= owners
+    else:
+        return  # the router itself knows all of them
+    # In the folder of an owner `super` is that owner, but for its `mod.rs`.
+    within = len(module) > 2 and module[-1] != "mod"
+    known = set().union(*ROUTER) - below - {module[1]}
+    for name in re.findall(rf"\b{'crate::router' if within else 'super'}::(\w+)", code):
+        if name in known:
+            yield f"router::{name}"
 
 
 def main() -> int:

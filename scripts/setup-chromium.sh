@@ -3,7 +3,7 @@
 # by make.
 set -euo pipefail
 
-# The same as in tests/browser.py.
+# The same as in tests/support/browser.py.
 for program in chromium chromium-browser google-chrome; do
     if command -v "$program" >/dev/null; then
         exit

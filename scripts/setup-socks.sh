@@ -3,7 +3,7 @@
 # through a proxy: the machine's, else Debian's. Called by make.
 set -euo pipefail
 
-# What cannot be loaded, the loader complains about. The same as in tests/socks_proxy.py.
+# What cannot be loaded, the loader complains about. The same as in tests/support/socks_proxy.py.
 if command -v microsocks >/dev/null &&
     [ -z "$(LD_PRELOAD=libnss_wrapper.so /bin/true 2>&1)" ]; then
     exit

@@ -27,8 +27,8 @@ def main() -> int:
             packed.extractall(folder)
         extension = Path(folder, "nostrclient").resolve()
         sys.path.insert(0, str(extension / "python"))
-        library = import_module("nostrclient_ext.library").load()
-        platform = import_module("nostrclient_ext.native").this_platform()
+        library = import_module("nostrclient_ext.core.library").load()
+        platform = import_module("nostrclient_ext.core.native").this_platform()
         if extension not in Path(library.__file__ or "").resolve().parents:
             print(f"The core that was loaded is not the zip's: {library}")
             return 1

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-// --- Publishing (SPEC 1.3) ---------------------------------------------------------------------
+// --- Publishing (rule 1.3) -----------------------------------------------------------------------
 
 /// How long an EVENT waits for a relay's answer. NDK gives up at 2.5 s, nostr-tools at 4.4 s.
 pub(crate) const OK_DEADLINE: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
 /// `false`.
 pub(crate) const MAX_EARLIER_EVENTS: usize = 10_000;
 
-// --- The outbox (SPEC 2) --------------------------------------------------------------------------
+// --- The outbox (rules 2) ------------------------------------------------------------------------
 
 /// Default number of events that may wait for a relay.
 pub(crate) const OUTBOX_SIZE: usize = 100;
@@ -66,7 +66,7 @@ pub(crate) const BACKLOG_BYTES: usize = 8 << 20;
 /// Events written to one relay whose answer is remembered to be missing.
 pub(crate) const IN_FLIGHT_EVENTS: usize = MAX_UNANSWERED_EVENTS;
 
-// --- Subscriptions (SPEC 3.1, 3.2, 3.7) ----------------------------------------------------------
+// --- Subscriptions (rules 3.1, 3.2, 3.4, 3.7) ----------------------------------------------------
 
 /// Longest subscription id, in characters (NIP-01).
 pub(crate) const MAX_SUBSCRIPTION_ID: usize = 64;
@@ -94,7 +94,7 @@ pub(crate) const HELD_BYTES_ALL: usize = 64 << 20;
 /// Replaceable events of which one subscription remembers the newest version it was given.
 pub(crate) const VERSIONS: usize = 1_024;
 
-// --- What relays are asked (SPEC 4.3) --------------------------------------------------------------
+// --- What relays are asked (rule 4.3) ------------------------------------------------------------
 
 /// Subscriptions open at a time at a relay whose document says nothing of it.
 pub(crate) const RELAY_SUBSCRIPTIONS: usize = 50;
@@ -117,7 +117,7 @@ pub(crate) const PLAN_AGAIN: Duration = Duration::from_secs(1);
 /// … and where a relay has refused a combined request, another one is tried after this.
 pub(crate) const GATHER_RETRY: Duration = Duration::from_secs(30);
 
-// --- COUNT (SPEC 3.8) ------------------------------------------------------------------------------
+// --- COUNT (rule 3.8) ----------------------------------------------------------------------------
 
 /// COUNTs a relay is sent at once before it has answered one …
 pub(crate) const COUNT_PROBES: u32 = 64;
@@ -131,7 +131,7 @@ pub(crate) const COUNT_REST: Duration = Duration::from_mins(5);
 /// Seconds by which an order to pay may seem older than the REQ that it comes to.
 pub(crate) const SLOW_CLOCK: u64 = 60;
 
-// --- What was delivered (SPEC 3.3, 6) ------------------------------------------------------------
+// --- What was delivered (rules 3.3, 6.2) ---------------------------------------------------------
 
 /// Full ids remembered by one subscription; older ones are folded into keyed fingerprints.
 pub const SEEN_EXACT: usize = 65_536;
@@ -165,7 +165,7 @@ pub(crate) const SOURCE_BUDGET: usize = 2 << 20;
 /// What each of those counts at least, which bounds their number to 512.
 pub(crate) const SOURCE_EVENT_COST: usize = 4 << 10;
 
-// --- Relays (SPEC 4.1, 4.2) ----------------------------------------------------------------------
+// --- Relays (rules 4.1, 4.2) ---------------------------------------------------------------------
 
 /// TCP, TLS and WebSocket handshake together. A proxy has to answer at all within this, too.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -223,7 +223,7 @@ pub(crate) const RELAY_MESSAGE_MOST: usize = 64 << 20;
 /// … and events for one filter at most.
 pub(crate) const RELAY_LIMIT_MOST: u64 = 10_000_000;
 
-// --- Authentication towards relays (SPEC 4.4) --------------------------------------------------------
+// --- Authentication towards relays (rule 4.4) ----------------------------------------------------
 
 /// Longest challenge that is answered, in bytes. Most are a few dozen.
 pub(crate) const MAX_CHALLENGE: usize = 1_024;
@@ -233,7 +233,7 @@ pub(crate) const AUTH_ANSWERS: usize = 16;
 /// wait beyond their own `OK_DEADLINE`, which is as long.
 pub(crate) const AUTH_PATIENCE: Duration = Duration::from_secs(2);
 
-// --- Clients (SPEC 5.1, 5.2) ---------------------------------------------------------------------
+// --- Clients (rules 5.1, 5.2) --------------------------------------------------------------------
 
 /// Default limit of one client message in bytes. NIP-47 needs 64 KiB.
 pub(crate) const MAX_MESSAGE_LENGTH: usize = 512 << 10;

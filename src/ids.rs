@@ -50,13 +50,6 @@ impl Origin {
     }
 }
 
-impl ClientId {
-    /// Before all others in order.
-    pub(crate) const FIRST: Self = Self(u64::MIN);
-    /// After all others.
-    pub(crate) const LAST: Self = Self(u64::MAX);
-}
-
 impl SubscriptionKey {
     /// The number under which relays are asked for this subscription, where that can be: both are
     /// given out by [`Numbers`], so nothing else has it.

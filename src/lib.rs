@@ -39,6 +39,6 @@ pub mod measured {
     pub use crate::nostr::hex;
     pub use crate::nostr::message::{ClientMessage, RelayMessage};
     pub use crate::nostr::verify::check;
-    pub use crate::router::index::Index;
-    pub use crate::router::seen::Seen;
+    pub use crate::router::Index;
+    pub use crate::router::Seen;
 }

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from browser import Visit, Visitors, chromium
-from endpoint import Endpoint
-from installation import PLACES, Releases, Server, bundles, put_releases, serving
-from outbox import Outbox
-from owner import Owner
-from pages import OURS, VERSIONS, Site, released
 from playwright.async_api import Browser, Page
-from served import Consumers
-from shelf import Shelf
 
 from scripts.lnbits_server import LNbits
+from support.browser import Visit, Visitors, chromium
+from support.endpoint import Endpoint, cleared
+from support.installation import PLACES, Releases, Server, bundles, put_releases, serving
+from support.outbox import Outbox
+from support.owner import Owner
+from support.pages import OURS, VERSIONS, Site, released
+from support.served import Consumers
+from support.shelf import Shelf
 
-pytest_plugins = ["lanes"]
+pytest_plugins = ["support.lanes"]
 
-NODE = Path(__file__).parent / "node"
+NODE = Path(__file__).parent / "support" / "node"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,14 +48,9 @@ def lnbits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LNbits]:
 
 @pytest_asyncio.fixture
 async def endpoint(lnbits: LNbits) -> AsyncIterator[Endpoint]:
-    """No relays, both switches on. Ends every relay and client the test has started."""
-    endpoint = Endpoint(lnbits)
-    await endpoint.reset()
-    try:
+    """As every test finds it, and as nobody finds it after the test."""
+    async with cleared(lnbits) as endpoint:
         yield endpoint
-    finally:
-        await endpoint.close()
-    assert not lnbits.process.ended, f"LNbits has ended:\n{lnbits.process.tail()}"
 
 
 @pytest.fixture

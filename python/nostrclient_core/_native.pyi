@@ -230,7 +230,7 @@ class Core:
 
     def stats(self) -> Stats: ...
 
-    # The outbox (SPEC 2). The core decides, Python stores: `store_task` says what is to
+    # The outbox (rules 2). The core decides, Python stores: `store_task` says what is to
     # be written, `outbox_stored` that it was. All below may raise `CoreStopped` or
     # `CoreBusy`.
 

@@ -22,7 +22,7 @@ _changes = asyncio.Lock()
 
 
 async def get_relays() -> list[Relay]:
-    """Every row, duplicates included."""
+    """Every row of the table, duplicates included."""
     rows: list[Any] = await db.fetchall("SELECT * FROM nostrclient.relays")
     return [_relay(row) for row in rows]
 
@@ -44,13 +44,13 @@ def _is_on(row: Any, switch: str) -> bool:
 
 
 async def add_relay(relay: RelayRow) -> None:
-    """A new row."""
+    """Insert a relay."""
     await db.insert("nostrclient.relays", relay)
 
 
 async def switch_relay(relay_id: str, switches: dict[str, bool]) -> None:
-    """Set these of the switches `active`, `read` and `write`. The last two are only
-    there once m004 has run."""
+    """Set some of the switches `active`, `read` and `write`. The last two exist only once
+    m004 has run."""
     if switches:
         assignments = ", ".join(f"{name} = :{name}" for name in switches)
         await db.execute(
@@ -65,7 +65,7 @@ async def delete_relay(relay_id: str) -> None:
 
 
 async def set_relay_key(relay_id: str, public_key: str | None) -> None:
-    """Who we are to this relay. Only once m006 has run."""
+    """Set the key we sign in with at this relay. Only once m006 has run."""
     await db.execute(
         "UPDATE nostrclient.relays SET auth_key = :key WHERE id = :id",
         {"id": relay_id, "key": public_key},
@@ -73,7 +73,7 @@ async def set_relay_key(relay_id: str, public_key: str | None) -> None:
 
 
 async def get_relay_keys() -> list[RelayKeyRow]:
-    """Every key that is kept, by name. Only once m006 has run."""
+    """All stored keys, sorted by name. Only once m006 has run."""
     rows: list[Any] = await db.fetchall(
         "SELECT * FROM nostrclient.relay_keys ORDER BY name, public_key"
     )
@@ -81,7 +81,7 @@ async def get_relay_keys() -> list[RelayKeyRow]:
 
 
 async def get_relay_key(public_key: str) -> RelayKeyRow | None:
-    """The key of this public key, if it is kept."""
+    """The stored key with this public key, if there is one."""
     row: Any = await db.fetchone(
         "SELECT * FROM nostrclient.relay_keys WHERE public_key = :key",
         {"key": public_key},
@@ -90,30 +90,30 @@ async def get_relay_key(public_key: str) -> RelayKeyRow | None:
 
 
 async def add_relay_key(key: RelayKeyRow) -> None:
-    """A new row."""
+    """Insert a key."""
     await db.insert("nostrclient.relay_keys", key)
 
 
 async def delete_relay_key(public_key: str) -> None:
-    """Remove it."""
+    """Remove the row of this public key."""
     await db.execute(
         "DELETE FROM nostrclient.relay_keys WHERE public_key = :key", {"key": public_key}
     )
 
 
 async def get_config(owner_id: str = ADMIN) -> Config:
-    """The settings, the defaults where there are none yet."""
+    """The settings; the defaults if none are stored yet."""
     return (await get_stored_config(owner_id)).without_secrets()
 
 
 async def get_stored_config(owner_id: str = ADMIN) -> StoredConfig:
-    """The same, with what no answer shows."""
+    """The same with its secrets, which no answer shows."""
     return await _read_config(owner_id) or StoredConfig()
 
 
 async def change_config(changes: dict[str, Any], owner_id: str = ADMIN) -> StoredConfig:
-    """Set these of the settings, whether there was a row or not. All of them now, with
-    what no answer shows."""
+    """Change some settings, and add the row if there is none. Returns all settings, with
+    their secrets."""
     async with _changes:
         config = (await get_stored_config(owner_id)).copy(update=changes)
         row = UserConfig(owner_id=owner_id, extra=config)

@@ -1,10 +1,10 @@
 """What other extensions import as `nostrclient.helpers`."""
 
-from .library import load
+from .core.library import load
 
 
 def normalize_public_key(pubkey: str) -> str:
-    """A public key given as `npub1…` (NIP-19) or as 64 hexadecimal characters, as the
-    latter in lower case. Raises `ValueError` with a sentence."""
+    """A public key as 64 hexadecimal characters in lower case. Takes `npub1…` (NIP-19) or
+    hex. Raises `ValueError` with a sentence."""
     key: str = load().normalize_public_key(pubkey)
     return key

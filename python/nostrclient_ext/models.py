@@ -9,10 +9,14 @@ MOST_ALLOWED = 1_000  # public keys on the owner's list
 
 
 class PublicKey(ConstrainedStr):
-    """A Nostr public key. What is stored and is none makes the settings unreadable, and
-    so the public endpoint closed, rather than open to everybody."""
+    """A Nostr public key. If anything else is stored in its place, the settings cannot be
+    read: the public endpoint is closed then, not open to everybody."""
 
     regex = re.compile("^[0-9a-f]{64}$")
+
+
+# A field that has the same name in nostrclient_core/shapes.py is copied by its name: no
+# code on its way from the core to REST and the page names it again.
 
 
 class RelayStatus(BaseModel):
@@ -23,6 +27,7 @@ class RelayStatus(BaseModel):
     error_counter: int = 0
     error_list: list[str] = Field(default_factory=list)
     error_times: list[float] = Field(default_factory=list)  # unix seconds, of those
+    error_codes: list[str] = Field(default_factory=list)  # `TroubleCode`, of those
     notice_list: list[str] = Field(default_factory=list)
     notice_times: list[float] = Field(default_factory=list)
     duplicates: int = 0
@@ -33,8 +38,8 @@ class RelayStatus(BaseModel):
 
 
 class KeptLimits(BaseModel):
-    """What the core keeps to at a relay: what that one's document (NIP-11) says, as far
-    as it makes sense. None: it does not say."""
+    """The limits the core keeps to at a relay: those of its document (NIP-11) that make
+    sense. None: the document does not say."""
 
     max_subscriptions: int | None = None
     max_filters: int | None = None
@@ -43,34 +48,39 @@ class KeptLimits(BaseModel):
     counts: bool | None = None  # it answers COUNT (NIP-45)
 
 
-class Relay(BaseModel):
-    """A relay as the database has it (id, url and switches), with its state now."""
+class RelayConnection(BaseModel):
+    """How the connection to a relay is now."""
+
+    authentication_required: bool = False  # the relay has sent a challenge (NIP-42)
+    auth_refused: bool = False  # it has refused something until we sign in
+    authenticated: bool = False  # it has accepted our signature
+    refused: bool = False  # it answered the last attempt with an HTTP error
+    next_attempt: float | None = None  # unix seconds
+    connected_since: float | None = None  # unix seconds
+    disconnected_since: float | None = None  # unix seconds
+    ping: int | None = None  # milliseconds
+
+
+class Relay(RelayConnection):
+    """A relay as it is stored (id, url and switches), with its current state."""
 
     id: str | None = None
     url: str | None = None
     active: bool | None = None
     read: bool = True
     write: bool = True
-    configured: bool = True  # False: other extensions have named it, the owner has not
+    configured: bool = True  # False: only other extensions have named it
     connected: bool | None = None
     connected_string: str | None = None
     state: str | None = None  # connecting, connected, waiting, paused, inactive, invalid
-    authentication_required: bool = False  # it has asked for it (NIP-42)
-    auth_refused: bool = False  # and has refused something for want of it
-    authenticated: bool = False  # it takes us for the owner of the key below
-    key: str | None = None  # public key, 64 hex: who we are to it if it asks
-    refused: bool = False  # it turned the last attempt to connect down
-    next_attempt: float | None = None  # unix seconds
-    connected_since: float | None = None  # unix seconds
-    disconnected_since: float | None = None  # unix seconds
+    key: str | None = None  # public key, 64 hex: we sign in with it if asked
     paused_until: float | None = None  # unix seconds
     status: RelayStatus | None = None
-    ping: int | None = None  # milliseconds
     limits: KeptLimits | None = None
 
 
 class RelayRow(BaseModel):
-    """What is inserted for a new relay: the columns every installed version has."""
+    """The row of a new relay: the columns that every installed version has."""
 
     id: str
     url: str
@@ -84,14 +94,14 @@ class RelayUrl(BaseModel):
 
 
 class RelayPause(BaseModel):
-    """Names a relay and says for how long it is not to be used."""
+    """Names a relay, and how long it is to be left alone."""
 
     url: str | None = None
     seconds: int = Field(default=3600, ge=1, le=30 * 86400)
 
 
 class RelaySwitches(BaseModel):
-    """Names a relay and sets the switches that are given."""
+    """Names a relay, and the switches to set."""
 
     url: str | None = None
     active: bool | None = None
@@ -100,7 +110,7 @@ class RelaySwitches(BaseModel):
 
 
 class NewKey(BaseModel):
-    """A key to be kept. Without a private key one is made."""
+    """A key to store. Without a private key, a new one is generated."""
 
     name: str = Field(default="", max_length=60)
     private_key: str | None = Field(default=None, max_length=200)  # 64 hex or nsec
@@ -115,47 +125,47 @@ class RelayKeyRow(BaseModel):
 
 
 class RelayKey(BaseModel):
-    """A key as the owner is shown it: never the private one."""
+    """A key as the owner sees it: without the private key."""
 
     public_key: str  # 64 hex
     npub: str
     name: str
-    readable: bool  # False: it was stored under another secret key of LNbits
-    relays: list[str]  # urls of those that know us by it
+    readable: bool  # False: LNbits had another secret key when it was stored
+    relays: list[str]  # urls of those we use it for
 
 
 class RelayKeyChoice(BaseModel):
-    """Who we are to a relay from now on. None: nobody."""
+    """Names a relay, and the key to sign in with there. None: none."""
 
     url: str | None = None
-    public_key: str | None = None  # 64 hex, of a key that is kept
+    public_key: str | None = None  # 64 hex, of a stored key
 
 
 class Config(BaseModel):
-    """Which endpoints are open and under what address they are reached, how many events
+    """Which endpoints are open and at what address they are reached, how many events
     may wait for a relay, what public clients may read, and through what proxy relays are
     reached."""
 
     private_ws: bool = True
     public_ws: bool = False
-    public_reads_with_keys: bool = False  # also from relays that know us by a key
+    public_reads_with_keys: bool = False  # also from relays where we have signed in
     outbox_size: int = Field(default=100, ge=0, le=10_000)
     address: str = ""  # wss://host/prefix; empty: as the admin's page is reached
     public_allowed: list[PublicKey] = Field(default_factory=list, max_items=MOST_ALLOWED)
-    # who may use the public endpoint; nobody is named: everybody
+    # who may use the public endpoint; an empty list means everybody
     proxy: str = ""  # socks5://user@host:port, without its password; empty: none
     proxy_for_all: bool = False  # else for .onion relays only
 
     @classmethod
     def validate(cls, value: Any) -> "Config":
-        """Pydantic takes an empty list for an empty object, and so for the defaults."""
+        """Pydantic would take an empty list for an empty object: for the defaults."""
         if isinstance(value, list):
             raise TypeError("settings are a JSON object")
         return super().validate(value)
 
 
 class ConfigChange(BaseModel):
-    """Settings to be set; those that are not given stay as they are."""
+    """Settings to change. Those that are None stay as they are."""
 
     private_ws: bool | None = None
     public_ws: bool | None = None
@@ -169,26 +179,26 @@ class ConfigChange(BaseModel):
 
     @classmethod
     def validate(cls, value: Any) -> "ConfigChange":
-        """Pydantic takes an empty list for an empty object."""
+        """Pydantic would take an empty list for an empty object."""
         if isinstance(value, list):
             raise TypeError("settings are a JSON object")
         return super().validate(value)
 
 
 class StoredConfig(Config):
-    """The settings as they are stored: with what no answer shows."""
+    """The settings as they are stored, with the secrets that no answer shows."""
 
     metrics_token_hash: str | None = None  # SHA-256, hex
     proxy_password: str | None = Field(default=None, repr=False)  # as in a url
 
     def proxy_url(self) -> str | None:
-        """The proxy with its password."""
+        """The proxy's url with its password. None: there is no proxy."""
         if self.proxy_password is not None:
             return self.proxy.replace("@", f":{self.proxy_password}@", 1)
         return self.proxy or None
 
     def without_secrets(self) -> Config:
-        """What the owner is shown."""
+        """The settings as the owner sees them."""
         return Config(**self.dict(include=set(Config.__fields__)))
 
 
@@ -204,8 +214,8 @@ class Endpoints(BaseModel):
 
     public: str | None
     private: str | None
-    address: str  # what stands before them, if the owner has set it
-    public_allowed: list[str]  # npub1…: who may use the public one; none: everybody
+    address: str  # the server's, before the paths, if the owner has set it
+    public_allowed: list[str]  # npub1…; an empty list means everybody
 
 
 class RelayLimitation(BaseModel):
@@ -221,7 +231,7 @@ class RelayLimitation(BaseModel):
 
 
 class RelayDocument(BaseModel):
-    """What the endpoints are (NIP-11)."""
+    """The endpoints' description (NIP-11)."""
 
     name: str
     description: str
@@ -232,7 +242,7 @@ class RelayDocument(BaseModel):
 
 
 class OutboxEntry(BaseModel):
-    """An event that waits for a relay, or that no relay wants."""
+    """An event that waits for a relay, or that every relay has refused."""
 
     id: str
     kind: int | None
@@ -240,12 +250,12 @@ class OutboxEntry(BaseModel):
     state: str  # queued, in doubt, rejected or unreadable
     queued_at: int  # unix seconds
     age: int  # seconds
-    reasons: dict[str, str]  # relay url to what it said
-    here: bool  # this node sends it
+    reasons: dict[str, str]  # what each relay said, by its url
+    here: bool  # it is this node that sends it
 
 
 class OutboxDropped(BaseModel):
-    """Events that left the outbox without a relay, since the core started."""
+    """Events that left the outbox without reaching a relay, since the core started."""
 
     expired: int
     withdrawn: int  # by their author
@@ -263,16 +273,16 @@ class Outbox(BaseModel):
     oldest_age: int | None  # seconds, of those that wait
     delivered: int  # since the core started
     dropped: OutboxDropped
-    problem: str | None  # what is wrong with its database
+    problem: str | None  # what is wrong with its table
     rows: list[OutboxEntry]
 
 
 class RelaysStatus(BaseModel):
-    """How many relays there are."""
+    """How many of the owner's relays there are."""
 
     configured: int
     connected: int
-    writable: int  # connected, and set for writing
+    writable: int  # connected, and events may be sent there
 
 
 class OutboxStatus(BaseModel):
@@ -292,9 +302,10 @@ class Status(BaseModel):
 
 
 class TestMessage(BaseModel):
-    """Asks for a direct message to try the relays with. The spelling is the API's."""
+    """Asks for a direct message to test the relays with. The misspelling is part of the
+    API."""
 
-    sender_private_key: str | None = None  # 64 hex; without it one is made
+    sender_private_key: str | None = None  # 64 hex; None: a new one
     reciever_public_key: str  # 64 hex or npub
     message: str
 

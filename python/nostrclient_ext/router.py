@@ -2,9 +2,9 @@
 
 `NostrRouter.received_subscription_events` is filled for subscriptions made with
 `nostr_client.relay_manager.add_subscription`, on LNbits' event loop, when the core has
-something. Consumers take out of it what they have handled, in whatever way; what nobody
-takes out gives way to what is newer. All of it exists once in a process, whichever copy
-of this module it is reached by.
+something. Consumers remove from it what they have handled, in any way they like; when a
+list is full its oldest events are dropped. All of this exists once in a process,
+whichever copy of this module it is reached by.
 """
 
 import threading
@@ -12,27 +12,28 @@ from typing import TYPE_CHECKING, ClassVar
 
 from loguru import logger
 
+from .core.process import shared
 from .nostr.client.client import NostrClient
 from .nostr.message_pool import EndOfStoredEventsMessage, EventMessage, NoticeMessage
 from .nostr.relay_manager import RelayManager
-from .process import shared
 
 if TYPE_CHECKING:
     from fastapi import WebSocket
 
     from nostrclient_core import Told
 
-MAX_EVENTS = 10_000  # for one subscription
-MAX_EVENTS_ALL = 50_000  # that nobody has taken, in all
-MAX_BYTES_ALL = 64 << 20  # of those
-COUNT_EVERY = 1_000  # events between two looks at those bounds
+MAX_EVENTS = 10_000  # of one subscription
+MAX_EVENTS_ALL = 50_000  # of all subscriptions
+MAX_BYTES_ALL = 64 << 20  # of all their events
+COUNT_EVERY = 1_000  # events between two checks of the bounds above
 MAX_NOTICES = 100
 MAX_ENDS = 1_000
-POOL_SECONDS = 60.0  # for who polls the message pool instead; most do not
+POOL_SECONDS = 60.0  # that events stay in the message pool, which few extensions read
 
 
 class NostrRouter:
-    """Stands for one client's WebSocket, and holds what extensions are sent."""
+    """An instance stands for one client's WebSocket; the class holds what extensions
+    receive."""
 
     received_subscription_events: ClassVar[dict[str, list[EventMessage]]] = shared(
         "received_subscription_events", dict
@@ -71,7 +72,7 @@ class _SharedManager(RelayManager):
         self._full: set[str] = set()
 
     def close(self) -> None:
-        """Nothing: others use it too."""
+        """Does nothing: other extensions use it too."""
 
     def close_subscription(self, id: str) -> None:  # noqa: A002
         super().close_subscription(id)
@@ -100,7 +101,7 @@ class _SharedManager(RelayManager):
 
     def _keep(self, message: EventMessage) -> None:
         lists, name = NostrRouter.received_subscription_events, message.subscription_id
-        # Out of reach while the event is added: a thread may be taking the list out.
+        # Take the list out while adding to it: another thread may do the same.
         events = lists.pop(name, None)
         if events is None:
             events = []
@@ -118,8 +119,8 @@ class _SharedManager(RelayManager):
             self._trim(lists)
 
     def _trim(self, lists: dict[str, list[EventMessage]]) -> None:
-        """The longest lists give their oldest events, until all are within their
-        bound."""
+        """Drop the oldest events of the longest lists, until all lists are within their
+        bounds."""
         while True:
             every = list(lists.items())
             count = sum(len(events) for _, events in every)
@@ -141,8 +142,8 @@ class _SharedManager(RelayManager):
 
 
 class _SharedClient(NostrClient):
-    """The one client that all extensions share. It cannot be closed, and keeps the
-    owner's relays whatever it is told."""
+    """The client that all extensions share. Nobody can close it or take the owner's
+    relays from it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,12 +158,12 @@ class _SharedClient(NostrClient):
                 logger.warning(f"nostrclient: an extension's relay is not used: {exc}")
 
     def reconnect(self, relays: list[str]) -> None:
-        """Use these relays too, and have all try now that wait for their next attempt."""
+        """Use these relays too, and connect now to those that are not connected."""
         self.connect(relays)
         self.relay_manager.check_and_restart_relays()
 
     def close(self) -> None:
-        """Nothing: others use it too."""
+        """Does nothing: other extensions use it too."""
 
 
 nostr_client: NostrClient = shared("nostr_client", _SharedClient)

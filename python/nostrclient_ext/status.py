@@ -6,19 +6,19 @@ something is not sent yet.
 
 import time
 
-from .core import running
+from .core.running import running
 from .models import OutboxStatus, RelaysStatus, Status
+from .outbox.keeper import age
 
 
 def nostr_status() -> Status:
-    """The relays' and the outbox's numbers. From any thread, at once, without a look at
-    the database. Raises `CoreUnavailable` while there is no core to ask."""
+    """The relays' and the outbox's numbers. Callable from any thread; answers at once,
+    without the database. Raises `CoreUnavailable` while no core runs."""
     found = running()
     core = found.core
     relays = [relay for relay in core.relays() if relay["listed"]]
     connected = [relay for relay in relays if relay["state"] == "connected"]
     outbox = core.stats()["outbox"]
-    oldest = outbox["oldest"]
     return Status(
         version=found.library.__version__,
         relays=RelaysStatus(
@@ -29,6 +29,6 @@ def nostr_status() -> Status:
         outbox=OutboxStatus(
             depth=outbox["queued"] + outbox["in_doubt"],
             size=outbox["size"],
-            oldest_age=None if oldest is None else max(0, round(time.time() - oldest)),
+            oldest_age=age(outbox["oldest"], time.time()),
         ),
     )

@@ -1,25 +1,23 @@
-"""The extension's life: what LNbits calls when it starts and stops it."""
+"""What LNbits calls to start and stop the extension."""
 
 import asyncio
 
-from loguru import logger
-
-from . import core, relay_limits
+from .core import running as core
+from .core.retry import until_done
 from .crud import db, get_stored_config
-from .relays import connect_all
+from .relays import limits
+from .relays.changes import connect_all
 
-OUTBOX_FIRST = 5.0  # seconds the relays wait for the outbox to be read
-RETRY_FIRST = 1.0  # seconds until the database is asked again
-RETRY_MOST = 60.0  # and at most, doubling
+OUTBOX_FIRST = 5.0  # seconds the relays wait until the outbox has been read
 
 
 def nostrclient_start() -> None:
-    """Start the core and connect to the relays. Called inside the event loop."""
+    """Start the core and connect to the relays. Called in the event loop."""
     started = core.start()
     if started is not None:
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
-        started.spawn(relay_limits.keep(started))
+        started.spawn(limits.keep(started))
         started.spawn(_let_go_of_the_database(started))
 
 
@@ -29,35 +27,29 @@ def nostrclient_stop() -> None:
 
 
 async def _connect_relays(started: core.Running) -> None:
-    """Read the relays from the database, however long it is out of reach. What waits for
-    them is read before."""
+    """Connect to the relays in the database, as soon as it can be read. The outbox is
+    read first: its events wait for these relays."""
     try:
         await asyncio.wait_for(started.outbox.tried.wait(), OUTBOX_FIRST)
     except asyncio.TimeoutError:
-        pass  # the relays are of use without it
-    delay = RETRY_FIRST
-    while True:
-        try:
-            started.apply(await get_stored_config())
-            await connect_all(started)
-            started.serve()
-            return
-        except started.library.CoreStopped:
-            return  # `wait_for` may lose the cancellation that ends this task
-        except Exception as exc:
-            logger.error(
-                f"nostrclient cannot read its relays, next try in {delay:.0f} s: {exc}"
-            )
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, RETRY_MOST)
+        pass  # the relays are useful without it
+
+    async def connect() -> None:
+        started.apply(await get_stored_config())
+        await connect_all(started)
+        started.serve()
+
+    # The core's end ends this task too: `wait_for` may lose its cancellation.
+    ended = started.library.CoreStopped
+    await until_done(connect, ended, "nostrclient cannot read its relays")
 
 
 async def _let_go_of_the_database(started: core.Running) -> None:
-    """Close this copy's connections when its core stops. LNbits 1.6 loads the extension
-    anew at every start, each time with a pool of its own, and forgets the old one."""
+    """Close this copy's database connections when its core stops. LNbits 1.6 imports the
+    extension again at every start, each time with a new pool, and forgets the old one."""
     try:
         await asyncio.Event().wait()
     finally:
         await started.until_others_ended()
-        async with db.lock:  # whoever uses the connection now gives it back first
+        async with db.lock:  # wait for whoever uses the connection now
             await db.engine.dispose()

@@ -6,7 +6,8 @@ from lnbits.core.models import User
 from lnbits.decorators import check_admin, check_user_exists
 from lnbits.helpers import template_renderer
 
-from .core import CoreUnavailable, running
+from .core.library import CoreUnavailable
+from .core.running import running
 
 page_router = APIRouter()
 
@@ -15,7 +16,7 @@ page_router = APIRouter()
 async def index(
     request: Request, user: User = Depends(check_user_exists)
 ) -> HTMLResponse:
-    """The page; it asks the REST routes for the rest."""
+    """The page. Its scripts ask the REST routes for the data."""
     problem = warning = None
     try:
         warning = running().warning

@@ -1,6 +1,6 @@
 //! What relays answer to COUNT (NIP-45), and what becomes of several answers.
 //!
-//! The rule (SPEC 3.8): the sketches merged where every relay gives one, else the largest count; of
+//! Rule 3.8: the sketches merged where every relay gives one, else the largest count; of
 //! more relays than one it is approximate.
 
 use serde::Deserialize;

@@ -126,7 +126,7 @@ impl Filter {
         among(self.kinds.as_deref(), &KIND_GIFT_WRAP)
     }
 
-    /// Whether this is a client's liveness ping (SPEC 3.9): ids nobody has, asked for once.
+    /// Whether this is a client's liveness ping (rule 3.9): ids nobody has, asked for once.
     /// nostr-tools sends the id `aaaa…` with `limit` 1, earlier versions with `limit` 0.
     pub fn is_ping(&self) -> bool {
         let Some(ids) = &self.ids else { return false };

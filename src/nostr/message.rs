@@ -205,7 +205,7 @@ pub enum Reply {
     Ok {
         /// The event's id.
         id: EventId,
-        /// Whether it is in safe hands (SPEC, the one rule).
+        /// Whether it is in safe hands (the one rule).
         accepted: bool,
         /// The reason; empty if there is none.
         why: Reason,

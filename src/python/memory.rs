@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::base::clock::unix_seconds;
 use crate::constants::INSIDE_MEMORY;
 use crate::nostr::hex;
-use crate::router::seen::Seen;
+use crate::router::Seen;
 
 use super::wrong;
 

@@ -10,7 +10,7 @@ use crate::nostr::event::{EventId, is_ephemeral};
 use crate::nostr::hex;
 use crate::nostr::reason::Reason;
 use crate::nostr::verify;
-use crate::router::entry::{Batch, EntryView, Row, State, Stored};
+use crate::router::{Batch, EntryView, Row, State, Stored};
 use crate::runtime::StoreTask as Task;
 
 use super::shapes::{OutboxEntry, OutboxRow, StoreTask, reason_codes, reasons};

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::nostr::limits::RelayLimits as Said;
 use crate::router::Limits as Set;
-use crate::router::entry::Reasons as Kept;
+use crate::router::Reasons as Kept;
 use crate::runtime::{ClientView, RelayView};
 use crate::stats::{RelayState, Trouble};
 

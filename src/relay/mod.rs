@@ -172,7 +172,6 @@ impl<D: Dial> Relay<D> {
             }
         };
         self.stats.refused.store(false, Relaxed);
-        self.stats.authentication_required.store(false, Relaxed);
         self.tell_limits().await?;
         self.stats.set_state(RelayState::Connected(unix_now()));
         self.send(Arrival::LinkUp(self.id, link, line)).await?;

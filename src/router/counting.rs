@@ -1,4 +1,4 @@
-//! COUNT: how many events match (NIP-45, SPEC 3.8).
+//! COUNT: how many events match (NIP-45, rule 3.8).
 //!
 //! Every connected relay that the client reads from is asked, but those that do not count: by their
 //! document, by what they have answered, or because they have left some in a row unanswered. The
@@ -8,13 +8,12 @@
 //! A relay that has never answered one is asked seldom. It may not know COUNT and complain about each
 //! one, and no client may have it cut off for that.
 //!
-//! [`Counts`] owns what is open: from the COUNT to its answer, a CLOSE, another COUNT of the same id,
+//! [`Counting`] owns what is open: from the COUNT to its answer, a CLOSE, another COUNT of the same id,
 //! or the client's going. A client's ids for COUNT and for REQ are apart: one of each may be open
 //! under the same id, and a CLOSE ends both. To the client a CLOSED ends both too, so that the one
 //! that answers a COUNT ends the REQ.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::base::hash::Map;
@@ -25,27 +24,43 @@ use crate::constants::{
 use crate::ids::{ClientId, LinkId, RelayId, RequestNumber};
 use crate::nostr::count::Counted;
 use crate::nostr::filter::Filter;
-use crate::nostr::message::{self, Reply};
+use crate::nostr::message;
 use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::stats::Trouble;
 
-use super::subscribe::{too_many_filters, too_many_subscriptions};
-use super::{Effects, Role, Router, Timer};
+use super::relays::{Relays, Work};
+use super::terms::Role;
+use super::turn::{Timer, Turn};
 
 /// The open counts, and what is known of who counts.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct Counting {
+    /// By the number that relays know them by.
     open: Map<RequestNumber, Count>,
     counters: Map<RelayId, Counter>,
 }
 
-/// One client's question.
+/// A client's question.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) client: ClientId,
+    pub(super) role: Role,
+    pub(super) id: Arc<str>,
+    /// As the client gave them, less those nothing can match.
+    pub(super) filters: Vec<Filter>,
+}
+
+/// A count that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) question: Question,
+    /// What its client is told, or why there is no answer.
+    pub(super) answer: Result<Counted, Reason>,
+}
+
 #[derive(Debug)]
 struct Count {
-    client: ClientId,
-    id: Arc<str>,
-    /// As the client gave them, less those nothing can match.
-    filters: Vec<Filter>,
+    question: Question,
     parts: Vec<(RelayId, Stage)>,
     /// When the answer goes out at the latest. A timer is set for it.
     due: Duration,
@@ -80,142 +95,79 @@ struct Counter {
     probes: TokenBucket,
 }
 
+impl Question {
+    /// Bytes of its filters, as they count against its client's.
+    pub(super) fn bytes(&self) -> usize {
+        self.filters.iter().map(|filter| filter.json.len()).sum()
+    }
+}
+
 impl Count {
-    fn is_waiting(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.parts.iter().any(|(_, stage)| matches!(stage, Stage::InLine | Stage::Asked))
     }
 
     fn stage(&mut self, relay: RelayId) -> Option<&mut Stage> {
         self.parts.iter_mut().find(|(id, _)| *id == relay).map(|(_, stage)| stage)
     }
-
-    fn bytes(&self) -> usize {
-        bytes(&self.filters)
-    }
 }
 
-impl Counts {
+impl Counting {
     /// Whether this is the number of an open one.
     pub(super) fn contains(&self, number: RequestNumber) -> bool {
         self.open.contains_key(&number)
     }
 
-    /// The COUNT for this relay, now going out. `None`: it has ended meanwhile.
-    fn ask(&mut self, relay: RelayId, number: RequestNumber) -> Option<String> {
-        let count = self.open.get_mut(&number)?;
-        *count.stage(relay)? = Stage::Asked;
-        Some(message::count(number, count.filters.iter().map(|filter| &*filter.json)))
-    }
-
-    /// A relay is no longer configured.
-    pub(super) fn forget(&mut self, relay: RelayId) {
-        self.counters.remove(&relay);
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-}
-
-impl Router {
-    /// A COUNT.
-    pub(super) fn count(
+    /// A COUNT: asks those of these relays that can be asked. The number it has here, or why it has none.
+    pub(super) fn open(
         &mut self,
-        client: ClientId,
-        id: &str,
-        filters: Vec<Filter>,
-        now: Now,
-        fx: &mut Effects,
-    ) {
-        self.end_count_of(client, id, now, fx);
-        let Some(asker) = self.clients.get(&client) else { return };
-        let (max, max_bytes) = self.subscription_limits(asker);
-        if asker.open() >= max {
-            let why = too_many_subscriptions(max);
-            return self.refuse_count(client, id, why, now, fx);
-        }
-        if asker.filter_bytes + bytes(&filters) > max_bytes {
-            let why = too_many_filters(max_bytes);
-            return self.refuse_count(client, id, why, now, fx);
-        }
-        let filters: Vec<Filter> =
-            filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
-        if filters.is_empty() {
-            let counted = Counted::exactly(0);
-            return fx.to_client.push((client, Reply::Count { id: id.into(), counted }));
-        }
-        let relays = self.read_by(asker);
-        let asked = match self.counters(&relays, &filters, now) {
-            Ok(asked) => asked,
-            Err(why) => return self.refuse_count(client, id, why, now, fx),
-        };
-        let number = self.numbers.request();
-        let due = now.mono + EOSE_SILENT;
-        self.timers.insert((due, Timer::Count(number)));
-        if let Some(asker) = self.clients.get_mut(&client) {
-            asker.filter_bytes += bytes(&filters);
-            asker.counts.insert(id.into(), number);
-        }
+        question: Question,
+        readable: &[RelayId],
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Result<RequestNumber, Reason> {
+        let asked = self.counters(readable, &question.filters, relays, turn.now)?;
+        let number = turn.numbers.request();
+        let due = turn.now.mono + EOSE_SILENT;
+        turn.timers.set(Timer::Count(number), due);
         let parts = asked.iter().map(|relay| (*relay, Stage::InLine)).collect();
-        let count = Count { client, id: id.into(), filters, parts, due, refusal: None };
-        self.counts.open.insert(number, count);
+        self.open.insert(number, Count { question, parts, due, refusal: None });
         for relay in asked {
-            self.ask_count(relay, number, now, fx);
+            relays.push(relay, Work::Count(number), turn);
         }
-    }
-
-    /// The COUNT for this relay, now going out. `None`: it is not wanted any more, or the relay has
-    /// come to know us and the client is a public one.
-    pub(super) fn count_text(&mut self, relay: RelayId, number: RequestNumber) -> Option<String> {
-        if !self.bars_count(relay, number) {
-            return self.counts.ask(relay, number);
-        }
-        if let Some(stage) = self.counts.open.get_mut(&number).and_then(|count| count.stage(relay))
-        {
-            *stage = Stage::Out;
-        }
-        None
-    }
-
-    /// Whether this relay's answer is not for the one who asks.
-    fn bars_count(&self, relay: RelayId, number: RequestNumber) -> bool {
-        let count = self.counts.open.get(&number);
-        let asker = count.and_then(|count| self.clients.get(&count.client));
-        asker.is_some_and(|asker| asker.role == Role::Public) && self.bars_public(relay)
+        Ok(number)
     }
 
     /// Those of these relays that can be asked, or why there is none.
     fn counters(
         &mut self,
-        relays: &[RelayId],
+        readable: &[RelayId],
         filters: &[Filter],
+        relays: &Relays,
         now: Now,
     ) -> Result<Vec<RelayId>, Reason> {
-        if relays.is_empty() {
+        if readable.is_empty() {
             return Err(Reason::new(Prefix::Error, "no relay configured").about(Cause::NoRelay));
         }
         let (mut connected, mut too_many) = (false, false);
         let mut asked = Vec::new();
         // As they are told, with the longest number there is.
-        let length =
-            message::count(RequestNumber::LONGEST, filters.iter().map(|filter| &*filter.json))
-                .len();
-        for id in relays {
-            let Some(relay) = self.relays.get(id) else { continue };
-            let Some(link) = &relay.link else { continue };
+        let filters = filters.iter().map(|filter| &*filter.json);
+        let (filters, length) =
+            (filters.len(), message::count(RequestNumber::LONGEST, filters).len());
+        for id in readable {
+            let Some(link) = relays.link(*id) else { continue };
             connected = true;
-            let limits = relay.limits;
+            let limits = relays.limits(*id);
             if limits.counts == Some(false)
-                || limits.max_filters.is_some_and(|max| filters.len() > max)
+                || limits.max_filters.is_some_and(|max| filters > max)
                 || limits.max_message_length.is_some_and(|max| length > max)
             {
                 continue;
             }
-            let fresh = || Counter::new(link.id);
-            let counter = self.counts.counters.entry(*id).or_insert_with(fresh);
-            if counter.link != link.id {
-                *counter = fresh();
+            let counter = self.counters.entry(*id).or_insert_with(|| Counter::new(link));
+            if counter.link != link {
+                *counter = Counter::new(link);
             }
             if counter.rests_until > now.mono {
                 continue;
@@ -236,192 +188,207 @@ impl Router {
         }
     }
 
+    /// The COUNT for this relay, now going out. `None`: it is not wanted any more, or the relay has
+    /// come to know us and the client is a public one.
+    pub(super) fn text(
+        &mut self,
+        relay: RelayId,
+        number: RequestNumber,
+        relays: &Relays,
+    ) -> Option<String> {
+        let count = self.open.get_mut(&number)?;
+        let barred = is_barred(&count.question, relay, relays);
+        *count.stage(relay)? = if barred { Stage::Out } else { Stage::Asked };
+        let filters = count.question.filters.iter().map(|filter| &*filter.json);
+        (!barred).then(|| message::count(number, filters))
+    }
+
     /// A relay has answered: with a count, or with something that is none.
-    pub(super) fn relay_count(
+    pub(super) fn answered(
         &mut self,
         relay: RelayId,
         number: Option<RequestNumber>,
         counted: Option<Counted>,
-        now: Now,
-        fx: &mut Effects,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
     ) {
         // A number given out before may be of a count that was not waited for.
-        let Some(number) = number.filter(|number| self.numbers.gave(*number)) else {
-            return self.relay_junk(relay, now, fx);
+        let Some(number) = number.filter(|number| turn.numbers.gave(*number)) else {
+            return relays.junk(relay, turn);
         };
         let is_none = counted.is_none();
-        let barred = self.bars_count(relay, number);
-        let Some(count) = self.counts.open.get_mut(&number) else {
-            if let Some(counter) = self.counts.counters.get_mut(&relay).filter(|_| !is_none) {
+        let Some(count) = self.open.get_mut(&number) else {
+            if let Some(counter) = self.counters.get_mut(&relay).filter(|_| !is_none) {
                 counter.answers();
             }
             return;
         };
+        let barred = is_barred(&count.question, relay, relays);
         match count.stage(relay) {
             // What a relay tells the owner is not for everybody.
             Some(stage @ Stage::Asked) if barred => *stage = Stage::Out,
             Some(stage @ Stage::Asked) => *stage = counted.map_or(Stage::Out, Stage::Answered),
             // Twice, or unasked.
-            _ => return self.relay_junk(relay, now, fx),
+            _ => return relays.junk(relay, turn),
         }
         if is_none {
-            self.relay_junk(relay, now, fx);
+            relays.junk(relay, turn);
         } else {
-            if let Some(counter) = self.counts.counters.get_mut(&relay) {
+            if let Some(counter) = self.counters.get_mut(&relay) {
                 counter.answers();
             }
-            self.hurry_count(number, now);
+            self.hurry(number, turn);
         }
-        self.look_at_count(number, now, fx);
+        turn.due.counts.insert(number);
     }
 
     /// A relay has ended a count with CLOSED.
-    pub(super) fn count_closed(
+    pub(super) fn closed(
         &mut self,
         relay: RelayId,
         number: RequestNumber,
         why: &Reason,
-        now: Now,
-        fx: &mut Effects,
+        relays: &Relays,
+        turn: &mut Turn<'_>,
     ) {
-        let Some(count) = self.counts.open.get_mut(&number) else { return };
+        let Some(count) = self.open.get_mut(&number) else { return };
         match count.stage(relay) {
             Some(stage @ Stage::Asked) => *stage = Stage::Out,
             _ => return,
         }
         count.refusal = Some(Reason::more_telling(count.refusal.take(), why));
-        let first = self.counts.counters.get_mut(&relay).is_some_and(|counter| {
+        let first = self.counters.get_mut(&relay).is_some_and(|counter| {
             if why.is_unsupported() {
-                counter.rests_until = now.mono + COUNT_REST;
+                counter.rests_until = turn.now.mono + COUNT_REST;
             }
             !counter.answers()
         });
         // Once is enough to know: many relays do not count, and are no worse for it.
-        if let Some(relay) = self.relays.get(&relay).filter(|_| first) {
-            relay.stats.error(
-                now.precisely(),
-                Trouble::RefusedCount,
-                &format!("refused to count: {why}"),
-            );
+        if first {
+            relays.note(relay, Trouble::RefusedCount, &format!("refused to count: {why}"), turn);
         }
-        if let Some(relay) = self.relays.get(&relay).filter(|_| why.wants_auth()) {
-            relay.stats.authentication_required.store(true, Relaxed);
+        if why.wants_auth() {
+            relays.wants_auth(relay, false);
         }
-        self.look_at_count(number, now, fx);
+        turn.due.counts.insert(number);
     }
 
     /// A relay's connection is gone, and with it what it was asked.
-    pub(super) fn count_lost(&mut self, relay: RelayId, now: Now, fx: &mut Effects) {
-        let mut numbers = Vec::new();
-        for (number, count) in &mut self.counts.open {
+    pub(super) fn relay_lost(&mut self, relay: RelayId, turn: &mut Turn<'_>) {
+        for (number, count) in &mut self.open {
             if let Some(stage @ (Stage::InLine | Stage::Asked)) = count.stage(relay) {
                 *stage = Stage::Out;
-                numbers.push(*number);
+                turn.due.counts.insert(*number);
             }
         }
-        numbers.sort_unstable();
-        for number in numbers {
-            self.look_at_count(number, now, fx);
-        }
     }
 
-    /// A client's COUNT of this id is wanted no more.
-    pub(super) fn end_count_of(&mut self, client: ClientId, id: &str, now: Now, fx: &mut Effects) {
-        let asker = self.clients.get_mut(&client);
-        if let Some(number) = asker.and_then(|asker| asker.counts.remove(id)) {
-            self.end_count(number, now, fx);
-        }
+    /// A relay is no longer configured.
+    pub(super) fn forget(&mut self, relay: RelayId) {
+        self.counters.remove(&relay);
     }
 
-    /// Forgets a count and ends it at every relay that has not answered.
-    pub(super) fn end_count(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
-        if let Some(count) = self.take_count(number) {
-            self.close_count(number, &count, now, fx);
-        }
+    /// A client's question is wanted no more.
+    pub(super) fn close(
+        &mut self,
+        number: RequestNumber,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Option<Question> {
+        let count = self.take(number, relays, turn)?;
+        Some(count.question)
     }
 
     /// Its time is up: whoever has not answered is left out.
-    pub(super) fn count_deadline(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
-        let Some(count) = self.counts.open.get(&number) else { return };
-        for (relay, stage) in &count.parts {
-            let counter = self.counts.counters.get_mut(relay);
+    pub(super) fn deadline(
+        &mut self,
+        number: RequestNumber,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ended> {
+        for (relay, stage) in &self.open.get(&number)?.parts {
+            let counter = self.counters.get_mut(relay);
             if let Some(counter) = counter.filter(|_| matches!(stage, Stage::Asked)) {
-                counter.is_silent(now);
+                counter.is_silent(turn.now);
             }
         }
-        self.answer_count(number, now, fx);
+        self.end(number, relays, turn)
     }
 
-    fn look_at_count(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
-        if self.counts.open.get(&number).is_some_and(|count| !count.is_waiting()) {
-            self.answer_count(number, now, fx);
-        }
+    /// Ends it if every relay has answered or is out.
+    pub(super) fn look(
+        &mut self,
+        number: RequestNumber,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ended> {
+        self.open.get(&number).filter(|count| !count.is_open())?;
+        self.end(number, relays, turn)
     }
 
     /// After the first answer the others have less time.
-    fn hurry_count(&mut self, number: RequestNumber, now: Now) {
-        let Some(count) = self.counts.open.get_mut(&number) else { return };
-        let due = now.mono + EOSE_QUIET;
+    fn hurry(&mut self, number: RequestNumber, turn: &mut Turn<'_>) {
+        let Some(count) = self.open.get_mut(&number) else { return };
+        let due = turn.now.mono + EOSE_QUIET;
         let answered = count.parts.iter().filter(|(_, stage)| matches!(stage, Stage::Answered(_)));
         if answered.count() == 1 && due < count.due {
-            self.timers.remove(&(count.due, Timer::Count(number)));
             count.due = due;
-            self.timers.insert((due, Timer::Count(number)));
+            turn.timers.set(Timer::Count(number), due);
         }
     }
 
-    fn answer_count(&mut self, number: RequestNumber, now: Now, fx: &mut Effects) {
-        let Some(mut count) = self.take_count(number) else { return };
-        self.close_count(number, &count, now, fx);
-        let asked = count.parts.len();
-        let answers = count.parts.drain(..).filter_map(|(_, stage)| match stage {
+    fn end(
+        &mut self,
+        number: RequestNumber,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ended> {
+        let Count { question, parts, refusal, .. } = self.take(number, relays, turn)?;
+        let asked = parts.len();
+        let answers = parts.into_iter().filter_map(|(_, stage)| match stage {
             Stage::Answered(counted) => Some(counted),
             Stage::InLine | Stage::Asked | Stage::Out => None,
         });
-        let client = count.client;
-        if let Some(counted) = Counted::merged(answers.collect(), asked) {
-            let id = (*count.id).into();
-            return fx.to_client.push((client, Reply::Count { id, counted }));
-        }
-        let why = match count.refusal {
+        let answer = Counted::merged(answers.collect(), asked).ok_or_else(|| match refusal {
             None => Reason::new(Prefix::Error, "no relay has counted in time"),
             Some(why) if why.is_empty() => nobody_counts(),
             Some(why) => why,
-        };
-        self.refuse_count(client, &count.id, why, now, fx);
+        });
+        Some(Ended { question, answer })
     }
 
-    fn refuse_count(
+    /// Forgets it, and ends it at every relay that has not answered.
+    fn take(
         &mut self,
-        client: ClientId,
-        id: &str,
-        why: Reason,
-        now: Now,
-        fx: &mut Effects,
-    ) {
-        self.unsubscribe(client, id, now, fx);
-        fx.to_client.push((client, Reply::Closed { id: id.into(), why }));
-    }
-
-    fn take_count(&mut self, number: RequestNumber) -> Option<Count> {
-        let count = self.counts.open.remove(&number)?;
-        self.timers.remove(&(count.due, Timer::Count(number)));
-        if let Some(client) = self.clients.get_mut(&count.client) {
-            client.filter_bytes = client.filter_bytes.saturating_sub(count.bytes());
-            client.counts.retain(|_, other| *other != number);
+        number: RequestNumber,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Option<Count> {
+        let count = self.open.remove(&number)?;
+        turn.timers.stop(Timer::Count(number));
+        for (relay, stage) in &count.parts {
+            match stage {
+                Stage::InLine => relays.forget_ask(*relay, turn),
+                Stage::Asked => relays.push(*relay, Work::Close(number), turn),
+                Stage::Answered(_) | Stage::Out => {}
+            }
         }
         Some(count)
     }
 
-    fn close_count(&mut self, number: RequestNumber, count: &Count, now: Now, fx: &mut Effects) {
-        for (relay, stage) in &count.parts {
-            match stage {
-                Stage::InLine => self.forget_ask(*relay),
-                Stage::Asked => self.close_upstream(*relay, number, now, fx),
-                Stage::Answered(_) | Stage::Out => {}
-            }
-        }
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
+}
+
+/// Whether this relay's answer is not for the one who asks.
+fn is_barred(question: &Question, relay: RelayId, relays: &Relays) -> bool {
+    question.role == Role::Public && relays.bars_public(relay)
+}
+
+fn nobody_counts() -> Reason {
+    Reason::new(Prefix::Unsupported, "no relay counts")
 }
 
 impl Counter {
@@ -443,12 +410,4 @@ impl Counter {
             self.rests_until = now.mono + COUNT_REST;
         }
     }
-}
-
-fn nobody_counts() -> Reason {
-    Reason::new(Prefix::Unsupported, "no relay counts")
-}
-
-fn bytes(filters: &[Filter]) -> usize {
-    filters.iter().map(|filter| filter.json.len()).sum()
 }

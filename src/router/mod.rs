@@ -1,277 +1,93 @@
-//! The router: the one owner of clients, subscriptions, publications and relays, as a state machine
-//! without sockets, clocks or threads.
+//! The router: every rule of `docs/rules.md`, as a state machine without sockets, clocks or threads.
 //!
 //! [`Router::handle`] takes one [`Input`] at a time and writes what is to be done into [`Effects`];
 //! [`Router::next_deadline`] says when [`Router::tick`] is due if nothing else happens. Who moves the
-//! bytes and keeps the time is `runtime`; tests do it by hand. The rules by file:
+//! bytes and keeps the time is [`crate::runtime`]; tests do it by hand.
 //!
-//! - `clients`: who is there, and what their limits are (SPEC 5.2)
-//! - `settings`: what the owner has set
-//! - `authenticate`: who they say they are (NIP-42), and what is only for some of them
-//! - `publish`: EVENT and OK (SPEC 1); `named`: the same for clients inside with relays of their own
-//! - `outbox`: what no relay has taken yet (SPEC 2); `flush`: its way to the relays; `ledger`: what the
-//!   database has to be told of it, `store`: what it says; `owner`: what the owner asks
-//! - `backlog`: what one relay should have and may not (SPEC 2.5)
-//! - `subscribe`: REQ, CLOSE, EOSE, CLOSED (SPEC 3)
-//! - `upstream`: what relays are asked for that (SPEC 4.3); `budget`: within what each of them allows;
-//!   `gather`: making place; `arrivals`: the way back
-//! - `counting`: COUNT (SPEC 3.8)
-//! - `intake`: what relays send: dropped, verified, delivered (SPEC 3.3, 6)
-//! - `handover`: from client to client, without any relay (SPEC 1.6)
-//! - `relays`: connections that come and go (SPEC 4.1), `line`: what is sent over them (SPEC 3.7)
-//! - `auth`: who we are to a relay that asks (SPEC 4.4), `deferred`: what it refused until it knows
+//! Each state has one owner, whose fields are private. From the bottom up, each may touch those before
+//! it that stand in a function's parameters, and no others:
 //!
-//! and by what they keep, each of which knows nothing of the others' files: `subscription`, one client's,
-//! of `part`s, one for each relay, and what it was given (`merge`, `seen`); `index`, which subscriptions an
-//! event matches; `combine`, many filters as few; `publication`, one event on its way; `entry`, one that
-//! waits; `recent`, what was verified last.
+//! - `relays`: their switches and connections, what is in line for those, who we are to them
+//! - `clients`: who is there, and who they say they are
+//! - `answers`: what may not be said of an event any more
+//! - `intake`: what is being verified
+//! - `subscriptions`: REQ, EOSE, CLOSED and what is delivered (rule 3), the local loop among it
+//! - `outbox`: what no relay has taken yet (rule 2)
+//! - `requests`: what relays are asked for subscriptions (rule 4.3), and the way back
+//! - `publishing`: EVENT and OK (rule 1)
+//! - `counting`: COUNT (rule 3.8)
+//!
+//! The router itself says which input concerns whom (`from_relays`, `from_clients`, `to_relays`), and in
+//! which order marks are drained ([`Owners::drain`]).
 
-mod arrivals;
-mod auth;
-mod authenticate;
-mod backlog;
-mod budget;
+mod answers;
 mod clients;
-mod combine;
 mod counting;
-mod deferred;
-pub(crate) mod entry;
-mod flush;
-mod gather;
-mod handover;
-pub(crate) mod index;
+mod from_clients;
+mod from_relays;
+mod input;
 mod intake;
-mod ledger;
-mod line;
-pub(crate) mod merge;
-mod named;
 mod outbox;
-mod owner;
-mod part;
-mod publication;
-mod publish;
-pub(crate) mod recent;
+mod publishing;
 mod relays;
-pub(crate) mod seen;
-mod settings;
-mod store;
-mod subscribe;
-mod subscription;
+mod requests;
+mod subscriptions;
+mod terms;
 #[cfg(test)]
 mod tests;
-mod upstream;
+mod to_relays;
+mod turn;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::hash::Map;
 use crate::base::secret::Secret;
-use crate::base::text::Text;
-use crate::base::ticket::Ticket;
 use crate::base::time::Now;
-use crate::ids::{BatchNumber, ClientId, LinkId, Numbers, RelayId, RequestNumber, SubscriptionKey};
-use crate::nostr::count::Counted;
+use crate::ids::Numbers;
 use crate::nostr::event::EventId;
-use crate::nostr::keys::Keys;
-use crate::nostr::limits::RelayLimits;
-use crate::nostr::message::{ClientMessage, Hint, Reply};
-use crate::nostr::reason::Reason;
-use crate::nostr::verify::{Job, Verdict};
-use crate::router::entry::{Batch, Row, Stored};
-use crate::router::index::Index;
-use crate::router::publication::Publication;
-use crate::router::subscription::Subscription;
-use crate::stats::{ClientStats, CoreStats, RelayStats};
+use crate::nostr::verify::Verdict;
+use crate::stats::CoreStats;
 
-pub(crate) use clients::{Limits, Role};
-pub(crate) use intake::Tag;
-pub(crate) use relays::Switches;
-pub(crate) use settings::Settings;
+use answers::Answers;
+use clients::Clients;
+use counting::Counting;
+use intake::Intake;
+use outbox::Outbox;
+use publishing::{Means, Publishing};
+use relays::Relays;
+use requests::Requests;
+use subscriptions::Subscriptions;
+use turn::{Due, Timer, Timers, Turn};
 
-/// Something that happened.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// A relay was configured, or its switches were changed.
-    RelaySet {
-        /// Which.
-        relay: RelayId,
-        /// Normalised.
-        url: Arc<str>,
-        /// Subscriptions go to it.
-        read: bool,
-        /// Events are published to it.
-        write: bool,
-        /// Its numbers.
-        stats: Arc<RelayStats>,
-    },
-    /// Who we are to a relay that asks, from now on.
-    RelayKey(RelayId, Option<Keys>),
-    /// What a relay's own document says it takes (NIP-11).
-    RelayLimits(RelayId, RelayLimits),
-    /// A relay is no longer configured.
-    RelayRemoved(RelayId),
-    /// A relay's connection stands.
-    LinkUp(RelayId, LinkId),
-    /// A relay's connection has written so many messages and takes as many more.
-    LinkWrote(RelayId, LinkId, usize),
-    /// A relay's connection is gone.
-    LinkDown {
-        /// Whose.
-        relay: RelayId,
-        /// Which.
-        link: LinkId,
-        /// Events it never wrote.
-        unsent: Vec<EventId>,
-        /// Unix seconds of its last sign of life: it may have been dead for long.
-        heard: u64,
-    },
-    /// What a relay said, in order.
-    RelaySaid(RelayId, LinkId, Vec<Frame>),
-    /// A client has connected; these are its numbers.
-    ClientJoined(ClientId, Role, Arc<ClientStats>),
-    /// The hosts by which a client may have reached us, for a client that is to authenticate.
-    ClientReached(ClientId, Box<[Box<str>]>),
-    /// An inside client wants these relays and no others from now on.
-    ClientRelays(ClientId, Box<[RelayId]>),
-    /// A client's message, and its share of the client's budget.
-    ClientSaid(ClientId, ClientMessage, Ticket),
-    /// A client is gone.
-    ClientLeft(ClientId),
-    /// An event handed out for verification is back.
-    Verified(Verdict<Tag>),
-    /// What the owner has set, from now on.
-    Settings(Settings),
-    /// How long from now this node may send what is in the outbox; `None`: as long as it lives.
-    OutboxLease(Option<Duration>),
-    /// Rows of the outbox that are this node's from now on.
-    OutboxRows(Vec<Row>),
-    /// Rows that are this node's no longer.
-    OutboxGone(Vec<EventId>),
-    /// What became of the batch of this number.
-    OutboxStored(BatchNumber, Stored),
-}
-
-/// A relay's message, as much of it as the router needs.
-#[derive(Debug)]
-pub(crate) enum Frame {
-    /// An event, not verified.
-    Event {
-        /// Our number for the request; `None` for an id that is none of ours.
-        number: Option<RequestNumber>,
-        /// The id it claims.
-        id: EventId,
-        /// The event as JSON text.
-        json: Text,
-        /// Its share of the relay's budget.
-        ticket: Ticket,
-    },
-    /// The end of stored events.
-    Eose(Option<RequestNumber>, Hint),
-    /// How many events match; `None` for what is no number.
-    Count(Option<RequestNumber>, Option<Counted>),
-    /// The relay has ended a subscription.
-    Closed(Option<RequestNumber>, Reason),
-    /// The answer to an event.
-    Ok(EventId, bool, Reason),
-    /// A sentence for a person.
-    Notice(String),
-    /// A challenge: the relay wants to know who we are (NIP-42).
-    Auth(String),
-    /// Something nobody can use.
-    Junk,
-}
-
-/// What is written to a relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outgoing {
-    /// The message.
-    pub text: String,
-    /// The event it publishes, if it does.
-    pub event: Option<EventId>,
-}
-
-/// What is to be done after an input. The owner empties it and hands it in again.
-#[derive(Debug, Default)]
-pub(crate) struct Effects {
-    /// Messages for relays, in order.
-    pub to_relay: Vec<(RelayId, LinkId, Outgoing)>,
-    /// Connections to end.
-    pub cut: Vec<(RelayId, LinkId)>,
-    /// Messages for clients, in order.
-    pub to_client: Vec<(ClientId, Reply)>,
-    /// Events to verify.
-    pub verify: Vec<Job<Tag>>,
-    /// Changes for the database. The next ones come when it has answered to these.
-    pub store: Option<Batch>,
-}
-
-impl Effects {
-    /// Whether nothing is to be done.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.to_relay.is_empty()
-            && self.cut.is_empty()
-            && self.to_client.is_empty()
-            && self.verify.is_empty()
-            && self.store.is_none()
-    }
-}
-
-/// What a deadline is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// Look at a subscription's EOSE.
-    Eose(SubscriptionKey),
-    /// Answer a COUNT.
-    Count(RequestNumber),
-    /// Answer a publication.
-    Answer(EventId),
-    /// Answer one of a client inside with relays of its own.
-    AnswerNamed(EventId, ClientId),
-    /// Refuse an event that has waited unsent for too long.
-    Waiting(EventId),
-    /// Answer for an event whose row is not written yet.
-    Store(EventId),
-    /// Look at what a relay is asked for.
-    Plan(RelayId),
-    /// Forget a request that is closed.
-    Retired(RelayId, RequestNumber),
-    /// What waits for an authentication at this relay has waited long enough.
-    Auth(RelayId),
-}
+pub(crate) use input::{Effects, Frame, Input, Outgoing};
+pub use subscriptions::{Index, Seen};
+use terms::Purpose;
+pub(crate) use terms::{
+    Batch, EntryView, Limits, Reasons, Role, Row, Settings, State, Stored, Switches, Tag,
+};
 
 /// The state. See the module's own page.
 #[derive(Debug)]
 pub(crate) struct Router {
-    limits: Limits,
-    settings: Settings,
-    stats: Arc<CoreStats>,
-    secret: Secret,
-    clients: Map<ClientId, clients::Client>,
-    relays: Map<RelayId, relays::Relay>,
-    subscriptions: Map<SubscriptionKey, Subscription>,
-    /// Which of them an event matches.
-    index: Index,
-    /// For its memory, what it said last.
-    matching: Vec<SubscriptionKey>,
-    requests: Map<(RelayId, RequestNumber), upstream::Request>,
-    /// Relays at which something has changed for the plan of what they are asked.
-    replan: BTreeSet<RelayId>,
-    /// Bytes of stored events held by all subscriptions together.
-    held: usize,
-    /// Of subscriptions and requests.
+    owners: Owners,
+    due: Due,
+    timers: Timers,
     numbers: Numbers,
-    counts: counting::Counts,
-    /// Of requests: numbers are used again.
-    last_serial: upstream::Serial,
-    /// Ids remembered by all subscriptions together.
-    remembered: usize,
-    publications: Map<EventId, Publication>,
-    named: named::Named,
-    outbound: publish::Outbound,
-    outbox: outbox::Outbox,
-    intake: intake::Intake,
-    timers: BTreeSet<(Duration, Timer)>,
+    stats: Arc<CoreStats>,
+}
+
+/// Everything that has an owner, side by side. Only here are two known at once.
+#[derive(Debug)]
+struct Owners {
+    relays: Relays,
+    clients: Clients,
+    answers: Answers,
+    intake: Intake,
+    subscriptions: Subscriptions,
+    outbox: Outbox,
+    requests: Requests,
+    publishing: Publishing,
+    counting: Counting,
 }
 
 impl Router {
@@ -283,106 +99,281 @@ impl Router {
         verify_depth: usize,
         secret: Secret,
     ) -> Self {
-        Self {
-            limits,
-            settings: Settings::default(),
-            stats,
-            secret,
-            clients: Map::default(),
-            relays: Map::default(),
-            subscriptions: Map::default(),
-            index: Index::default(),
-            matching: Vec::new(),
-            requests: Map::default(),
-            replan: BTreeSet::new(),
-            held: 0,
-            numbers: Numbers::default(),
-            counts: counting::Counts::default(),
-            last_serial: upstream::Serial::default(),
-            remembered: 0,
-            publications: Map::default(),
-            named: named::Named::new(),
-            outbound: publish::Outbound::default(),
-            outbox: outbox::Outbox::default(),
-            intake: intake::Intake::new(verify_depth),
-            timers: BTreeSet::new(),
-        }
+        let owners = Owners {
+            relays: Relays::default(),
+            clients: Clients::new(limits, secret),
+            answers: Answers::default(),
+            intake: Intake::new(verify_depth),
+            subscriptions: Subscriptions::default(),
+            outbox: Outbox::default(),
+            requests: Requests::default(),
+            publishing: Publishing::default(),
+            counting: Counting::default(),
+        };
+        let (due, timers, numbers) = (Due::default(), Timers::default(), Numbers::default());
+        Self { owners, due, timers, numbers, stats }
     }
 
     /// Takes one input and says what follows from it.
-    pub(crate) fn handle(&mut self, now: Now, input: Input, fx: &mut Effects) {
-        match input {
-            Input::RelaySet { relay, url, read, write, stats } => {
-                self.set_relay(relay, &url, Switches { read, write }, stats, now, fx);
+    pub(crate) fn handle(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        self.turn(now, effects, |owners, turn| owners.take(input, turn));
+    }
+
+    /// Does what has become due.
+    pub(crate) fn tick(&mut self, now: Now, effects: &mut Effects) {
+        self.turn(now, effects, |owners, turn| {
+            while let Some(timer) = turn.timers.pop(now.mono) {
+                owners.ring(timer, turn);
             }
-            Input::RelayKey(relay, key) => self.set_key(relay, key, now, fx),
-            Input::RelayLimits(relay, limits) => self.set_limits(relay, limits),
-            Input::RelayRemoved(relay) => self.remove_relay(relay, now, fx),
-            Input::LinkUp(relay, link) => self.link_up(relay, link, now, fx),
-            Input::LinkWrote(relay, link, count) => self.link_wrote(relay, link, count, now, fx),
-            Input::LinkDown { relay, link, unsent, heard } => {
-                self.link_down(relay, link, &unsent, heard, now, fx);
-            }
-            Input::RelaySaid(relay, link, frames) => self.relay_said(relay, link, frames, now, fx),
-            Input::ClientJoined(client, role, stats) => {
-                self.client_joined(client, role, stats);
-                self.greet(client, fx);
-            }
-            Input::ClientReached(client, hosts) => self.client_reached(client, &hosts),
-            Input::ClientRelays(client, relays) => self.client_relays(client, &relays, now, fx),
-            Input::ClientSaid(client, message, ticket) => {
-                self.client_said(client, message, ticket, now, fx);
-            }
-            Input::ClientLeft(client) => self.client_left(client, now, fx),
-            Input::Verified(verdict) => self.verified(verdict, now, fx),
-            Input::Settings(settings) => self.set(settings, now, fx),
-            Input::OutboxLease(lease) => self.set_lease(lease, now, fx),
-            Input::OutboxRows(rows) => self.adopt(rows, now, fx),
-            Input::OutboxGone(ids) => self.let_go(&ids),
-            Input::OutboxStored(number, result) => self.stored(number, result, now, fx),
-        }
-        self.follow_up(now, fx);
+        });
     }
 
     /// When [`Self::tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.outbox.due, self.outbox.ledger.due()].into_iter().flatten().min()
+        [self.timers.next(), self.owners.outbox.due()].into_iter().flatten().min()
     }
 
-    /// Does what has become due.
-    pub(crate) fn tick(&mut self, now: Now, fx: &mut Effects) {
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > now.mono {
-                break;
-            }
-            self.timers.pop_first();
-            match timer {
-                Timer::Eose(key) => self.look_at_eose(key, now, fx),
-                Timer::Count(key) => self.count_deadline(key, now, fx),
-                Timer::Answer(id) => self.answer_deadline(&id, now, fx),
-                Timer::AnswerNamed(id, client) => self.named_deadline(id, client, fx),
-                Timer::Waiting(id) => self.refuse_waiting(&id, fx),
-                Timer::Store(id) => self.store_deadline(&id, now, fx),
-                Timer::Plan(relay) => self.plan_due(relay, now, fx),
-                Timer::Retired(relay, number) => self.drop_retired(relay, number, now, fx),
-                Timer::Auth(relay) => self.auth_deadline(relay, now, fx),
-            }
-        }
-        if self.outbox.due.is_some_and(|due| due <= now.mono) {
-            self.look_at_outbox(now, fx);
-        }
-        self.follow_up(now, fx);
+    /// What is in the outbox: what waits, in order, then what was rejected.
+    pub(crate) fn outbox_view(&self) -> Vec<EntryView> {
+        self.owners.outbox.view()
     }
 
-    fn follow_up(&mut self, now: Now, fx: &mut Effects) {
-        self.plan_all(now, fx);
-        self.admit_waiting(now, fx);
-        self.hand_out_jobs(fx);
-        self.hand_out_batch(now, fx);
-        self.stats.clients.set(self.clients.len());
-        self.stats.subscriptions.set(self.subscriptions.len());
-        let unanswered = self.publications.len() + self.named.len() + self.outbound.waiting();
-        self.stats.pending_events.set(unanswered);
+    /// Tries an event of the outbox again, a rejected one too, at every relay. False: it is not there.
+    pub(crate) fn outbox_retry(&mut self, now: Now, id: &EventId, effects: &mut Effects) -> bool {
+        self.turn(now, effects, |owners, turn| owners.outbox.retry(id, &owners.relays, turn))
+    }
+
+    /// Removes an event from the outbox for good. False: it is not there, or not answered yet.
+    pub(crate) fn outbox_delete(&mut self, now: Now, id: &EventId, effects: &mut Effects) -> bool {
+        self.turn(now, effects, |owners, _| {
+            owners.outbox.delete(id, &mut owners.answers, &mut owners.relays)
+        })
+    }
+
+    /// One turn: something is done, what it has marked is looked at, and what is waiting outside gets
+    /// its next piece of work.
+    fn turn<R>(
+        &mut self,
+        now: Now,
+        effects: &mut Effects,
+        what: impl FnOnce(&mut Owners, &mut Turn<'_>) -> R,
+    ) -> R {
+        let Self { owners, due, timers, numbers, stats } = self;
+        let mut turn = Turn { now, effects, due, timers, numbers, stats };
+        let result = what(owners, &mut turn);
+        owners.drain(&mut turn);
+        owners.intake.hand_out(&mut turn);
+        owners.outbox.hand_out_batch(&mut turn);
+        stats.clients.set(owners.clients.len());
+        stats.subscriptions.set(owners.subscriptions.len());
+        stats.pending_events.set(owners.publishing.unanswered());
+        result
+    }
+}
+
+impl Owners {
+    /// Looks at all that was marked, until nothing is left. After each step it begins again with the
+    /// first that is marked:
+    ///
+    /// 1. [`Self::shut_out`]: who is to be shut out is, before anything is sent or delivered
+    /// 2. [`Self::tell_relays`]: what has been decided leaves for the relays; a REQ has gone out before
+    ///    anybody asks whether its EOSE is due
+    /// 3. [`Self::tell_clients`]: events, then EOSE
+    /// 4. events that wait for a place among the unanswered ones get what has become free by now
+    fn drain(&mut self, turn: &mut Turn<'_>) {
+        while self.shut_out(turn)
+            || self.tell_relays(turn)
+            || self.tell_clients(turn)
+            || self.admit_next(turn)
+        {}
+    }
+
+    /// The same between two things that a relay says, for what they lead to at the clients: each finds
+    /// done what the one before it has led to. What they lead to at relays follows from all of them.
+    fn drain_told(&mut self, turn: &mut Turn<'_>) {
+        while self.shut_out(turn) || self.tell_clients(turn) {}
+    }
+
+    /// One step, if one is marked:
+    ///
+    /// 1. `cut`: of a connection that is to end nothing more is taken
+    /// 2. `readers`: public clients have no part in what is for the owner
+    fn shut_out(&mut self, turn: &mut Turn<'_>) -> bool {
+        if let Some((relay, (kind, why))) = turn.due.cut.pop_first() {
+            self.cut(relay, kind, why, turn);
+        } else if let Some(relay) = turn.due.readers.pop_first() {
+            self.readers_changed(relay, turn);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// One step, if one is marked:
+    ///
+    /// 1. `unsent`: what a line has dropped is decided on before more is put in line
+    /// 2. `plan`, then `flush`: REQs go before what the outbox has for the same connection
+    /// 3. `sweep`, then `send`: what leaves leaves when all of it is in line, and may still be taken back
+    ///    until then
+    fn tell_relays(&mut self, turn: &mut Turn<'_>) -> bool {
+        if let Some((relay, event)) = turn.due.unsent.pop_front() {
+            self.not_sent(relay, &event, turn);
+        } else if let Some(relay) = turn.due.plan.pop_first() {
+            self.requests.plan(relay, &mut self.subscriptions, &mut self.relays, turn);
+        } else if let Some(relay) = turn.due.flush.pop_first() {
+            self.outbox.flush(relay, &mut self.answers, &mut self.relays, turn);
+        } else if let Some(relay) = turn.due.sweep.pop_first() {
+            self.sweep(relay);
+        } else if let Some(relay) = turn.due.send.pop_first() {
+            self.send(relay, turn);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// One step, if one is marked:
+    ///
+    /// 1. `arrivals`: events are delivered, or held, in the order a relay has sent them …
+    /// 2. `release`: … and what is held goes before the EOSE …
+    /// 3. `eose`: … which is looked at when nothing can come before it any more; so is a CLOSED
+    /// 4. `counts`: the same for the answer to a COUNT
+    fn tell_clients(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Self { requests, subscriptions, relays, .. } = self;
+        if let Some((relay, number)) = turn.due.arrivals.pop_first() {
+            requests.look_at_arrivals(relay, number, subscriptions, relays, turn);
+        } else if let Some(key) = turn.due.release.pop_first() {
+            subscriptions.release(key, turn);
+        } else if let Some(key) = turn.due.eose.pop_first() {
+            self.look_at_eose(key, turn);
+        } else if let Some(number) = turn.due.counts.pop_first() {
+            let ended = self.counting.look(number, &mut self.relays, turn);
+            self.count_ended(ended, turn);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
+        match input {
+            Input::RelaySet { relay, url, read, write, stats } => {
+                self.set_relay(relay, &url, Switches { read, write }, stats, turn);
+            }
+            Input::RelayKey(relay, key) => self.relays.set_key(relay, key, turn),
+            Input::RelayLimits(relay, limits) => {
+                if self.relays.set_limits(relay, limits) {
+                    turn.due.plan.insert(relay); // there may be more places at it, or fewer
+                }
+            }
+            Input::RelayRemoved(relay) => self.remove_relay(relay, turn),
+            Input::LinkUp(relay, link) => self.link_up(relay, link, turn),
+            Input::LinkWrote(relay, link, count) => {
+                self.relays.link_wrote(relay, link, count, turn);
+            }
+            Input::LinkDown { relay, link, unsent, heard } => {
+                self.link_down(relay, link, unsent, heard, turn);
+            }
+            Input::RelaySaid(relay, link, frames) => {
+                for frame in frames {
+                    if self.relays.link(relay) != Some(link) {
+                        return;
+                    }
+                    self.relay_said(relay, frame, turn);
+                    self.drain_told(turn);
+                }
+            }
+            Input::ClientJoined(client, role, stats) => {
+                self.clients.join(client, role, stats, turn);
+            }
+            Input::ClientReached(client, hosts) => self.clients.reached(client, &hosts),
+            Input::ClientRelays(client, relays) => self.name_relays(client, &relays, turn),
+            Input::ClientSaid(client, message, ticket) => {
+                self.client_said(client, message, ticket, turn);
+            }
+            Input::ClientLeft(client) => self.client_left(client, turn),
+            Input::Verified(verdict) => self.verified(verdict, turn),
+            Input::Settings(Settings { outbox_size, public_reads, public_allowed }) => {
+                self.outbox.set_size(outbox_size);
+                self.relays.set_public_reads(public_reads, turn);
+                self.allow(public_allowed, turn);
+            }
+            Input::OutboxLease(lease) => self.outbox.set_lease(lease, &self.relays, turn),
+            Input::OutboxRows(rows) => {
+                for row in &rows {
+                    self.publishing.positions_from(row.position);
+                }
+                self.outbox.adopt(rows, &mut self.answers, &mut self.relays, turn);
+            }
+            Input::OutboxGone(ids) => self.outbox.let_go(&ids, &mut self.relays),
+            Input::OutboxStored(number, result) => {
+                self.outbox.stored(number, result, &mut self.answers, &mut self.relays, turn);
+            }
+        }
+    }
+
+    /// A time has come.
+    fn ring(&mut self, timer: Timer, turn: &mut Turn<'_>) {
+        match timer {
+            Timer::Eose(key) => _ = turn.due.eose.insert(key),
+            Timer::Count(number) => {
+                let ended = self.counting.deadline(number, &mut self.relays, turn);
+                self.count_ended(ended, turn);
+            }
+            Timer::Answer(id, audience) => self.publish(turn, |publishing, means| {
+                publishing.answer_deadline(&id, audience, means);
+            }),
+            Timer::Unsent(id) => self.publish(turn, |publishing, means| {
+                publishing.unsent_deadline(&id, means);
+            }),
+            Timer::Store(id) => {
+                self.outbox.store_deadline(&id, &mut self.answers, &mut self.relays, turn);
+            }
+            Timer::Outbox => self.outbox.look(&mut self.answers, &mut self.relays, turn),
+            Timer::Plan(relay) => self.requests.plan_due(relay, &mut self.subscriptions, turn),
+            Timer::Retired(relay, number) => self.requests.drop_retired(relay, number, turn),
+            Timer::SignIn(relay) => {
+                self.relays.sign_in_deadline(relay, turn);
+                self.refuse_deferred(relay, turn);
+            }
+        }
+    }
+
+    fn verified(&mut self, verdict: Verdict<Tag>, turn: &mut Turn<'_>) {
+        self.intake.came_back();
+        let Verdict { tag: Tag(purpose), result } = verdict;
+        match &result {
+            Ok(_) => turn.stats.verified.add(),
+            Err(_) => turn.stats.forged.add(),
+        }
+        match (purpose, result) {
+            (Purpose::Published(client, id, position, _ticket), result) => {
+                self.published(client, id, position, result, turn);
+            }
+            (Purpose::Auth(client, id, _ticket), result) => {
+                self.signed_in(client, id, &result, turn);
+            }
+            (Purpose::Incoming(_, copy), Ok(event)) => self.came_true(&copy, &event, turn),
+            (Purpose::Incoming(id, copy), Err(error)) => {
+                let Self { intake, requests, subscriptions, relays, .. } = self;
+                relays.forged(copy.relay, &error, turn);
+                requests.verdict(copy.relay, copy.expected, None, subscriptions, relays, turn);
+                intake.found_forged(id, |copy| requests.contains(copy.relay, copy.expected.number));
+            }
+        }
+    }
+
+    /// Something happens to what is published.
+    fn publish<R>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        what: impl FnOnce(&mut Publishing, &mut Means<'_, '_>) -> R,
+    ) -> R {
+        let Self { publishing, answers, outbox, relays, .. } = self;
+        what(publishing, &mut Means { answers, outbox, relays, turn })
+    }
+
+    fn admit_next(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.publish(turn, Publishing::admit_next)
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::ids::BatchNumber;
 use crate::nostr::event::EventId;
 use crate::router::Input;
-use crate::router::entry::{Batch, EntryView, Row, Stored};
+use crate::router::{Batch, EntryView, Row, Stored};
 use crate::runtime::mailbox::{Bell, Caller};
 
 use super::{Arrival, Core, CoreError, lock};

@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use hashbrown::hash_map::Entry;
@@ -82,13 +81,11 @@ impl Driver {
             let _ = deliver.try_send(verdict);
         });
         let (stats, secret) = (Arc::clone(&shared.stats), shared.secret.clone());
-        let mut router = Router::new(shared.limits, stats, verifier.depth(), secret);
-        let (now, mut effects) = (Now::new(Duration::ZERO, unix_time()), Effects::default());
-        let settings = lock(&shared.settings).clone();
-        router.handle(now, Input::Settings(settings), &mut effects);
+        let router = Router::new(shared.limits, stats, verifier.depth(), secret);
+        let settings = Input::Settings(lock(&shared.settings).clone());
         // What an earlier router or an earlier run had in the outbox is in the database.
         shared.desk.load();
-        Self {
+        let mut driver = Self {
             shared: Arc::clone(shared),
             router,
             verifier,
@@ -97,8 +94,10 @@ impl Driver {
             lines: Map::default(),
             started: Instant::now(),
             second: 0,
-            effects,
-        }
+            effects: Effects::default(),
+        };
+        driver.router.handle(driver.now(), settings, &mut driver.effects);
+        driver
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Arrival>, stop: &mut watch::Receiver<()>) {

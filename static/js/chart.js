@@ -3,11 +3,18 @@
 window.app.component('nostrclient-chart', {
   template: '#nostrclient-chart',
   data() {
-    return {store: Nostrclient.store, words: Nostrclient.words}
+    return {
+      store: Nostrclient.store,
+      words: Nostrclient.words,
+      STEP: 5, // seconds that make one point
+      POINTS: 60,
+      /** @type {import('chart.js').Chart<'line'> | null} */
+      chart: null
+    }
   },
   computed: {
     series() {
-      const read = name =>
+      const read = (/** @type {string} */ name) =>
         getComputedStyle(document.body).getPropertyValue(`--q-${name}`).trim()
       return [
         {field: 1, label: 'from relays', color: read('primary')},
@@ -25,19 +32,12 @@ window.app.component('nostrclient-chart', {
       return `Events in the last five minutes: ${sums.join(', ')}.`
     }
   },
-  created() {
-    this.STEP = 5 // seconds that make one point
-    this.POINTS = 60
-  },
   mounted() {
     this.draw()
-    this.stops = [
-      this.$watch('store.now', () => this.update()),
-      this.$watch('$q.dark.isActive', () => this.draw())
-    ]
+    this.$watch('store.now', () => this.update())
+    this.$watch('$q.dark.isActive', () => this.draw())
   },
   unmounted() {
-    this.stops.forEach(stop => stop())
     this.chart?.destroy()
   },
   methods: {
@@ -59,18 +59,21 @@ window.app.component('nostrclient-chart', {
       return points
     },
     update() {
+      const {chart} = this
+      if (!chart) return
       this.points().forEach((data, index) => {
-        this.chart.data.datasets[index].data = data
+        chart.data.datasets[index].data = data
       })
-      this.chart.update('none')
+      chart.update('none')
     },
     draw() {
       this.chart?.destroy()
-      const color = getComputedStyle(this.$el).color
+      const ink = getComputedStyle(this.$el).color
+      const canvas = /** @type {HTMLCanvasElement} */ (this.$refs.canvas)
       const faint = 'rgba(128, 128, 128, 0.25)'
       const points = this.points()
       this.chart = Vue.markRaw(
-        new Chart(this.$refs.canvas, {
+        new Chart(canvas, {
           type: 'line',
           data: {
             labels: Array.from({length: this.POINTS}, (_, at) =>
@@ -99,19 +102,19 @@ window.app.component('nostrclient-chart', {
                 suggestedMax: 1,
                 border: {display: false},
                 grid: {color: faint},
-                ticks: {color, maxTicksLimit: 4, precision: 0}
+                ticks: {color: ink, maxTicksLimit: 4, precision: 0}
               }
             },
             plugins: {
               legend: {
                 position: 'bottom',
-                labels: {color, boxWidth: 10, boxHeight: 2, padding: 8}
+                labels: {color: ink, boxWidth: 10, boxHeight: 2, padding: 8}
               },
               tooltip: {
                 callbacks: {
                   title: ([item]) => `${item.label} ago`,
                   label: ({dataset, raw}) =>
-                    `${this.words.rate(raw)} a second ${dataset.label}`
+                    `${this.words.rate(Number(raw))} a second ${dataset.label}`
                 }
               }
             }

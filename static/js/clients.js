@@ -18,6 +18,10 @@ Nostrclient.clients = {
 window.app.component('nostrclient-clients', {
   template: '#nostrclient-clients',
   data() {
+    /**
+     * @param {string} name
+     * @param {string} label
+     */
     const number = (name, label) => ({
       name,
       label,
@@ -58,6 +62,7 @@ window.app.component('nostrclient-clients', {
     }
   },
   methods: {
+    /** @param {ConnectedClient} client */
     cutOff(client) {
       Nostrclient.clients.cutOff(client.id)
     }
@@ -66,7 +71,12 @@ window.app.component('nostrclient-clients', {
 
 window.app.component('nostrclient-client-name', {
   template: '#nostrclient-client-name',
-  props: {client: {type: Object, required: true}},
+  props: {
+    client: {
+      type: /** @type {Prop<ConnectedClient>} */ (Object),
+      required: true
+    }
+  },
   computed: {
     kind() {
       return {

@@ -5,6 +5,7 @@ window.app.component('nostrclient-endpoints', {
   data() {
     return {
       store: Nostrclient.store,
+      /** @type {EndpointSettings | null} */
       saved: null, // the settings of the server
       wanted: {
         public_ws: false,
@@ -13,10 +14,13 @@ window.app.component('nostrclient-endpoints', {
         address: '',
         allowed: ''
       },
+      /** @type {Endpoints} */
       endpoints: {public: null, private: null, address: '', public_allowed: []},
+      /** @type {string | null} */
       shownCode: null,
       saving: false,
       problem: '',
+      problemCode: '',
       hasToken: false,
       token: ''
     }
@@ -40,18 +44,16 @@ window.app.component('nostrclient-endpoints', {
         }
       ]
     },
-    // What is to be saved: another admin may have changed the rest.
+    /** @returns {Partial<Config>} */
     changes() {
-      const differs = ([name, value]) => value !== this.saved[name]
-      const {allowed, ...rest} = Object.fromEntries(
-        Object.entries(this.wanted).filter(differs)
-      )
+      if (!this.saved) return {}
+      const {allowed, ...rest} = Nostrclient.changes(this.saved, this.wanted)
       if (allowed === undefined) return rest
       return {...rest, public_allowed: this.keys(allowed)}
     },
     // A refusal, at the field it is about.
     listProblem() {
-      return this.problem.startsWith('Public key') ? this.problem : ''
+      return this.problemCode === 'public_allowed' ? this.problem : ''
     },
     addressProblem() {
       return this.listProblem ? '' : this.problem
@@ -67,7 +69,7 @@ window.app.component('nostrclient-endpoints', {
     }
   },
   created() {
-    return this.load()
+    this.load()
   },
   watch: {
     // What could not be had at first is asked for again when the server is back.
@@ -83,6 +85,7 @@ window.app.component('nostrclient-endpoints', {
         this.hasToken = exists
       })
     },
+    /** @param {Config} config */
     async take({public_ws, private_ws, public_reads_with_keys, address}) {
       this.endpoints = await Nostrclient.call('GET', '/endpoints')
       const allowed = this.endpoints.public_allowed.join('\n')
@@ -93,28 +96,38 @@ window.app.component('nostrclient-endpoints', {
         address,
         allowed
       }
-      this.wanted = {...this.saved}
+      this.reset()
     },
-    // The public keys that a text names, one on each line.
+    /**
+     * The public keys that a text names, one on each line.
+     * @param {string} text
+     */
     keys(text) {
       return text.split(/[\s,]+/).filter(Boolean)
     },
+    /** @param {'public' | 'private'} kind */
     url(kind) {
       const path = this.endpoints[kind]
       return path && this.base + path
     },
-    // What it will do once it is saved.
+    /**
+     * What it will do once it is saved.
+     * @param {'public' | 'private'} kind
+     */
     effect(kind) {
-      const [is, will] = [this.saved, this.wanted].map(at => at[`${kind}_ws`])
-      if (is === will) return ''
+      const will = this.wanted[`${kind}_ws`]
+      if (will === this.saved?.[`${kind}_ws`]) return ''
       if (will) return 'Clients may connect once this is saved.'
       return 'No new clients may connect once this is saved. Those that are connected stay.'
     },
     save() {
       const {public_ws, allowed} = this.wanted
       const forAll = public_ws && !this.keys(allowed).length
-      const wasForAll = this.saved.public_ws && !this.saved.allowed
-      if (!forAll || wasForAll) return this.reallySave()
+      const wasForAll = this.saved?.public_ws && !this.saved.allowed
+      if (!forAll || wasForAll) {
+        this.reallySave()
+        return
+      }
       LNbits.utils
         .confirmDialog(
           'Open the public endpoint? Anybody on the internet who reaches this server can then use it to read and publish on your relays, and uses its bandwidth.'
@@ -129,13 +142,15 @@ window.app.component('nostrclient-endpoints', {
         Quasar.Notify.create({message: 'Saved.', color: 'positive'})
       } catch (error) {
         this.problem = Nostrclient.reason(error)
+        this.problemCode = Nostrclient.code(error)
       }
       this.saving = false
     },
     reset() {
-      this.wanted = {...this.saved}
+      if (this.saved) this.wanted = {...this.saved}
       this.problem = ''
     },
+    /** @param {string} text */
     copy(text) {
       LNbits.utils.copyText(text)
     },

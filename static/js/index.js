@@ -1,7 +1,6 @@
 // The admin's page: the state, what needs attention, and a tab for each kind of work.
 
 window.app = Vue.createApp({
-  el: '#vue',
   mixins: [window.windowMixin],
   data() {
     const TABS = ['relays', 'outbox', 'clients', 'endpoints', 'test', 'start']
@@ -9,6 +8,7 @@ window.app = Vue.createApp({
     return {
       store: Nostrclient.store,
       words: Nostrclient.words,
+      feed: Vue.markRaw(new Nostrclient.Feed(Nostrclient.store)),
       tab: TABS.includes(asked) ? asked : ''
     }
   },
@@ -20,7 +20,7 @@ window.app = Vue.createApp({
         return {text: 'No live data', color: 'negative', icon: 'cloud_off'}
       }
       const serious = attention.some(item => item.serious)
-      if (!state.connected) {
+      if (!state?.connected) {
         return serious
           ? {text: 'Nostr does not work', color: 'negative', icon: 'error'}
           : {text: 'Connecting', color: 'warning', icon: 'pending'}
@@ -44,8 +44,9 @@ window.app = Vue.createApp({
         : `${length} things need your attention.`
     },
     tiles() {
-      const {relays, connected, clients, subscriptions, outbox} =
-        this.store.state
+      const {state} = this.store
+      if (!state) return []
+      const {relays, connected, clients, subscriptions, outbox} = state
       const waiting = outbox.queued + outbox.in_doubt
       const [received, delivered, published] = this.rates
       const {counted, duration, number, rate} = this.words
@@ -111,6 +112,7 @@ window.app = Vue.createApp({
     }
   },
   methods: {
+    /** @param {Action} action */
     mend({do: verb, target}) {
       const {relays} = Nostrclient
       const work = {
@@ -124,14 +126,15 @@ window.app = Vue.createApp({
       }[verb]
       return work()
     },
+    /** @param {string} tab */
     async show(tab) {
       this.tab = tab
       await this.$nextTick()
-      this.$refs.tabs.scrollIntoView({block: 'start'})
+      const tabs = /** @type {HTMLElement} */ (this.$refs.tabs)
+      tabs.scrollIntoView({block: 'start'})
     }
   },
   created() {
-    this.feed = new Nostrclient.Feed(this.store)
     this.feed.start()
   },
   unmounted() {

@@ -1,25 +1,27 @@
 // The keys by which relays may know this server: which there are, and which relay knows
 // which. No private key comes from the server; one that is typed in goes there once.
 
-Nostrclient.keys = Vue.reactive({
-  list: [],
-  url: null, // of the relay for which a key is being chosen
+Nostrclient.keys = Vue.reactive(
+  /** @type {NostrclientPage['keys']} */ ({
+    list: [],
+    url: null, // of the relay for which a key is being chosen
 
-  async load() {
-    await Nostrclient.act(async () => {
-      this.list = await Nostrclient.call('GET', '/keys')
-    })
-  },
+    async load() {
+      await Nostrclient.act(async () => {
+        this.list = await Nostrclient.call('GET', '/keys')
+      })
+    },
 
-  async chooseFor(url) {
-    await this.load()
-    this.url = url
-  },
+    async chooseFor(url) {
+      await this.load()
+      this.url = url
+    },
 
-  nameOf(key) {
-    return key.name || 'A key without a name'
-  }
-})
+    nameOf(key) {
+      return key.name || 'A key without a name'
+    }
+  })
+)
 
 window.app.component('nostrclient-keys', {
   template: '#nostrclient-keys',
@@ -30,12 +32,15 @@ window.app.component('nostrclient-keys', {
     return this.keys.load()
   },
   methods: {
+    /** @param {RelayKey} key */
     usedBy({relays}) {
       return relays.length ? `For ${relays.join(', ')}` : 'For no relay.'
     },
+    /** @param {string} text */
     copy(text) {
       LNbits.utils.copyText(text)
     },
+    /** @param {RelayKey} key */
     remove(key) {
       const effect = key.relays.length
         ? `${key.relays.join(', ')} will not know you by it any more.`
@@ -90,7 +95,7 @@ window.app.component('nostrclient-relay-key', {
     'keys.url'(url) {
       // A private key stays no longer than the dialog.
       this.name = this.secret = this.problem = ''
-      const relay = Nostrclient.store.relays.find(relay => relay.url === url)
+      const relay = Nostrclient.store.relays.find(one => one.url === url)
       this.choice = relay?.key ?? 'new'
     }
   },
@@ -109,7 +114,10 @@ window.app.component('nostrclient-relay-key', {
       this.saving = false
       await this.keys.load()
     },
-    // The public key, once the private one is kept.
+    /**
+     * The public key, once the private one is kept.
+     * @returns {Promise<string | null>}
+     */
     async chosen() {
       if (this.choice === 'none') return null
       if (!this.isNew) return this.choice

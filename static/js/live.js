@@ -8,19 +8,21 @@
 Nostrclient.prefix = window.location.pathname.split('/nostrclient')[0]
 Nostrclient.api = `${Nostrclient.prefix}/nostrclient/api/v1`
 
-Nostrclient.store = Vue.reactive({
-  loaded: false,
-  problem: '', // why there is no live data
-  polling: false,
-  now: Date.now() / 1000, // by the server's clock
-  state: null,
-  relays: [],
-  attention: [],
-  clients: {total: 0, clients: []},
-  history: [] // [second, received, delivered, published]
-})
+Nostrclient.store = Vue.reactive(
+  /** @type {Store} */ ({
+    loaded: false,
+    problem: '', // why there is no live data
+    polling: false,
+    now: Date.now() / 1000, // by the server's clock
+    state: null,
+    relays: [],
+    attention: [],
+    clients: {total: 0, clients: []},
+    history: []
+  })
+)
 
-Nostrclient.call = async (method, path, data) => {
+Nostrclient.call = async (method, path, ...[data]) => {
   const url = Nostrclient.api + path
   const response = await LNbits.api.request(method, url, null, data)
   return response.data
@@ -47,16 +49,22 @@ Nostrclient.act = async work => {
 }
 
 Nostrclient.reason = error => {
-  const {status, data} = error.response ?? {}
-  if (status === 401)
+  const {response} = /** @type {ApiError} */ (error)
+  const status = response?.status
+  if (status === 401) {
     return 'You are logged out. Log in and open the page again.'
-  const detail = data?.detail
+  }
+  const detail = response?.data?.detail
   if (typeof detail === 'string') return detail
   if (detail?.[0]?.msg) return detail.map(({msg}) => msg).join(', ')
   return status
     ? `The server answers with an error (${status}).`
     : 'This server cannot be reached.'
 }
+
+// What programs go by, beside the reason; nothing if it is no refusal of ours.
+Nostrclient.code = error =>
+  /** @type {ApiError} */ (error).response?.data?.code ?? ''
 
 // LNbits goes to its other pages without loading anew.
 Nostrclient.isOpen = () =>
@@ -65,9 +73,19 @@ Nostrclient.isOpen = () =>
 Nostrclient.wsBase = () =>
   window.location.origin.replace(/^http/, 'ws') + Nostrclient.prefix
 
+// Of the settings an owner wants, what is to be saved: another admin may have changed the
+// rest.
+Nostrclient.changes = (saved, wanted) => {
+  const before = new Map(Object.entries(saved))
+  const changed = Object.entries(wanted).filter(
+    ([name, value]) => value !== before.get(name)
+  )
+  return /** @type {Partial<typeof wanted>} */ (Object.fromEntries(changed))
+}
+
 // What goes on between two calls of `look` is a round. Whatever an earlier one still
 // waits for comes to nothing.
-Nostrclient.Feed = class {
+Nostrclient.Feed = class Feed {
   static HISTORY_SECONDS = 300
   static FIRST_MS = 5_000 // until a new WebSocket has said something
   static SILENCE_MS = 30_000 // the server says something every ten seconds
@@ -76,12 +94,15 @@ Nostrclient.Feed = class {
   static FAILURES = 2 // before the page asks instead
   static UPGRADE_MS = 60_000 // then a WebSocket is tried again this often
 
+  /** @param {Store} store */
   constructor(store) {
     this.store = store
     this.polled = 0 // the time of the last answer to a question
     this.offset = 0 // server's clock minus ours, seconds
     this.failures = 0
+    /** @type {WebSocket | null} */
     this.socket = null
+    /** @type {Set<number>} */
     this.timers = new Set()
     this.round = 0
   }
@@ -108,6 +129,10 @@ Nostrclient.Feed = class {
     socket?.close()
   }
 
+  /**
+   * @param {number} delay Milliseconds.
+   * @param {() => void} work
+   */
   later(delay, work) {
     const timer = setTimeout(() => {
       this.timers.delete(timer)
@@ -117,6 +142,7 @@ Nostrclient.Feed = class {
     return timer
   }
 
+  /** @param {number} timer */
   cancel(timer) {
     clearTimeout(timer)
     this.timers.delete(timer)
@@ -130,24 +156,25 @@ Nostrclient.Feed = class {
 
   async open() {
     const {round} = this
-    let ticket
     try {
-      ;({ticket} = await Nostrclient.quietly('POST', '/live'))
+      const {ticket} = await Nostrclient.quietly('POST', '/live')
+      if (round === this.round) this.connect(ticket)
     } catch (error) {
       if (round !== this.round) return
       this.store.problem = Nostrclient.reason(error)
-      return this.again()
+      this.again()
     }
-    if (round === this.round) this.connect(ticket)
   }
 
+  /** @param {string} ticket */
   connect(ticket) {
-    const {FIRST_MS, SILENCE_MS} = Nostrclient.Feed
+    const {FIRST_MS, SILENCE_MS} = Feed
     const socket = new WebSocket(
       `${Nostrclient.wsBase()}/nostrclient/api/v1/live`
     )
     this.socket = socket
     let first = true
+    /** @type {number} */
     let silence
     const end = () => {
       if (this.socket !== socket) return
@@ -176,17 +203,19 @@ Nostrclient.Feed = class {
 
   // After an end that nobody here wanted.
   again() {
-    const {RETRY_MS, FAILURES, UPGRADE_MS} = Nostrclient.Feed
+    const {RETRY_MS, FAILURES, UPGRADE_MS} = Feed
     if (this.failures > FAILURES) {
       if (!this.store.polling) {
         this.store.polling = true
         this.poll()
       }
-      return this.later(UPGRADE_MS, () => this.open())
+      this.later(UPGRADE_MS, () => this.open())
+      return
     }
-    const delay = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)]
     // Not even a ticket: the server is away, so asking it is all there is to do.
-    this.later(this.store.problem ? RETRY_MS.at(-1) : delay, () => this.open())
+    const last = RETRY_MS.length - 1
+    const at = this.store.problem ? last : Math.min(this.failures, last)
+    this.later(RETRY_MS[at], () => this.open())
   }
 
   async poll() {
@@ -205,30 +234,35 @@ Nostrclient.Feed = class {
     } else {
       this.store.problem = Nostrclient.reason(failure ?? {})
     }
-    this.later(Nostrclient.Feed.POLL_MS, () => this.poll())
+    this.later(Feed.POLL_MS, () => this.poll())
   }
 
+  /** @param {Overview} all */
   takeAll(all) {
     const urls = new Set(all.relays.map(relay => relay.url))
     const gone = this.store.relays.filter(relay => !urls.has(relay.url))
     this.take({...all, gone: gone.map(relay => relay.url)})
   }
 
-  // The parts that have changed.
+  /** @param {News} news */
   take(news) {
     const store = this.store
     this.offset = news.time - Date.now() / 1000
     store.now = news.time
     store.problem = ''
     store.loaded = true
-    for (const part of ['state', 'attention', 'clients']) {
-      if (news[part]) store[part] = news[part]
-    }
-    if (news.relays) this.takeRelays(news.relays, news.gone)
+    if (news.state) store.state = news.state
+    if (news.attention) store.attention = news.attention
+    if (news.clients) store.clients = news.clients
+    if (news.relays) this.takeRelays(news.relays, news.gone ?? [])
     if (news.history) this.takeHistory(news.history, news.time)
   }
 
-  // Rows stay the same objects, so that nothing on the page is built anew.
+  /**
+   * Rows stay the same objects, so that nothing on the page is built anew.
+   * @param {RelayLine[]} lines
+   * @param {string[]} gone
+   */
   takeRelays(lines, gone) {
     const store = this.store
     if (gone.length) {
@@ -242,8 +276,12 @@ Nostrclient.Feed = class {
     }
   }
 
+  /**
+   * @param {Second[]} entries
+   * @param {number} time
+   */
   takeHistory(entries, time) {
-    const from = time - Nostrclient.Feed.HISTORY_SECONDS
+    const from = time - Feed.HISTORY_SECONDS
     const fresh = new Set(entries.map(([second]) => second))
     this.store.history = this.store.history
       .filter(

@@ -27,9 +27,16 @@ window.app.component('nostrclient-outbox', {
     return {
       store: Nostrclient.store,
       words: Nostrclient.words,
+      /** @type {Outbox | null} */
       outbox: null,
+      /** @type {string | number | null} */
       size: null, // as the owner writes it
+      /** @type {number | null} */
       saved: null,
+      /** @type {Promise<void> | null} */
+      looking: null,
+      /** @type {Promise<void> | null} */
+      next: null, // look, for after this one
       busy: false,
       shown: false
     }
@@ -43,8 +50,9 @@ window.app.component('nostrclient-outbox', {
       return [queued, inDoubt, rejected, delivered, problem].join(' ')
     },
     groups() {
-      const of = (...states) =>
-        this.outbox.rows.filter(row => states.includes(row.state))
+      const rows = this.outbox?.rows ?? []
+      const of = (/** @type {OutboxEntry['state'][]} */ ...states) =>
+        rows.filter(row => states.includes(row.state))
       return [
         {
           name: 'waiting',
@@ -73,6 +81,7 @@ window.app.component('nostrclient-outbox', {
       ].filter(group => group.rows.length)
     },
     summary() {
+      if (!this.outbox) return ''
       const {delivered, dropped} = this.outbox
       const {counted} = this.words
       const parts = [
@@ -87,7 +96,7 @@ window.app.component('nostrclient-outbox', {
     },
     sizeIsGood() {
       // An empty field is no 0, with which nothing could wait.
-      return /^\d+$/.test(this.size ?? '') && Number(this.size) <= 10_000
+      return /^\d+$/.test(`${this.size ?? ''}`) && Number(this.size) <= 10_000
     }
   },
   watch: {
@@ -126,21 +135,28 @@ window.app.component('nostrclient-outbox', {
         // The page says already that there is no data.
       }
     },
+    /** @param {() => Promise<unknown>} work */
     async act(work) {
       this.busy = true
       await Nostrclient.act(work)
       await this.load()
       this.busy = false
     },
+    /** @param {OutboxEntry} row */
     retry(row) {
       return this.act(() => Nostrclient.call('POST', `/outbox/${row.id}/retry`))
     },
+    /** @param {{rows: OutboxEntry[]}} group */
     async retryAll(group) {
       this.busy = true
       await Nostrclient.outbox.retry(group.rows.map(row => row.id))
       await this.load()
       this.busy = false
     },
+    /**
+     * @param {{loss: string}} group
+     * @param {OutboxEntry[]} rows
+     */
     remove(group, rows) {
       const events = this.words.counted(rows.length, 'event')
       const ids = rows.map(row => row.id)
@@ -158,9 +174,11 @@ window.app.component('nostrclient-outbox', {
         this.saved = size
       })
     },
+    /** @param {OutboxEntry} row */
     title(row) {
       return row.kind === null ? 'No event' : `Kind ${row.kind}`
     },
+    /** @param {OutboxEntry} row */
     reasons(row) {
       return Object.entries(row.reasons).map(([url, text]) =>
         url ? `${url}: ${text}` : text

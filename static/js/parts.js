@@ -4,7 +4,7 @@
 window.app.component('nostrclient-avatar', {
   template: '#nostrclient-avatar',
   props: {
-    icon: {type: String, default: null},
+    icon: {type: /** @type {Prop<string | null>} */ (String), default: null},
     size: {type: String, required: true}
   },
   data() {
@@ -15,7 +15,7 @@ window.app.component('nostrclient-avatar', {
     // whatever it asks for.
     address() {
       try {
-        const {host} = new URL(this.icon)
+        const {host} = new URL(this.icon ?? '')
         return host === window.location.host ? null : this.icon
       } catch {
         return null

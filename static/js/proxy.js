@@ -4,6 +4,7 @@ window.app.component('nostrclient-proxy', {
   template: '#nostrclient-proxy',
   data() {
     return {
+      /** @type {Pick<Config, 'proxy' | 'proxy_for_all'> | null} */
       saved: null, // the settings of the server
       wanted: {proxy: '', proxy_for_all: false},
       saving: false,
@@ -17,17 +18,15 @@ window.app.component('nostrclient-proxy', {
       if (!proxy) return 'None. Relays with a .onion address need one.'
       return `${proxy}, ${proxy_for_all ? 'for all relays' : 'for .onion relays'}`
     },
-    // What is to be saved: another admin may have changed the rest.
     changes() {
-      const differs = ([name, value]) => value !== this.saved[name]
-      return Object.fromEntries(Object.entries(this.wanted).filter(differs))
+      return this.saved ? Nostrclient.changes(this.saved, this.wanted) : {}
     },
     changed() {
       return Object.keys(this.changes).length > 0
     }
   },
   created() {
-    return this.load()
+    this.load()
   },
   methods: {
     // Again whenever it is opened, unless the owner has begun to change it by the
@@ -38,12 +37,13 @@ window.app.component('nostrclient-proxy', {
         if (!this.saved || !this.changed) this.take(config)
       })
     },
+    /** @param {Config} config */
     take({proxy, proxy_for_all}) {
       this.saved = {proxy, proxy_for_all}
       this.reset()
     },
     reset() {
-      this.wanted = {...this.saved}
+      if (this.saved) this.wanted = {...this.saved}
       this.problem = ''
     },
     async save() {

@@ -2,7 +2,9 @@
 
 window.app.component('nostrclient-relay-name', {
   template: '#nostrclient-relay-name',
-  props: {relay: {type: Object, required: true}},
+  props: {
+    relay: {type: /** @type {Prop<RelayLine>} */ (Object), required: true}
+  },
   data() {
     return {store: Nostrclient.store, words: Nostrclient.words}
   },
@@ -21,8 +23,8 @@ window.app.component('nostrclient-relay-name', {
 window.app.component('nostrclient-relay-switch', {
   template: '#nostrclient-relay-switch',
   props: {
-    relay: {type: Object, required: true},
-    name: {type: String, required: true},
+    relay: {type: /** @type {Prop<RelayLine>} */ (Object), required: true},
+    name: {type: /** @type {Prop<RelaySwitch>} */ (String), required: true},
     label: {type: String, required: true},
     named: {type: Boolean, default: false} // the label beside it
   },
@@ -30,6 +32,7 @@ window.app.component('nostrclient-relay-switch', {
     return {busy: false}
   },
   methods: {
+    /** @param {boolean} on */
     async put(on) {
       this.busy = true
       await Nostrclient.relays.put(this.relay.url, this.name, on)
@@ -40,7 +43,9 @@ window.app.component('nostrclient-relay-switch', {
 
 window.app.component('nostrclient-relay-menu', {
   template: '#nostrclient-relay-menu',
-  props: {relay: {type: Object, required: true}},
+  props: {
+    relay: {type: /** @type {Prop<RelayLine>} */ (Object), required: true}
+  },
   emits: ['log'],
   computed: {
     isUsed() {
@@ -48,6 +53,7 @@ window.app.component('nostrclient-relay-menu', {
     }
   },
   methods: {
+    /** @param {'reconnect' | 'pause' | 'chooseKey' | 'remove'} verb */
     act(verb) {
       return Nostrclient.relays[verb](this.relay.url)
     }
@@ -56,13 +62,17 @@ window.app.component('nostrclient-relay-menu', {
 
 window.app.component('nostrclient-relay-log', {
   template: '#nostrclient-relay-log',
-  props: {url: {type: String, default: null}},
+  props: {
+    url: {type: /** @type {Prop<string | null>} */ (String), default: null}
+  },
   emits: ['close'],
   data() {
     return {
       words: Nostrclient.words,
       store: Nostrclient.store,
+      /** @type {RelayLog} */
       log: {errors: [], notices: []},
+      /** @type {Fact[]} */
       facts: [],
       loading: false
     }
@@ -97,12 +107,12 @@ window.app.component('nostrclient-relay-log', {
   methods: {
     async load() {
       const url = this.url
-      const idle = ['inactive', 'invalid', 'paused'].includes(this.relay?.state)
-      if (!url || !this.relay || idle) return
+      if (!url || !this.relay) return
+      if (['inactive', 'invalid', 'paused'].includes(this.relay.state)) return
       this.loading = true
       await Nostrclient.act(async () => {
-        const path = `/relay/log?url=${encodeURIComponent(url)}`
-        const log = await Nostrclient.call('GET', path)
+        const name = encodeURIComponent(url)
+        const log = await Nostrclient.call('GET', `/relay/log?url=${name}`)
         if (this.url === url) this.log = log
       })
       this.loading = false
@@ -111,10 +121,14 @@ window.app.component('nostrclient-relay-log', {
     async ask() {
       const url = this.url
       if (!url || !this.relay) return
-      const path = `/relay/info?url=${encodeURIComponent(url)}`
-      const info = await Nostrclient.call('GET', path).catch(() => null)
+      const name = encodeURIComponent(url)
+      const info = await Nostrclient.call(
+        'GET',
+        `/relay/info?url=${name}`
+      ).catch(() => null)
       if (info && this.url === url) this.facts = Nostrclient.relays.facts(info)
     },
+    /** @param {LogEntry} entry */
     when({time}) {
       return `${this.words.duration(this.store.now - time)} ago`
     }

@@ -5,20 +5,26 @@ window.app.component('nostrclient-relay-add', {
   props: {modelValue: {type: Boolean, required: true}},
   emits: ['update:modelValue'],
   data() {
-    return {url: '', info: null, problem: '', asking: false, adding: false}
-  },
-  created() {
-    this.PAUSE_MS = 600 // after the last key
-    // In wide use and open to everybody.
-    this.WELL_KNOWN = [
-      'wss://relay.damus.io',
-      'wss://nos.lol',
-      'wss://relay.primal.net',
-      'wss://offchain.pub',
-      'wss://nostr.mom',
-      'wss://relay.snort.social',
-      'wss://relay.getalby.com/v1'
-    ]
+    return {
+      PAUSE_MS: 600, // after the last key
+      // In wide use and open to everybody.
+      WELL_KNOWN: [
+        'wss://relay.damus.io',
+        'wss://nos.lol',
+        'wss://relay.primal.net',
+        'wss://offchain.pub',
+        'wss://nostr.mom',
+        'wss://relay.snort.social',
+        'wss://relay.getalby.com/v1'
+      ],
+      url: '',
+      /** @type {RelayInfo | null} */
+      info: null,
+      problem: '',
+      asking: false,
+      adding: false,
+      timer: 0
+    }
   },
   computed: {
     choices() {
@@ -31,15 +37,16 @@ window.app.component('nostrclient-relay-add', {
     },
     // What makes a relay less useful than it looks.
     warnings() {
-      const limits = this.info?.limits ?? {}
+      const limits = this.info?.limits
       return [
-        limits.payment_required && 'It takes events from paying users only.',
-        limits.auth_required && 'It answers only to those who log in (NIP-42).',
-        limits.restricted_writes && 'It does not take events from everybody.'
+        limits?.payment_required && 'It takes events from paying users only.',
+        limits?.auth_required &&
+          'It answers only to those who log in (NIP-42).',
+        limits?.restricted_writes && 'It does not take events from everybody.'
       ].filter(Boolean)
     },
     facts() {
-      return Nostrclient.relays.facts(this.info)
+      return this.info ? Nostrclient.relays.facts(this.info) : []
     }
   },
   watch: {
@@ -58,8 +65,8 @@ window.app.component('nostrclient-relay-add', {
       const url = this.url
       this.asking = true
       try {
-        const path = `/relay/info?url=${encodeURIComponent(url)}`
-        const info = await Nostrclient.call('GET', path)
+        const name = encodeURIComponent(url)
+        const info = await Nostrclient.call('GET', `/relay/info?url=${name}`)
         if (this.url === url) this.info = info
       } catch (error) {
         if (this.url === url) this.problem = Nostrclient.reason(error)

@@ -11,19 +11,19 @@ Nostrclient.relays = {
         return {
           color: relay.auth_refused ? 'warning' : 'positive',
           icon: 'check_circle',
-          text: `connected for ${duration(now - relay.connected_since)}`
+          text: `connected for ${duration(now - (relay.connected_since ?? now))}`
         }
       case 'waiting':
         return {
           color: 'negative',
           icon: relay.refused ? 'block' : 'error',
-          text: `${relay.refused ? 'refused' : 'not connected'}, next attempt in ${duration(relay.next_attempt - now)}`
+          text: `${relay.refused ? 'refused' : 'not connected'}, next attempt in ${duration((relay.next_attempt ?? now) - now)}`
         }
       case 'paused':
         return {
           color: 'grey',
           icon: 'pause_circle',
-          text: `paused for ${duration(relay.paused_until - now)}`
+          text: `paused for ${duration((relay.paused_until ?? now) - now)}`
         }
       case 'inactive':
         return {
@@ -40,22 +40,26 @@ Nostrclient.relays = {
 
   // What it says of itself in numbers, and what it is.
   facts({limits, software, version}) {
-    return [
+    /** @type {[name: string, value: string | number | null][]} */
+    const all = [
       ['Subscriptions', limits.max_subscriptions],
       ['Filters per request', limits.max_filters],
       ['Events per request', limits.max_limit],
       ['Bytes per message', limits.max_message_length],
       ['Software', [software, version].filter(Boolean).join(' ')]
-    ].filter(([, value]) => value)
+    ]
+    return /** @type {Fact[]} */ (all.filter(([, value]) => value))
   },
 
   async put(url, name, on) {
     await Nostrclient.act(async () => {
       const all = await Nostrclient.call('PUT', '/relay', {url, [name]: on})
       // At once, not with the next news.
-      const {active, read, write} = all.find(relay => relay.url === url)
-      const relay = Nostrclient.store.relays.find(relay => relay.url === url)
-      if (relay) Object.assign(relay, {active, read, write})
+      const changed = all.find(relay => relay.url === url)
+      const shown = Nostrclient.store.relays.find(relay => relay.url === url)
+      if (!changed || !shown) return
+      const {active, read, write} = changed
+      Object.assign(shown, {active, read, write})
     })
   },
 
@@ -95,6 +99,11 @@ window.app.component('nostrclient-relays', {
       {name: 'write', label: 'Write', title: 'Events are published to it'},
       {name: 'active', label: 'Use', title: 'It is connected to at all'}
     ]
+    /**
+     * @param {string} name
+     * @param {string} label
+     * @param {string} title
+     */
     const number = (name, label, title) => ({
       name,
       label,
@@ -109,6 +118,7 @@ window.app.component('nostrclient-relays', {
       switches: SWITCHES,
       search: '',
       adding: false,
+      /** @type {string | null} */
       logUrl: null,
       // Sorted by what does not change by itself, so that rows stay in place.
       pagination: {sortBy: 'url', rowsPerPage: 0},
@@ -155,10 +165,14 @@ window.app.component('nostrclient-relays', {
     }
   },
   methods: {
+    /**
+     * @param {RelayLine} relay
+     * @param {'ping' | 'sent' | 'received' | 'duplicates' | 'forged' | 'rejected'} name
+     */
     valueOf(relay, name) {
       const value = relay[name]
-      if (name === 'ping') return value === null ? '–' : `${value} ms`
-      return this.words.number(value)
+      if (value === null) return '–'
+      return name === 'ping' ? `${value} ms` : this.words.number(value)
     }
   }
 })

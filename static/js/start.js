@@ -4,14 +4,15 @@ window.app.component('nostrclient-start', {
   template: '#nostrclient-start',
   emits: ['show'],
   data() {
-    return {store: Nostrclient.store, adding: false}
-  },
-  created() {
-    this.FIRST = [
-      'wss://relay.damus.io',
-      'wss://nos.lol',
-      'wss://relay.primal.net'
-    ]
+    return {
+      FIRST: [
+        'wss://relay.damus.io',
+        'wss://nos.lol',
+        'wss://relay.primal.net'
+      ],
+      store: Nostrclient.store,
+      adding: false
+    }
   },
   computed: {
     hasRelays() {

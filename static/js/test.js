@@ -7,13 +7,15 @@ Nostrclient.SECONDS = 10 // for the endpoint to answer
 Nostrclient.talk = (url, first, say, opened = () => {}) =>
   new Promise((resolve, reject) => {
     const socket = new WebSocket(url)
-    const end = (settle, value) => {
+    const end = () => {
       clearTimeout(timer)
       socket.onclose = null
       socket.close()
-      settle(value)
     }
-    const fail = text => end(reject, new Error(text))
+    const fail = (/** @type {string} */ text) => {
+      end()
+      reject(new Error(text))
+    }
     const timer = setTimeout(
       () => fail(`No answer within ${Nostrclient.SECONDS} seconds.`),
       Nostrclient.SECONDS * 1000
@@ -25,7 +27,9 @@ Nostrclient.talk = (url, first, say, opened = () => {}) =>
     socket.onclose = () => fail('The endpoint does not let us in.')
     socket.onmessage = ({data}) => {
       const answer = say(JSON.parse(data))
-      if (answer !== undefined) end(resolve, answer)
+      if (answer === undefined) return
+      end()
+      resolve(answer)
     }
   })
 
@@ -40,14 +44,23 @@ Nostrclient.openEndpoint = async () => {
   return Nostrclient.wsBase() + path
 }
 
+// What went wrong here or at the server.
+Nostrclient.failure = error => {
+  const {response, message} = /** @type {ApiError & Error} */ (error)
+  return response ? Nostrclient.reason(error) : message
+}
+
 window.app.component('nostrclient-test', {
   template: '#nostrclient-test',
   data() {
     return {
       store: Nostrclient.store,
       running: false,
-      endpoint: [], // steps
-      checks: [], // {url, passed, steps, problem}
+      AT_ONCE: 4,
+      /** @type {CheckStep[]} */
+      endpoint: [],
+      /** @type {ShownCheck[]} */
+      checks: [],
       names: {
         key: 'Make a key',
         connection: 'Connect',
@@ -56,9 +69,6 @@ window.app.component('nostrclient-test', {
         return: 'See it come back'
       }
     }
-  },
-  created() {
-    this.AT_ONCE = 4
   },
   computed: {
     relays() {
@@ -73,8 +83,9 @@ window.app.component('nostrclient-test', {
       const good = this.checks.filter(check => check.passed).length
       const all = this.checks.length
       if (!all) return 'There is no relay in use that could be tested.'
-      if (good === all && this.endpoint.every(step => step.passed))
+      if (good === all && this.endpoint.every(step => step.passed)) {
         return 'Everything works.'
+      }
       if (!good) return 'No relay has passed the test.'
       return `${good} of ${all} relays have passed the test.`
     }
@@ -97,6 +108,7 @@ window.app.component('nostrclient-test', {
       await Promise.all(Array.from({length: this.AT_ONCE}, work))
       this.running = false
     },
+    /** @param {ShownCheck} check */
     async check(check) {
       try {
         const {url} = check
@@ -114,6 +126,10 @@ window.app.component('nostrclient-test', {
     async checkEndpoint() {
       let started = performance.now()
       const names = ['Connect', 'Ask']
+      /**
+       * @param {boolean} passed
+       * @param {string} text
+       */
       const end = (passed, text) => {
         const ms = Math.round(performance.now() - started)
         const name = names[this.endpoint.length]
@@ -129,7 +145,7 @@ window.app.component('nostrclient-test', {
         )
         end(true, 'It answers, when the relays have had their time.')
       } catch (error) {
-        end(false, error.response ? Nostrclient.reason(error) : error.message)
+        end(false, Nostrclient.failure(error))
       }
     }
   }
@@ -138,12 +154,23 @@ window.app.component('nostrclient-test', {
 window.app.component('nostrclient-message-test', {
   template: '#nostrclient-message-test',
   data() {
-    return {sender: '', receiver: '', message: '', lines: [], busy: false}
+    return {
+      sender: '',
+      receiver: '',
+      message: '',
+      /** @type {{good: boolean, text: string}[]} */
+      lines: [],
+      busy: false
+    }
   },
   methods: {
     async send() {
       this.busy = true
       this.lines = []
+      /**
+       * @param {boolean} good
+       * @param {string} text
+       */
       const say = (good, text) => this.lines.push({good, text})
       try {
         const signed = await Nostrclient.call('PUT', '/relay/test', {
@@ -161,7 +188,7 @@ window.app.component('nostrclient-message-test', {
         const words = why ? `: ${why}` : '.'
         say(accepted, `${accepted ? 'Accepted' : 'Refused'}${words}`)
       } catch (error) {
-        say(false, error.response ? Nostrclient.reason(error) : error.message)
+        say(false, Nostrclient.failure(error))
       }
       this.sender = '' // no key stays on the page
       this.busy = false
@@ -172,7 +199,7 @@ window.app.component('nostrclient-message-test', {
 window.app.component('nostrclient-step', {
   template: '#nostrclient-step',
   props: {
-    step: {type: Object, required: true},
+    step: {type: /** @type {Prop<CheckStep>} */ (Object), required: true},
     name: {type: String, required: true}
   }
 })

@@ -1,12 +1,22 @@
-"""A server and a relay for the tests of the Python surface, which `tests/test_inside.py`
-runs in a process of their own."""
+"""A server and a relay for the tests of the Python surface."""
 
+import shutil
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from nostrclient_ext import core, router
-from scripted_relay import ScriptedRelay
-from surface import Server
+from nostrclient_ext import router
+from nostrclient_ext.core import running as core
+
+from support.lnbits_code import DATA
+
+# isort: split
+
+from support.scripted_relay import ScriptedRelay
+from support.surface import Server
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(DATA)
 
 
 @pytest_asyncio.fixture

@@ -1,15 +1,16 @@
 """What the owner is shown of the clients inside LNbits."""
 
 import pytest
-from events import Author
-from inbox import eventually
-from nostrclient_ext.clients import clients, cut_off
-from nostrclient_ext.core import CoreUnavailable
+from nostrclient_ext.core.library import CoreUnavailable
 from nostrclient_ext.nostr.client.client import NostrClient
-from nostrclient_ext.relay_check import check
+from nostrclient_ext.page.clients import clients, cut_off
+from nostrclient_ext.relays.check import check
 from nostrclient_ext.router import nostr_client
-from scripted_relay import ScriptedRelay
-from surface import Server
+
+from support.events import Author
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 
@@ -18,7 +19,6 @@ async def test_those_of_extensions_are_there(
     server: Server, relay: ScriptedRelay
 ) -> None:
     await server.start()
-    assert clients().total == 0
     nostr_client.relay_manager.add_subscription("s", [{"kinds": [1]}])
     own = NostrClient()
     try:

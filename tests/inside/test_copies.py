@@ -9,12 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from events import Author, ids
-from inbox import eventually
-from nostrclient_ext import core, router
-from nostrclient_ext.core import CoreUnavailable
-from scripted_relay import ScriptedRelay, stored
-from surface import Server, another_copy
+from nostrclient_ext import router
+from nostrclient_ext.core import running as core
+from nostrclient_ext.core.library import CoreUnavailable
+
+from support.events import Author, ids
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, stored
+from support.surface import Server, another_copy
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,7 +43,7 @@ async def test_the_newest_copy_has_the_core(server: Server, relay: ScriptedRelay
     manager.add_subscription("s", [{"kinds": [1]}])
     await relay.req()
     with another_copy() as new:
-        new_core, new_router = new.module("core"), new.module("router")
+        new_core, new_router = new.module("core.running"), new.module("router")
         relay.on_req = stored(old, missed)
         second = await server.start(new_core)
         assert core.running() is new_core.running() is second is not first
@@ -79,7 +81,7 @@ async def test_started_and_stopped_in_any_order(
     server: Server, relay: ScriptedRelay
 ) -> None:
     with another_copy() as second, another_copy() as third:
-        cores = [core, second.module("core"), third.module("core")]
+        cores = [core, second.module("core.running"), third.module("core.running")]
         for copy in cores:
             copy.stop()  # never started
         await server.start(cores[0])

@@ -7,8 +7,9 @@ import pytest
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.nostr.relay_manager import CountRefused
 from nostrclient_ext.router import nostr_client
-from scripted_relay import ScriptedRelay, counted, refused, silent
-from surface import Server
+
+from support.scripted_relay import ScriptedRelay, counted, refused, silent
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,9 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from events import Author, Event, ids, now
-from inbox import eventually
-from nostrclient_ext import core
+from nostrclient_ext.core import running as core
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.nostr.message_pool import (
     EndOfStoredEventsMessage,
@@ -18,8 +16,11 @@ from nostrclient_ext.nostr.message_pool import (
     NoticeMessage,
 )
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, stored
-from surface import Server
+
+from support.events import Author, Event, ids, now
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, stored
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 

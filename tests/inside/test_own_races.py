@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from events import Author, now
-from inbox import eventually
-from nostrclient_ext import core
+from nostrclient_ext.core import running as core
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.nostr.message_pool import EndOfStoredEventsMessage, EventMessage
 from nostrclient_ext.nostr.relay_manager import RelayManager
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, silent, stored
-from surface import Server
+
+from support.events import Author, now
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, silent, stored
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 

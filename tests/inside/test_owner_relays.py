@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from nostrclient_ext import crud, relays
-from nostrclient_ext.core import Running
+from nostrclient_ext import crud
+from nostrclient_ext.core.running import Running
 from nostrclient_ext.models import Relay, RelaySwitches
 from nostrclient_ext.nostr.client.client import NostrClient
-from nostrclient_ext.overview import overview
-from scripted_relay import ScriptedRelay
-from surface import Server
+from nostrclient_ext.page.overview import overview
+from nostrclient_ext.relays import changes, listing, rows
 
 from migrations import m001_initial, m004_relay_switches
+from support.scripted_relay import ScriptedRelay
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,7 +31,7 @@ async def running(server: Server) -> AsyncIterator[Running]:
 
 
 async def only(running: Running) -> Relay:
-    (shown,) = await relays.list_relays(running)
+    (shown,) = await listing.list_relays(running)
     return shown
 
 
@@ -41,20 +42,20 @@ async def test_what_an_extension_uses_for_itself_is_not_the_owners(
     client = NostrClient()
     try:
         async with ScriptedRelay() as relay:
-            await relays.add(running, RelaySwitches(url=relay.url))
+            await changes.add(running, RelaySwitches(url=relay.url))
             client.connect([relay.url])
             await relay.connections(1)
-            await relays.pause(running, relay.url, 60)
+            await changes.pause(running, relay.url, 60)
             shown = await only(running)
             assert shown.state == "paused" and not shown.connected
             assert shown.paused_until is not None
             seen = await overview(running)
             assert seen.state.connected == 0 and seen.state.relays == 0
             assert [item.id for item in seen.attention] == ["all-off"]
-            await relays.switch(running, RelaySwitches(url=relay.url, active=False))
+            await changes.switch(running, RelaySwitches(url=relay.url, active=False))
             shown = await only(running)
             assert shown.state == "inactive" and not shown.connected
-            await relays.switch(running, RelaySwitches(url=relay.url, active=True))
+            await changes.switch(running, RelaySwitches(url=relay.url, active=True))
             assert (await only(running)).state == "connected"
     finally:
         client.close()
@@ -67,13 +68,13 @@ async def test_a_pause_outlives_a_database_that_fails(
         raise OSError("the database is away")
 
     async with ScriptedRelay() as relay:
-        await relays.add(running, RelaySwitches(url=relay.url))
+        await changes.add(running, RelaySwitches(url=relay.url))
         await relay.connections(1)
-        await relays.pause(running, relay.url, 1)
+        await changes.pause(running, relay.url, 1)
         with monkeypatch.context() as patch:
-            patch.setattr(relays, "get_relays", fails)
+            patch.setattr(rows, "get_relays", fails)
             with pytest.raises(OSError, match="away"):
-                await relays.reconnect(running, relay.url)
+                await changes.reconnect(running, relay.url)
         assert (await only(running)).state == "paused"
         await relay.connections(2)
         assert (await only(running)).paused_until is None

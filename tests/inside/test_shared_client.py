@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from events import Author, ids
-from inbox import eventually
 from nostrclient_ext import router
 from nostrclient_ext.nostr.message_pool import EventMessage
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, answer, refused, silent, stored
-from surface import Server
+
+from support.events import Author, ids
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, answer, refused, silent, stored
+from support.surface import Server
 
 pytestmark = pytest.mark.asyncio
 
@@ -118,6 +119,8 @@ async def test_from_worker_threads(server: Server, relay: ScriptedRelay) -> None
         thread.join()
     assert sorted(ids(relay.published())) == sorted(ids(notes))
     await relay.until(lambda: not relay.open_subs(), "the end of the subscriptions")
+    # What is not answered yet, the next test's core would be given.
+    await eventually(lambda: not manager.unanswered, 10, "all answers")
 
 
 async def test_an_event_is_given_once(server: Server, relay: ScriptedRelay) -> None:

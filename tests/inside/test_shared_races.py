@@ -9,17 +9,20 @@ from threading import Event
 from typing import Any
 
 import pytest
-from events import Author, now
-from inbox import eventually
-from nostrclient_ext import core, relays, router
-from nostrclient_ext import inside as inside_module
-from nostrclient_ext.library import CoreUnavailable
+from nostrclient_ext import router
+from nostrclient_ext.core import running as core
+from nostrclient_ext.core.library import CoreUnavailable
+from nostrclient_ext.inside import publications, urls
 from nostrclient_ext.models import Relay
 from nostrclient_ext.nostr.message_pool import EventMessage
-from nostrclient_ext.outbox_rows import OutboxRows
+from nostrclient_ext.outbox.rows import OutboxRows
+from nostrclient_ext.relays import changes
 from nostrclient_ext.router import NostrRouter, nostr_client
-from scripted_relay import ScriptedRelay, silent, stored
-from surface import Server, another_copy
+
+from support.events import Author, now
+from support.inbox import eventually
+from support.scripted_relay import ScriptedRelay, silent, stored
+from support.surface import Server, another_copy
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,10 +38,7 @@ def tidy() -> Any:
     manager.message_pool.eose_notices.queue.clear()
     manager.message_pool.events.queue.clear()
     inside: Any = manager._inside
-    for event_id in list(inside._publications):
-        inside._drop_publication(event_id)
-    inside._untold.clear()
-    inside._relays.clear()
+    inside.close()
 
 
 async def test_no_second_end_and_no_old_order_after_a_refusal(
@@ -172,7 +172,7 @@ async def test_messages_nobody_can_read_leave_room_for_others(
     server: Server, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python's JSON has more in it than JSON: the core answers with no id."""
-    monkeypatch.setattr(inside_module, "MAX_PUBLICATIONS", 20)
+    monkeypatch.setattr(publications, "MAX_PUBLICATIONS", 20)
     await server.start()
     for number in range(20):
         manager.publish_message(f'["EVENT",{{"id":"{number:064x}","x":NaN}}]')
@@ -201,7 +201,7 @@ async def test_a_wrong_url_from_before_costs_nobody_else(
     def no_library() -> Any:
         raise CoreUnavailable("no native library")
 
-    monkeypatch.setattr(inside_module, "load", no_library)
+    monkeypatch.setattr(urls, "load", no_library)
     manager.add_relay("no relay")
     manager.add_subscription("s", [{"kinds": [1]}])
     await server.start()
@@ -214,7 +214,7 @@ async def test_a_switched_off_relay_stays_off_by_every_spelling(
     def no_library() -> Any:
         raise CoreUnavailable("no native library")
 
-    monkeypatch.setattr(inside_module, "load", no_library)
+    monkeypatch.setattr(urls, "load", no_library)
     async with ScriptedRelay() as unwanted:
         server.switched_off.add(unwanted.url)
         manager.add_relay(unwanted.url + "/")
@@ -328,7 +328,7 @@ async def test_an_upgrade_that_cannot_start_leaves_the_old_core(
     running = await server.start()
     await relay.connected()
     with another_copy() as new:
-        new_core = new.module("core")
+        new_core = new.module("core.running")
 
         def no_library() -> Any:
             raise new_core.CoreUnavailable("no native library")
@@ -358,4 +358,4 @@ async def test_an_inactive_row_with_a_wrong_url_keeps_nobody_waiting(
     was before this change.)"""
     running = await server.start()
     row = Relay(id="1", url="no relay", active=False)
-    relays._apply(running, "no relay", row)
+    changes._apply(running, "no relay", row)

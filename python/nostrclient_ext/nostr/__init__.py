@@ -1,2 +1,1 @@
-"""What other extensions import to speak Nostr: keys, events, and clients of the one
-core."""
+"""What other extensions import to speak Nostr: keys, events and clients."""

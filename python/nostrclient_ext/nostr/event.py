@@ -1,4 +1,4 @@
-"""Events to be filled in by hand: other extensions make, sign and check them here.
+"""Events for other extensions to make, sign and check.
 
 An event belongs to whoever made it, who may change it at any time; so its id is computed
 whenever it is asked for. The core's library does that, and checks the signatures.
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from ..library import load
+from ..core.library import load
 
 
 class EventKind(IntEnum):
-    """The kinds that have a name here. Any other number will do as well."""
+    """The kinds that have a name here. Any other number works as well."""
 
     SET_METADATA = 0
     TEXT_NOTE = 1
@@ -45,7 +45,7 @@ class Event:
     def serialize(
         public_key: str, created_at: int, kind: int, tags: list[list[str]], content: str
     ) -> bytes:
-        """What the id is the hash of. Raises `ValueError`."""
+        """The bytes whose hash is the id. Raises `ValueError`."""
         text: str = load().serialize_event(public_key, created_at, kind, tags, content)
         return text.encode()
 
@@ -78,7 +78,7 @@ class Event:
         self.tags.append(["e", event_id])
 
     def verify(self) -> bool:
-        """Whether relays and clients will take it: fields and signature are right."""
+        """Whether fields and signature are right, so that relays and clients take it."""
         try:
             event = json.dumps(self._fields())
         except (TypeError, ValueError):

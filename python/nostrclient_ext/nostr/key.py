@@ -1,4 +1,4 @@
-"""Keys, as other extensions use them: to sign, to check, for direct messages (NIP-04).
+"""Keys for other extensions: to sign, to verify, and for direct messages (NIP-04).
 
 A private key stays in its object: no exception and no `repr` shows it, only `hex`,
 `bech32` and `raw_secret` give it away. All computing is done by the core's library. What
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from secrets import compare_digest
 from typing import cast
 
-from ..library import load
+from ..core.library import load
 from .event import EncryptedDirectMessage, Event, EventKind
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """Somebody's x-only public key, 32 bytes. Equal to another object with the same."""
+    """An x-only public key, 32 bytes. Objects with the same key are equal."""
 
     raw_bytes: bytes
 
@@ -29,17 +29,17 @@ class PublicKey:
         return cls(bytes.fromhex(load().from_npub(npub)))
 
     def hex(self) -> str:
-        """64 hex, the form in which events name it."""
+        """64 hex, as in events."""
         return self.raw_bytes.hex()
 
     def bech32(self) -> str:
-        """`npub1…` (NIP-19), the form for people."""
+        """`npub1…` (NIP-19), for people."""
         npub: str = load().to_npub(self.hex())
         return npub
 
     def verify_signed_message_hash(self, hash: str, sig: str) -> bool:  # noqa: A002
-        """Whether this key's owner has signed that hash (64 and 128 hex, BIP-340). False
-        as well for what is malformed."""
+        """Whether this key has signed a hash (hash 64 hex, signature 128 hex, BIP-340).
+        False for malformed input too."""
         try:
             right: bool = load().verify_hash(hash, sig, self.hex())
         except ValueError:
@@ -48,7 +48,7 @@ class PublicKey:
 
 
 class PrivateKey:
-    """A private key, 32 bytes; without any, a new random one."""
+    """A private key, 32 bytes. Without an argument, a new random one."""
 
     def __init__(self, raw_secret: bytes | None = None) -> None:
         if raw_secret is None:
@@ -67,8 +67,8 @@ class PrivateKey:
         """From its NIP-19 spelling, `nsec1…`."""
         return cls(bytes.fromhex(load().from_nsec(nsec)))
 
-    # Loggers may print what is named in a line that raises. Below, that is never the
-    # secret itself.
+    # A logger may print the values of the names in a line that raises. Below, the secret
+    # is never one of them.
 
     def hex(self) -> str:
         """64 hex. A secret."""
@@ -80,29 +80,29 @@ class PrivateKey:
         return nsec
 
     def compute_shared_secret(self, public_key_hex: str) -> bytes:
-        """What NIP-04 encrypts with between this key and that one, 32 bytes. A secret."""
+        """The secret that NIP-04 encrypts with between two keys, 32 bytes."""
         library = load()
         public_key = library.normalize_public_key(public_key_hex)
         secret: bytes = library.shared_secret(self.hex(), public_key)
         return secret
 
     def encrypt_message(self, message: str, public_key_hex: str) -> str:
-        """A NIP-04 content for the owner of that public key."""
+        """Encrypt a text to a public key (NIP-04)."""
         library = load()
         public_key = library.normalize_public_key(public_key_hex)
         content: str = library.encrypt_nip04(self.hex(), public_key, message)
         return content
 
     def decrypt_message(self, encoded_message: str, public_key_hex: str) -> str:
-        """The text of a NIP-04 content that the owner of that public key has sent to
-        this one, or was sent by it."""
+        """Decrypt a NIP-04 content that the owner of that public key has sent to this
+        key, or has received from it."""
         library = load()
         public_key = library.normalize_public_key(public_key_hex)
         message: str = library.decrypt_nip04(self.hex(), public_key, encoded_message)
         return message
 
     def encrypt_dm(self, dm: EncryptedDirectMessage) -> None:
-        """Set the content of a direct message from its text."""
+        """Encrypt a direct message's text into its content."""
         text = getattr(dm, "cleartext_content", None)
         recipient = getattr(dm, "recipient_pubkey", None)
         if text is None or recipient is None:
@@ -115,8 +115,8 @@ class PrivateKey:
         return signature
 
     def sign_event(self, event: Event) -> None:
-        """Set an event's signature; before that its public key where it has none, and
-        the content of a direct message that is not encrypted yet."""
+        """Sign an event. Its public key is filled in if it has none, and a direct message
+        is encrypted first if it is not yet."""
         if event.kind == EventKind.ENCRYPTED_DIRECT_MESSAGE and event.content is None:
             # Not `isinstance`: it may be of another copy of this extension.
             self.encrypt_dm(cast(EncryptedDirectMessage, event))

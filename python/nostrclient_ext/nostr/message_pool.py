@@ -1,7 +1,7 @@
-"""Where what comes in for one client waits until somebody fetches it.
+"""What one client has received and nobody has fetched yet.
 
-Bounded in number and bytes: what nobody fetches gives way to what is newer. Filled on
-LNbits' event loop, emptied from any thread.
+Bounded in number and bytes: the oldest messages are dropped. Filled on LNbits' event
+loop, emptied from any thread.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class EventMessage:
 
 
 class NoticeMessage:
-    """A relay's sentence for a person."""
+    """A relay's NOTICE, a sentence for people."""
 
     def __init__(self, content: str, url: str) -> None:
         self.content = content
@@ -46,8 +46,7 @@ class NoticeMessage:
 
 
 class EndOfStoredEventsMessage:
-    """The stored events of a subscription are complete, from all relays: `url` is
-    empty."""
+    """All relays have sent a subscription's stored events. `url` is empty."""
 
     def __init__(self, subscription_id: str, url: str = "") -> None:
         self.subscription_id = subscription_id
@@ -60,8 +59,8 @@ class EndOfStoredEventsMessage:
 
 
 class BoundedQueue(queue.Queue[Any]):
-    """A queue whose `put` never waits: the oldest give way. `lifetime`: seconds after
-    which a message counts for nothing; `None`: as long as there is room."""
+    """A queue whose `put` never waits: when it is full, the oldest messages are dropped.
+    `lifetime`: seconds until a message is dropped in any case; `None`: never."""
 
     def __init__(self, added: Callable[[], None], lifetime: float | None = None) -> None:
         self._added = added
@@ -70,12 +69,12 @@ class BoundedQueue(queue.Queue[Any]):
         super().__init__()
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Add a message. Also takes back what somebody has fetched and cannot use."""
+        """Add a message. Consumers also put back what they cannot use."""
         super().put(item, block, timeout)
         self._added()
 
     def drop(self, unwanted: Callable[[Any], bool]) -> None:
-        """Take out what nobody wants any more."""
+        """Remove messages that nobody wants any more."""
         with self.mutex:
             wanted = [item for item in self.queue if not unwanted(item)]
             self.queue.clear()
@@ -111,7 +110,7 @@ def _size(item: Any) -> int:
 
 
 class MessagePool:
-    """What one client was sent."""
+    """The queues of one client."""
 
     def __init__(self, lifetime: float | None = None) -> None:
         self._listeners: list[Callable[[], None]] = []
@@ -129,8 +128,8 @@ class MessagePool:
         return self.eose_notices.qsize() > 0
 
     def get_event(self) -> EventMessage:
-        """The oldest event. Waits for one, but on an event loop, where it raises
-        `queue.Empty` rather than keep everybody waiting."""
+        """The oldest event. Waits for one; but on an event loop, where waiting would
+        block everybody, it raises `queue.Empty`."""
         message: EventMessage = _get(self.events)
         return message
 
@@ -146,7 +145,7 @@ class MessagePool:
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:
-        """An event of the running loop that is set when something has come in."""
+        """An asyncio event that is set when something has come in."""
         loop, came = asyncio.get_running_loop(), asyncio.Event()
         rung = False  # the loop has been called, and has not come yet
 
@@ -171,7 +170,7 @@ class MessagePool:
             self._listeners.remove(wake)
 
     def wake_listeners(self) -> None:
-        """Have everybody who listens look."""
+        """Wake all listeners."""
         self._notify()
 
     def _notify(self) -> None:

@@ -3,16 +3,17 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..core import CoreUnavailable, running
-from ..inside import spelled
+from ..core.library import CoreUnavailable
+from ..core.running import running
+from ..inside.urls import spelled
 
 if TYPE_CHECKING:
     from nostrclient_core import RelayStatus
 
 
 class Relay:
-    """One relay. Every attribute is its value now; without a running core it is the one
-    of a relay that is not connected."""
+    """One relay. Attributes have their current values; without a running core they are
+    those of a relay that is not connected."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from ..core import CoreUnavailable, running
-from ..inside import InsideClient
-from ..inside_counts import CountRefused as CountRefused
+from ..core.library import CoreUnavailable
+from ..core.running import running
+from ..inside.client import InsideClient
+from ..inside.counts import CountRefused as CountRefused
 from .message_pool import (
     EndOfStoredEventsMessage,
     EventMessage,
@@ -30,7 +31,8 @@ _EVENT_ID = re.compile("[0-9a-f]{64}")
 
 
 class RelayManager:
-    """`own_relays`: it uses the relays it is given, else those of the owner."""
+    """The manager of one client. `own_relays`: it uses the relays it is given; else the
+    owner's."""
 
     def __init__(self, own_relays: bool = True, lifetime: float | None = None) -> None:
         self.message_pool = MessagePool(lifetime)
@@ -55,18 +57,18 @@ class RelayManager:
 
     @property
     def unanswered(self) -> int:
-        """Events handed over of which nobody has said yet that they are in good hands."""
+        """How many events nobody has taken or refused yet."""
         return self._inside.unanswered
 
     def add_relay(self, url: str) -> Relay:
-        """Use this relay too. One that the owner has not configured is connected to until
-        LNbits ends; what he has set for one stays. Raises `ValueError` with a sentence
-        for a wrong url."""
+        """Use this relay too. If the owner has not configured it, it stays connected
+        until LNbits ends; the owner's switches are kept. Raises `ValueError` with a
+        sentence for a wrong url."""
         self._inside.use([url])
         return Relay(url)
 
     def remove_relay(self, url: str) -> None:
-        """Use this relay no more. One of the owner's comes back with the next start."""
+        """Stop using this relay. The owner's relays come back at the next start."""
         self._inside.use([], remove=[url])
         if not self._own_relays:
             try:
@@ -75,23 +77,23 @@ class RelayManager:
                 pass  # it is not there
 
     def remove_relays(self) -> None:
-        """Use no relay any more that was added here."""
+        """Stop using all relays that were added here."""
         for url in self._inside.relays:
             self.remove_relay(url)
 
     def use_relays(self, urls: list[str]) -> None:
-        """Use these relays, and no others of those added here."""
+        """Use these relays instead of those that were added here before."""
         self._inside.use(urls, only=True)
 
     def check_and_restart_relays(self) -> None:
-        """Have relays that wait for their next attempt try now."""
+        """Connect now to the relays that wait for their next attempt."""
         try:
             running().core.reconnect()
         except CoreUnavailable:
             pass  # all are tried at the start
 
     def close_connections(self) -> None:
-        """Use no relay of its own any more. The owner's stay connected."""
+        """Stop using its own relays. The owner's stay connected."""
         if self._own_relays and self._inside.relays:
             self._inside.use([], only=True)
 
@@ -109,12 +111,12 @@ class RelayManager:
         self._forget_end(str(id))
 
     def close_subscriptions(self, subscriptions: list[str]) -> None:
-        """End these."""
+        """End these subscriptions."""
         for name in list(subscriptions):
             self.close_subscription(name)
 
     def close_all_subscriptions(self) -> None:
-        """End all of this client's."""
+        """End all subscriptions of this client."""
         self.close_subscriptions(self._inside.subscriptions)
 
     async def count(self, filters: Any) -> dict[str, Any]:
@@ -148,7 +150,7 @@ class RelayManager:
             )
 
     def publish_event(self, event: Any) -> None:
-        """Publish a signed `Event`. Raises `ValueError` for one that is not."""
+        """Publish a signed `Event`. Raises `ValueError` if its signature is wrong."""
         if not event.verify():
             raise ValueError("The event's signature is missing or wrong.")
         self.publish_message(event.to_message())
@@ -159,7 +161,7 @@ class RelayManager:
         self.message_pool.wake_listeners()
 
     def _forget_end(self, name: str) -> None:
-        """The end of stored events belongs to one subscription, not to its successor."""
+        """Drop an EOSE nobody has fetched: it is not the next subscription's."""
         self.message_pool.eose_notices.drop(lambda end: end.subscription_id == name)
 
     def _receive(self, message: "Told") -> None:

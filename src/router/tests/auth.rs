@@ -1,4 +1,4 @@
-//! Relays that want to know who we are (NIP-42, SPEC 4.4).
+//! Relays that want to know who we are (NIP-42, rule 4.4).
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -263,4 +263,15 @@ fn one_that_changes_its_mind_about_us_is_read_by_the_owner_alone() {
     world.relay_answers(0, &auth, true, "");
     assert_eq!(world.got(0), [json!(["CLOSE", number])]);
     assert_eq!(world.flags(), [true, false, false]);
+}
+
+#[test]
+fn what_a_relay_wanted_of_us_is_forgotten_with_its_next_connection_and_not_before() {
+    let mut world = World::new(1);
+    world.relay_says(0, &json!(["AUTH", "who are you"]));
+    assert_eq!(world.flags(), [false, true, false]);
+    world.down(0, 1);
+    assert_eq!(world.flags(), [false, true, false], "the owner sees what it was away with");
+    world.up(0, 2);
+    assert_eq!(world.flags(), [false; 3]);
 }

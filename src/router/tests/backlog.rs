@@ -1,4 +1,4 @@
-//! What one relay should have and may not (SPEC 2.5).
+//! What one relay should have and may not (rule 2.5).
 
 use super::*;
 use crate::constants::BACKLOG_EVENTS;

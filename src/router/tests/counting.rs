@@ -1,4 +1,4 @@
-//! COUNT (NIP-45, SPEC 3.8).
+//! COUNT (NIP-45, rule 3.8).
 
 use super::auth::{PUBLIC, keyed};
 use super::*;
@@ -428,7 +428,7 @@ fn a_relay_that_is_removed_is_left_out() {
     assert!(world.nothing_is_left());
 }
 
-/// It may show the owner what is not for everybody (SPEC 4.4).
+/// It may show the owner what is not for everybody (rule 4.4).
 #[test]
 fn a_relay_that_knows_us_counts_for_no_public_client() {
     let mut world = keyed(1);

@@ -1,4 +1,4 @@
-//! What relays refuse until they know who we are (SPEC 4.4).
+//! What relays refuse until they know who we are (rule 4.4).
 
 use super::auth::{WHO, keyed, keys};
 use super::*;
@@ -273,4 +273,21 @@ fn what_was_refused_while_others_still_think_is_not_sent_there_late() {
     world.relay_answers(1, &sent, false, "blocked: no");
     assert_eq!(world.heard(), [ok(&sent, false, "blocked: no")]);
     assert!(world.nothing_is_left());
+}
+
+#[test]
+fn what_a_relay_never_showed_us_is_missing_from_all_there_is_even_when_the_relay_is_gone() {
+    let eose = |why: &str| {
+        let mut world = keyed(3);
+        let number = world.req(CLIENT, "a");
+        world.relay_says(0, &json!(["CLOSED", number, why]));
+        world.pass_ms(2_000); // it gives no challenge
+        world.input(Input::RelayRemoved(RelayId(0)));
+        for relay in 1..3 {
+            world.relay_says(relay, &json!(["EOSE", number, ["finish"]]));
+        }
+        world.heard()
+    };
+    assert_eq!(eose("blocked: no"), [json!(["EOSE", "a"])]);
+    assert_eq!(eose(WHO), eose("blocked: no"));
 }

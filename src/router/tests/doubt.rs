@@ -1,8 +1,8 @@
-//! Events that were sent and not answered (SPEC 2.4).
+//! Events that were sent and not answered (rule 2.4).
 
 use super::*;
 use crate::constants::{NEVER_ANSWERED, OUTBOX_ASK, OUTBOX_ASK_TIMEOUT};
-use crate::router::entry::State;
+use crate::router::State;
 
 /// A world with one relay that has an event and does not say so.
 fn in_doubt(event: &Value) -> World {

@@ -1,4 +1,4 @@
-//! The local loop (SPEC 1.6): clients of this server reach each other with relays up, down and none.
+//! The local loop (rule 1.6): clients of this server reach each other with relays up, down and none.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The rules of SPEC, one by one, with hand-made inputs and a hand-moved clock.
+//! The rules, one by one, with hand-made inputs and a hand-moved clock.
 
 mod auth;
 mod authenticate;
@@ -40,7 +40,7 @@ use crate::nostr::message::{ClientMessage, RelayMessage};
 use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
-use crate::router::entry::{Batch, Row, Stored};
+use crate::router::{Batch, Row, Stored};
 use crate::router::{Effects, Frame, Input, Limits, Role, Router, Settings};
 use crate::stats::{CoreStats, RelayStats};
 
@@ -54,6 +54,7 @@ const UNIX: u64 = 1_800_000_000;
 /// A state machine with everything around it played by the test.
 struct World {
     router: Router,
+    settings: Settings,
     now: Now,
     stats: Vec<Arc<RelayStats>>,
     /// What each client was told since last asked.
@@ -91,6 +92,7 @@ impl World {
     fn new(relays: u64) -> Self {
         let mut world = Self {
             router: Router::new(Limits::default(), Arc::new(CoreStats::default()), 4, SECRET),
+            settings: Settings::default(),
             now: Now { mono: Duration::from_secs(100), unix: UNIX, nanos: 0 },
             stats: Vec::new(),
             told: Vec::new(),
@@ -155,9 +157,8 @@ impl World {
 
     /// The owner changes what he has set.
     fn set(&mut self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.router.settings.clone();
-        change(&mut settings);
-        self.input(Input::Settings(settings));
+        change(&mut self.settings);
+        self.input(Input::Settings(self.settings.clone()));
     }
 
     fn carry_out(&mut self, mut fx: Effects) {
@@ -360,18 +361,22 @@ impl World {
     }
 
     fn nothing_is_left(&self) -> bool {
-        self.router.subscriptions.is_empty()
-            && self.router.index.is_empty()
-            && self.router.requests.is_empty()
-            && self.router.held == 0
-            && self.router.counts.is_empty()
-            && self.router.publications.is_empty()
-            && self.router.named.is_empty()
-            && self.router.timers.is_empty()
-            && self.router.remembered == 0
-            && self.router.outbox_is_idle()
+        let Router { owners, timers, .. } = &self.router;
+        owners.subscriptions.is_empty()
+            && owners.requests.is_empty()
+            && owners.counting.is_empty()
+            && owners.publishing.unanswered() == 0
+            && timers.is_empty()
+            && owners.outbox.is_idle()
             && self.rows.is_empty()
     }
+}
+
+/// The seeds to draw from: these, or with `NOSTRCLIENT_SEEDS=1000..1500` those.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(wanted) = std::env::var("NOSTRCLIENT_SEEDS") else { return usual };
+    let (from, to) = wanted.split_once("..").unwrap();
+    from.parse().unwrap()..to.parse().unwrap()
 }
 
 /// A world with one relay that is configured and away.

@@ -1,8 +1,8 @@
-//! The outbox (SPEC 2), with a database that works.
+//! The outbox (rules 2), with a database that works.
 
 use super::*;
 use crate::constants::{MAX_REJECTED, OUTBOX_RETRY_FIRST, OUTBOX_SIZE};
-use crate::router::entry::State;
+use crate::router::State;
 
 fn queued(event: &Value) -> Value {
     ok(event, true, "queued: no relay connected")

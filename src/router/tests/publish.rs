@@ -1,4 +1,4 @@
-//! EVENT and OK (SPEC 1).
+//! EVENT and OK (rules 1).
 
 use super::*;
 

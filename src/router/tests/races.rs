@@ -1,7 +1,7 @@
 //! Sequences in which the outbox once lost, leaked or misjudged an event.
 
 use super::*;
-use crate::router::entry::State;
+use crate::router::State;
 
 #[test]
 fn what_is_void_before_it_is_written_is_refused() {
@@ -34,7 +34,7 @@ fn versions_that_come_while_the_database_writes_cost_little() {
     for n in 0..16 {
         world.publish(&version(n));
     }
-    let last = world.router.outbox.get(&id_of(&version(15))).unwrap();
+    let last = world.router.owners.outbox.get(&id_of(&version(15))).unwrap();
     assert!(last.voids.len() < 100, "{}", last.voids.len());
 }
 
@@ -95,7 +95,10 @@ fn a_row_taken_over_while_its_event_is_published_counts_once() {
     world.heard();
     world.relay_says(0, &ok(&x, true, ""));
     assert_eq!(
-        (world.router.outbox.count(State::Queued), world.router.outbox.count(State::Doubt)),
+        (
+            world.router.owners.outbox.count(State::Queued),
+            world.router.owners.outbox.count(State::Doubt)
+        ),
         (0, 0)
     );
 }

@@ -1,4 +1,4 @@
-//! The outbox with a database that is slow, fails or breaks (SPEC 2.3).
+//! The outbox with a database that is slow, fails or breaks (rule 2.3).
 
 use super::*;
 use crate::constants::{STORE_PATIENCE, STORE_RETRY};
@@ -211,7 +211,7 @@ fn a_commit_that_breaks_again_and_again_fills_no_memory() {
     }
     world.pass_ms(2_000);
     assert!(world.heard().iter().all(|answer| answer[2] == false));
-    assert!(world.router.outbox.ledger.len() <= crate::constants::LEDGER_MOST);
+    assert!(world.router.owners.outbox.unwritten() <= crate::constants::LEDGER_MOST);
     world.database(Database::Writes);
     world.pass(STORE_RETRY * 2);
     assert!(world.nothing_is_left());

@@ -1,4 +1,4 @@
-//! REQ, EOSE, CLOSE and CLOSED (SPEC 3.1, 3.2, 3.5, 3.6, 3.9).
+//! REQ, EOSE, CLOSE and CLOSED (rules 3.1, 3.2, 3.5, 3.6, 3.9).
 
 use super::*;
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::nostr::event::is_ephemeral;
-use crate::router::entry::{Row, State, Stored};
+use crate::router::{Row, State, Stored};
 
 const EVENTS: usize = 10_000;
 const ORDER: u16 = 23_194;

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from ...inside import normalized
+from ...inside.urls import normalized
 from ..message_pool import (
     BoundedQueue,
     EndOfStoredEventsMessage,
@@ -22,20 +22,20 @@ Callback = Callable[[M], Any]
 
 
 class NostrClient:
-    """Has relays and subscriptions of its own, over the one connection per relay that the
-    server has. Costs nothing until it is used, and works from any thread."""
+    """A client with relays and subscriptions of its own; it shares the server's one
+    connection to each relay. Costs nothing until it is used. Works from any thread."""
 
     def __init__(self) -> None:
         self.running = True
         self.relay_manager = RelayManager()
 
     def connect(self, relays: list[str]) -> None:
-        """Use these relays too. A wrong url goes to the log, and the others are used."""
+        """Use these relays too. A wrong url is logged and left out."""
         for url in _good(relays):
             self.relay_manager.add_relay(url)
 
     def reconnect(self, relays: list[str]) -> None:
-        """Use these relays, and no others. Subscriptions go on."""
+        """Use these relays instead of those before. Subscriptions go on."""
         self.running = True
         self.relay_manager.use_relays(_good(relays))
 
@@ -50,8 +50,8 @@ class NostrClient:
         callback_notices_func: Callback[NoticeMessage] | None = None,
         callback_eosenotices_func: Callback[EndOfStoredEventsMessage] | None = None,
     ) -> None:
-        """Call these with what comes in, until `close()`. Runs on any event loop; what a
-        callback raises goes to the log."""
+        """Call these for what comes in, until `close()`. Runs on any event loop. What a
+        callback raises is logged."""
         pool = self.relay_manager.message_pool
         with pool.listening() as came:
             while self.running:
@@ -62,13 +62,15 @@ class NostrClient:
                 await _hand_out(pool.notices, callback_notices_func)
                 await _hand_out(pool.eose_notices, callback_eosenotices_func, ends)
                 if pool.eose_notices.qsize():
-                    await asyncio.sleep(0)  # they came after the events were looked at
+                    await asyncio.sleep(
+                        0
+                    )  # they came in after the events were handed out
                 elif self.running:
                     await came.wait()
 
 
 def _good(relays: list[str]) -> list[str]:
-    """Those that are relays; the log says what is wrong with the others."""
+    """The valid urls. The others are logged."""
     good: list[str] = []
     for url in dict.fromkeys(relays):
         try:

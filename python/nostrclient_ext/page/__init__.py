@@ -1,0 +1,1 @@
+"""What the admin's page and the metrics show."""

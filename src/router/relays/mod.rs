@@ -1,0 +1,507 @@
+//! The owner's relays, and those that clients inside have named: their switches, their connections,
+//! what is in line for those, who we are to them, and how much of their junk is left to bear.
+//!
+//! [`Relays`] knows nothing of what is asked for or published: work is put in `line` and taken out of
+//! it when the connection has room, and what follows from a connection that comes or goes is the
+//! router's to spread.
+
+mod backlog;
+mod line;
+mod signing_in;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::base::hash::Map;
+use crate::base::time::TokenBucket;
+use crate::constants::{
+    BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE,
+    RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS, RELAY_WINDOW,
+};
+use crate::ids::{LinkId, RelayId};
+use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
+use crate::nostr::limits::RelayLimits;
+use crate::nostr::reason::Reason;
+use crate::nostr::succession;
+use crate::stats::{Counter, RelayStats, Trouble};
+
+use super::input::Outgoing;
+use super::terms::{Audience, Role, Switches};
+use super::turn::Turn;
+
+use backlog::Backlog;
+use line::Line;
+pub(super) use line::Work;
+use signing_in::SigningIn;
+pub(super) use signing_in::{Answered, Hope};
+
+/// See the module's own page.
+#[derive(Debug, Default)]
+pub(super) struct Relays {
+    all: Map<RelayId, Relay>,
+    /// Public clients read through connections that are authenticated as the owner.
+    public_reads: bool,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Relay {
+    /// Subscriptions go to it, but for those that name their relays.
+    read: bool,
+    /// Events are published to it, the same.
+    write: bool,
+    /// Normalised.
+    url: Arc<str>,
+    /// Its numbers.
+    stats: Arc<RelayStats>,
+    /// What its document says it takes. Known before it has a connection, or never said.
+    limits: RelayLimits,
+    /// Its connection, while there is one.
+    link: Option<Link>,
+    /// What is to be sent. Empty while there is no connection.
+    line: Line,
+    /// Given to the connection and not answered.
+    in_flight: Backlog,
+    /// To be sent when it connects.
+    backlog: Backlog,
+    /// Who we are to it.
+    signing_in: SigningIn,
+    junk: TokenBucket,
+}
+
+/// A standing connection.
+#[derive(Debug)]
+struct Link {
+    id: LinkId,
+    /// How many messages it takes before it has written one.
+    window: usize,
+    /// Whether it was sent any REQ.
+    asked: bool,
+}
+
+/// What has changed with a relay's switches.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Whether it takes events.
+    pub(super) write: bool,
+    /// Whether it is read from. `true` for a new one.
+    pub(super) read: bool,
+}
+
+/// What a connection that is gone has left behind.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// Events that it never took, besides those its task tells of.
+    pub(super) unsent: Vec<EventId>,
+    /// Events that it may not have, in order.
+    pub(super) missed: Vec<Arc<Event>>,
+}
+
+impl Relays {
+    // --- Configuration --------------------------------------------------------------------
+
+    /// A relay is configured, or its switches are changed.
+    pub(super) fn set(
+        &mut self,
+        id: RelayId,
+        url: &Arc<str>,
+        switches: Switches,
+        stats: Arc<RelayStats>,
+        turn: &mut Turn<'_>,
+    ) -> Changed {
+        let Switches { read, write } = switches;
+        let new = !self.all.contains_key(&id);
+        let relay = self.all.entry(id).or_insert_with(|| Relay {
+            read: false,
+            write,
+            url: Arc::clone(url),
+            stats,
+            limits: RelayLimits::default(),
+            link: None,
+            line: Line::default(),
+            in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
+            backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
+            signing_in: SigningIn::default(),
+            junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
+        });
+        let changed = Changed { write: relay.write != write, read: new || relay.read != read };
+        (relay.read, relay.write) = (read, write);
+        if changed.write {
+            relay.backlog.take();
+            if !write {
+                // The owner publishes to it no more.
+                let dropped = relay.line.drop_events();
+                turn.due.unsent.extend(dropped.into_iter().map(|event| (id, event)));
+            }
+        }
+        if changed.read && read && relay.link.as_ref().is_some_and(|link| link.asked) {
+            // The numbers were used on this connection, and answers to them may be under way.
+            turn.cut(id, Trouble::ConnectsAnew, "connects anew, because reading was switched on");
+        }
+        changed
+    }
+
+    /// What a relay's document says it takes. False: there is no such relay.
+    pub(super) fn set_limits(&mut self, id: RelayId, limits: RelayLimits) -> bool {
+        let Some(relay) = self.all.get_mut(&id) else { return false };
+        relay.limits = limits;
+        true
+    }
+
+    /// A relay is no longer configured.
+    pub(super) fn remove(&mut self, id: RelayId) {
+        self.all.remove(&id);
+    }
+
+    // --- To be looked at ------------------------------------------------------------------
+
+    /// All of them, ascending.
+    pub(super) fn ids(&self) -> Vec<RelayId> {
+        let mut ids: Vec<RelayId> = self.all.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Those that take events, ascending; `connected`: and can be given one now.
+    pub(super) fn writable(&self, connected: bool) -> Vec<RelayId> {
+        let takes = |relay: &Relay| relay.write && (!connected || relay.link.is_some());
+        let mut ids: Vec<RelayId> =
+            self.all.iter().filter(|(_, relay)| takes(relay)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether any takes events.
+    pub(super) fn any_writable(&self) -> bool {
+        self.all.values().any(|relay| relay.write)
+    }
+
+    /// Whether any takes events now.
+    pub(super) fn any_takes_events(&self) -> bool {
+        self.all.values().any(Relay::takes_events)
+    }
+
+    /// Whether it can be given an event now.
+    pub(super) fn takes_events(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(Relay::takes_events)
+    }
+
+    /// The relays a client reads from, ascending: those it has named, or those set for reading; in
+    /// either case those it may see.
+    pub(super) fn readable(&self, only: Option<&[RelayId]>, role: Role) -> Vec<RelayId> {
+        let mut readable: Vec<RelayId> = match only {
+            Some(only) => only.iter().copied().filter(|id| self.all.contains_key(id)).collect(),
+            None => self.all.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect(),
+        };
+        readable.retain(|relay| role != Role::Public || !self.bars_public(*relay));
+        readable.sort_unstable();
+        readable
+    }
+
+    /// Whether it is read from.
+    pub(super) fn is_read(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.read)
+    }
+
+    /// Whether it is there for the owner, and not only for clients that have named it.
+    pub(super) fn is_owners(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.read || relay.write)
+    }
+
+    /// Its connection, while there is one.
+    pub(super) fn link(&self, id: RelayId) -> Option<LinkId> {
+        self.all.get(&id)?.link.as_ref().map(|link| link.id)
+    }
+
+    /// Whether it has a connection.
+    pub(super) fn is_linked(&self, id: RelayId) -> bool {
+        self.link(id).is_some()
+    }
+
+    /// What its document says it takes.
+    pub(super) fn limits(&self, id: RelayId) -> RelayLimits {
+        self.all.get(&id).map(|relay| relay.limits).unwrap_or_default()
+    }
+
+    /// How many subscriptions it says it takes.
+    pub(super) fn subscriptions(&self, id: RelayId) -> usize {
+        self.limits(id).max_subscriptions.unwrap_or(RELAY_SUBSCRIPTIONS)
+    }
+
+    /// How many filters one request may have.
+    pub(super) fn filters(&self, id: RelayId) -> usize {
+        self.limits(id).max_filters.unwrap_or(RELAY_FILTERS)
+    }
+
+    /// How many bytes the filters of one request may have, its frame aside.
+    pub(super) fn filter_bytes(&self, id: RelayId) -> usize {
+        self.limits(id).max_message_length.unwrap_or(RELAY_MESSAGE).saturating_sub(64)
+    }
+
+    /// Its url, as it is shown.
+    pub(super) fn url(&self, id: RelayId) -> Arc<str> {
+        self.all.get(&id).map_or_else(|| "a removed relay".into(), |relay| Arc::clone(&relay.url))
+    }
+
+    /// The relay of this url, normalised.
+    pub(super) fn by_url(&self, url: &str) -> Option<RelayId> {
+        self.all.iter().find(|(_, relay)| *relay.url == *url).map(|(id, _)| *id)
+    }
+
+    // --- Connections ----------------------------------------------------------------------
+
+    /// A connection stands. What the relay missed while it was away, in order.
+    pub(super) fn link_up(&mut self, id: RelayId, link: LinkId) -> Option<Vec<Arc<Event>>> {
+        let relay = self.all.get_mut(&id)?;
+        relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
+        relay.line = Line::default();
+        relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
+        relay.stats.authentication_required.store(false, Relaxed);
+        relay.stats.auth_refused.store(false, Relaxed);
+        Some(relay.backlog.take())
+    }
+
+    /// A connection has written so many messages and takes as many more.
+    pub(super) fn link_wrote(
+        &mut self,
+        id: RelayId,
+        link: LinkId,
+        count: usize,
+        turn: &mut Turn<'_>,
+    ) {
+        let standing = self.all.get_mut(&id).and_then(|relay| relay.link.as_mut());
+        if let Some(standing) = standing.filter(|standing| standing.id == link) {
+            standing.window += count;
+            turn.due.send.insert(id);
+        }
+    }
+
+    /// A connection is gone. `None`: it was not the one that stood.
+    pub(super) fn link_down(&mut self, id: RelayId, link: LinkId) -> Option<Lost> {
+        let relay = self.all.get_mut(&id)?;
+        relay.link.take_if(|standing| standing.id == link)?;
+        let mut missed = relay.in_flight.take();
+        let in_line = relay.line.take_events();
+        let unsent = in_line.iter().map(|event| *event.id()).collect();
+        missed.extend(in_line);
+        Some(Lost { unsent, missed })
+    }
+
+    /// It has sent what nobody can use. One that does not stop is cut off; its backoff does the rest.
+    pub(super) fn junk(&mut self, id: RelayId, turn: &mut Turn<'_>) {
+        let Some(relay) = self.all.get_mut(&id) else { return };
+        if !relay.junk.take(turn.now.mono) {
+            turn.cut(id, Trouble::CutOff, "cut off: it keeps sending what nobody asked for");
+        }
+    }
+
+    // --- What is in line for a connection -------------------------------------------------
+
+    /// Something is to be sent, behind all that waits. Nothing happens without a connection.
+    pub(super) fn push(&mut self, id: RelayId, work: Work, turn: &mut Turn<'_>) {
+        if let Some(relay) = self.all.get_mut(&id).filter(|relay| relay.link.is_some()) {
+            relay.line.push(work);
+            turn.due.send.insert(id);
+        }
+    }
+
+    /// An event is to be sent. Where too many wait, the oldest give way.
+    pub(super) fn send_event(
+        &mut self,
+        id: RelayId,
+        event: &Arc<Event>,
+        audience: Audience,
+        turn: &mut Turn<'_>,
+    ) {
+        let until = turn.now.mono + OK_DEADLINE;
+        self.push(id, Work::Publish { event: Arc::clone(event), audience, until }, turn);
+        if let Some(relay) = self.all.get_mut(&id) {
+            let dropped = std::iter::from_fn(|| relay.line.drop_oldest());
+            turn.due.unsent.extend(dropped.map(|event| (id, event)));
+        }
+    }
+
+    /// Sends an event that some relay has to those that may not have it, now or when they connect.
+    pub(super) fn spread(&mut self, event: &Arc<Event>, relays: &[RelayId], turn: &mut Turn<'_>) {
+        if is_ephemeral(event.kind()) {
+            return;
+        }
+        for id in relays {
+            let Some(relay) = self.all.get_mut(id).filter(|relay| relay.write) else { continue };
+            if relay.link.is_some() {
+                self.send_event(*id, event, Audience::Owners, turn);
+            } else {
+                let dropped = relay.backlog.push(Arc::clone(event));
+                relay.stats.backlog_dropped.add_all(dropped);
+            }
+        }
+    }
+
+    /// What is next for the connection, which has room for it. What comes of it is to be handed to
+    /// [`Self::send`].
+    pub(super) fn next_work(&mut self, id: RelayId) -> Option<Work> {
+        let relay = self.all.get_mut(&id)?;
+        relay.link.as_ref().filter(|link| link.window > 0)?;
+        relay.line.pop()
+    }
+
+    /// Gives the connection a message.
+    pub(super) fn send(&mut self, id: RelayId, outgoing: Outgoing, turn: &mut Turn<'_>) {
+        let Some(link) = self.all.get_mut(&id).and_then(|relay| relay.link.as_mut()) else {
+            return;
+        };
+        link.asked |= outgoing.event.is_none();
+        link.window = link.window.saturating_sub(1);
+        turn.effects.to_relay.push((id, link.id, outgoing));
+    }
+
+    /// An event leaves: until it is answered it may have to be sent again.
+    pub(super) fn in_flight(&mut self, id: RelayId, event: Arc<Event>) {
+        if let Some(relay) = self.all.get_mut(&id).filter(|_| !is_ephemeral(event.kind())) {
+            relay.in_flight.append(event);
+        }
+    }
+
+    /// An event is answered. It, if it was in flight.
+    pub(super) fn landed(&mut self, id: RelayId, event: &EventId) -> Option<Arc<Event>> {
+        self.all.get_mut(&id)?.in_flight.remove(event)
+    }
+
+    /// An event that others may take meanwhile is to go to this one too, once it may.
+    pub(super) fn owe(&mut self, id: RelayId, event: Arc<Event>) {
+        if let Some(relay) = self.all.get_mut(&id).filter(|relay| relay.write) {
+            let dropped = relay.backlog.push(event);
+            relay.stats.backlog_dropped.add_all(dropped);
+        }
+    }
+
+    /// What it is owed, in order. It is owed nothing after that.
+    pub(super) fn take_owed(&mut self, id: RelayId) -> Vec<Arc<Event>> {
+        self.all.get_mut(&id).map(|relay| relay.backlog.take()).unwrap_or_default()
+    }
+
+    /// It must not have this event later.
+    pub(super) fn owe_no_more(&mut self, id: RelayId, event: &EventId) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.backlog.remove(event);
+        }
+    }
+
+    /// Takes an event back from wherever it waits for the owner's relays, so that it is sent to none of
+    /// them. What a client inside has named a relay for goes there all the same.
+    pub(super) fn take_back(&mut self, event: &EventId) {
+        for relay in self.all.values_mut() {
+            relay.in_flight.remove(event);
+            relay.backlog.remove(event);
+            relay.line.take_back(event, Audience::Owners);
+        }
+    }
+
+    /// The same for one relay and who has named it.
+    pub(super) fn take_back_from(&mut self, id: RelayId, event: &EventId, audience: Audience) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.line.take_back(event, audience);
+        }
+    }
+
+    /// What this event makes void is owed to nobody.
+    pub(super) fn drop_voided_by(&mut self, event: &Event) {
+        for relay in self.all.values_mut().filter(|relay| !relay.backlog.is_empty()) {
+            relay.backlog.retain(|other| !succession::voids(event, other));
+        }
+    }
+
+    /// A REQ or COUNT in line has ended before it went out: it is skipped when its turn comes, or swept
+    /// out when there are many.
+    pub(super) fn forget_ask(&mut self, id: RelayId, turn: &mut Turn<'_>) {
+        let linked = self.all.get_mut(&id).filter(|relay| relay.link.is_some());
+        if linked.is_some_and(|relay| relay.line.has_dead()) {
+            turn.due.sweep.insert(id);
+        }
+    }
+
+    /// Takes out of its line what has ended.
+    pub(super) fn sweep(&mut self, id: RelayId, lives: impl Fn(&Work) -> bool) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.line.sweep(lives);
+        }
+    }
+
+    /// One that had ended was skipped.
+    pub(super) fn skipped(&mut self, id: RelayId) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.line.skipped();
+        }
+    }
+
+    /// Events in its line.
+    pub(super) fn events_in_line(&self, id: RelayId) -> usize {
+        self.all.get(&id).map_or(0, |relay| relay.line.events())
+    }
+
+    /// Whether the outbox has more for it than was let in line.
+    pub(super) fn set_more(&mut self, id: RelayId, more: bool) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.line.more = more;
+        }
+    }
+
+    /// Whether the outbox has more for it, and the line is half empty.
+    pub(super) fn wants_more(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.line.wants_more())
+    }
+
+    // --- What the owner is shown ----------------------------------------------------------
+
+    /// One more of one of its numbers.
+    pub(super) fn count(&self, id: RelayId, which: impl Fn(&RelayStats) -> &Counter) {
+        if let Some(relay) = self.all.get(&id) {
+            which(&relay.stats).add();
+        }
+    }
+
+    /// It has done something the owner should know.
+    pub(super) fn note(&self, id: RelayId, kind: Trouble, what: &str, turn: &Turn<'_>) {
+        if let Some(relay) = self.all.get(&id) {
+            relay.stats.error(turn.now.precisely(), kind, what);
+        }
+    }
+
+    /// It has sent an event with a wrong id or signature.
+    pub(super) fn forged(&mut self, id: RelayId, error: &EventError, turn: &mut Turn<'_>) {
+        self.count(id, |stats| &stats.forged);
+        self.note(id, Trouble::ForgedEvent, &format!("sent a forged event: {error}"), turn);
+        self.junk(id, turn);
+    }
+
+    /// It has ended a subscription, or does not take it.
+    pub(super) fn refused_subscription(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
+        self.note(id, Trouble::EndedSubscription, &format!("ended a subscription: {why}"), turn);
+        if why.wants_auth() {
+            self.wants_auth(id, true);
+        }
+    }
+
+    /// It has not come to know us, and this is refused for that.
+    pub(super) fn refused_unknown(&self, id: RelayId, kind: Trouble, what: &str, turn: &Turn<'_>) {
+        self.note(id, kind, what, turn);
+        if let Some(relay) = self.all.get(&id) {
+            relay.stats.auth_refused.store(true, Relaxed);
+        }
+    }
+
+    /// It has answered an event with `false`.
+    pub(super) fn refused_event(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
+        self.count(id, |stats| &stats.rejected);
+        self.note(id, Trouble::RefusedEvent, &format!("refused an event: {why}"), turn);
+        if why.wants_auth() {
+            self.wants_auth(id, true);
+        }
+    }
+}
+
+impl Relay {
+    const fn takes_events(&self) -> bool {
+        self.write && self.link.is_some()
+    }
+}

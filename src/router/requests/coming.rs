@@ -1,0 +1,403 @@
+//! What comes over relays' requests: events, EOSE and CLOSED, looked at in the order they came before
+//! the EOSE, and handed to the members of the request.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::text::Text;
+use crate::constants::REQUEST_FEW_MEMBERS;
+use crate::ids::{Origin, RelayId, RequestNumber};
+use crate::nostr::event::{Event, EventId, is_ephemeral};
+use crate::nostr::message::{self, Hint};
+use crate::nostr::reason::{Prefix, Reason};
+use crate::router::relays::Relays;
+use crate::router::subscriptions::{Came, Offered, Place, Subscriptions, place};
+use crate::router::turn::Turn;
+
+use super::request::{Arrival, Duty, Sent};
+use super::{Requests, TooLong};
+use crate::router::terms::Expected;
+use crate::router::terms::Role;
+
+/// What is to be done with an event that a relay has sent, going by its request.
+#[derive(Debug)]
+pub(in crate::router) enum Incoming {
+    /// There is no such request.
+    NoRequest,
+    /// Nothing: nobody has asked for it yet, or any more.
+    Unasked,
+    /// Nothing: it is a copy of what was given.
+    Copy,
+    /// It is to be verified; its verdict belongs here.
+    Expected(Expected),
+}
+
+impl Requests {
+    /// An event has come over a request, by the id it claims.
+    pub(in crate::router) fn incoming(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        event: &EventId,
+        json: &Text,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) -> Incoming {
+        let Some(request) = self.all.get(&(id, number)) else { return Incoming::NoRequest };
+        if !request.is_out() || request.ending.is_some() {
+            return Incoming::Unasked;
+        }
+        let mut members = request.members.iter();
+        let only = members.next().filter(|_| members.next().is_none());
+        let given = only.and_then(|key| subscriptions.get(*key)).is_some_and(|it| it.has(event));
+        if given && request.is_live() {
+            return Incoming::Copy;
+        }
+        self.hear_noise(id, number, subscriptions);
+        let Some(request) = self.get_mut(id, number) else { return Incoming::NoRequest };
+        if given {
+            let date = message::scan_date(json.as_bytes()).unwrap_or_default();
+            request.arrivals.push(Some(Arrival::Copy(place(date, *event))));
+            turn.due.arrivals.insert((id, number));
+            return Incoming::Copy;
+        }
+        Incoming::Expected(request.expect(number))
+    }
+
+    /// Something has come over a request, behind what came before it.
+    pub(in crate::router) fn arrived(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        arrival: Arrival,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.get_mut(id, number) else { return };
+        request.arrivals.push(Some(arrival));
+        turn.due.arrivals.insert((id, number));
+    }
+
+    /// The REQ does not go out: it counts as refused by the relay, whose own document says so.
+    pub(in crate::router) fn not_sent(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        TooLong: TooLong,
+        turn: &mut Turn<'_>,
+    ) {
+        let why = Reason::new(Prefix::Restricted, "longer than the relay takes, or more filters");
+        self.arrived(id, number, Arrival::Closed(why), turn);
+    }
+
+    /// The verdict on a copy: the true event, or that there is none.
+    pub(in crate::router) fn verdict(
+        &mut self,
+        id: RelayId,
+        expected: Expected,
+        event: Option<&Arc<Event>>,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let number = expected.number;
+        let Some(request) = self.get_mut(id, number) else { return };
+        if !request.expected(expected) {
+            return;
+        }
+        if let Some(place) = expected.place {
+            let arrival = event.map_or(Arrival::Forged, |event| Arrival::Event(Arc::clone(event)));
+            request.arrivals.settle(place, arrival);
+        } else if let Some(event) = event {
+            self.route(id, number, event, subscriptions, relays, turn);
+        }
+        turn.due.arrivals.insert((id, number));
+    }
+
+    /// Looks at what has come, as far as it is settled, in its order.
+    pub(in crate::router) fn look_at_arrivals(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut any = false;
+        while let Some(arrival) = self.get_mut(id, number).and_then(|it| it.arrivals.pop()) {
+            any = true;
+            match arrival {
+                Arrival::Event(event) => {
+                    // What was not asked for is no sign of anything.
+                    if self.route(id, number, &event, subscriptions, relays, turn) {
+                        let place = place(event.created_at(), *event.id());
+                        self.hear(id, number, place, subscriptions, turn);
+                    }
+                }
+                Arrival::Copy(place) => self.hear(id, number, place, subscriptions, turn),
+                Arrival::Forged => {}
+                Arrival::Eose(hint) => self.eose(id, number, hint, subscriptions, relays, turn),
+                Arrival::Closed(why) => self.closed(id, number, why, subscriptions, relays, turn),
+            }
+        }
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        if any && request.arrivals.awaited {
+            let waiting = request.members.iter().filter(|key| self.owed.contains_key(*key));
+            turn.due.eose.extend(waiting);
+        }
+        let ending = self.get_mut(id, number).filter(|it| it.outstanding == 0);
+        if let Some(why) = ending.and_then(|request| request.ending.take()) {
+            self.closed(id, number, why, subscriptions, relays, turn);
+        }
+    }
+
+    /// Something has come: the relay is not silent.
+    fn hear_noise(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+    ) {
+        let Some(request) = self.all.get_mut(&(id, number)) else { return };
+        if std::mem::replace(&mut request.heard, true) || request.gathers() {
+            return;
+        }
+        for key in &request.members {
+            subscriptions.hear_noise(*key, id);
+        }
+    }
+
+    /// The relay has come to this place of what it stores.
+    fn hear(
+        &self,
+        id: RelayId,
+        number: RequestNumber,
+        place: Place,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        // No EOSE waits for a repeated one, which may have thousands of members.
+        if request.is_over() || request.repeats() {
+            return;
+        }
+        for key in &request.members {
+            subscriptions.hear(*key, id, place, turn);
+        }
+    }
+
+    /// Hands a true event to the members it matches. Whether it was asked for.
+    fn route(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        event: &Arc<Event>,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Some(request) = self.all.get(&(id, number)) else { return false };
+        let asked = request.asked();
+        let came = match asked {
+            None => Came::Live,
+            Some((_, true)) => Came::Repeated,
+            Some((_, false)) => Came::Stored,
+        };
+        let mut keys = std::mem::take(&mut self.matching);
+        if request.members.len() <= REQUEST_FEW_MEMBERS {
+            keys.clear();
+            let members = request.members.iter().copied();
+            keys.extend(members.filter(|key| subscriptions.matches(*key, event)));
+        } else {
+            subscriptions.matching(event, &mut keys);
+            keys.retain(|key| request.members.contains(key));
+        }
+        let mut asks = request.asks.iter().flat_map(|asks| &**asks);
+        let unasked = keys.is_empty() && !asks.any(|filter| filter.matches(event));
+        let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
+        let mut offered = Offered::Dropped;
+        let barred = relays.bars_public(id);
+        for key in keys.iter().filter(|_| !request.gathers() && !expired) {
+            let Some(member) = subscriptions.get(*key) else { continue };
+            if barred && member.role() == Role::Public {
+                continue;
+            }
+            let stale_before = member.stale_before(asked, turn.now);
+            if is_ephemeral(event.kind()) && event.created_at() < stale_before {
+                continue;
+            }
+            offered = offered.max(subscriptions.offer(*key, event, Origin::Relay(id), came, turn));
+        }
+        self.matching = keys;
+        if unasked {
+            relays.count(id, |stats| &stats.unasked);
+            relays.junk(id, turn);
+        } else if offered == Offered::Seen {
+            relays.count(id, |stats| &stats.duplicates);
+        }
+        !unasked
+    }
+
+    /// The relay has sent all it stores.
+    fn eose(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        hint: Hint,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.get_mut(id, number) else { return };
+        if request.unanswered().is_none() {
+            return;
+        }
+        request.sent = Sent::Live;
+        let gathers = request.gathers();
+        if gathers {
+            request.duty = Duty::Serves;
+        }
+        // What is said of several requests together says of each that it is complete, or nothing.
+        let alone = request.asks.len() == 1;
+        let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
+        self.answered(id, turn);
+        if gathers {
+            self.gathered(id, number, subscriptions, relays, turn);
+        } else {
+            for key in self.members(id, number) {
+                subscriptions.relay_eose(key, id, hint, turn);
+            }
+            self.share(id, number, subscriptions, relays, turn);
+        }
+        turn.due.plan.insert(id);
+    }
+
+    fn answered(&mut self, id: RelayId, turn: &Turn<'_>) {
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.answered = turn.now.mono;
+        }
+    }
+
+    /// A request that brings what several others do is live: they are closed.
+    fn gathered(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.gathering = None;
+        }
+        let mut left = BTreeSet::new();
+        // Who was refused or asked for anew in the meantime does not wait for this one.
+        for key in self.staying(id, number, subscriptions) {
+            left.extend(subscriptions.move_on(key, id, number));
+        }
+        for other in left {
+            self.close_left(id, other, subscriptions, relays, turn);
+        }
+        self.close_left(id, number, subscriptions, relays, turn);
+    }
+
+    /// A live request whose members all ask for what another one brings already is closed, and they
+    /// move there.
+    fn share(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let keys = self.staying(id, number, subscriptions);
+        let mut names = keys.iter().filter_map(|key| Some(*subscriptions.get(*key)?.name()));
+        let Some(name) = names.next().filter(|name| names.all(|other| other == *name)) else {
+            return;
+        };
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        let known = upstream.named(&name).filter(|other| self.all.contains_key(&(id, *other)));
+        let Some(other) = known else { return upstream.name(name, number) };
+        if other == number {
+            return;
+        }
+        for key in keys {
+            if let Some(request) = self.all.get_mut(&(id, other)) {
+                request.members.insert(key);
+            }
+            subscriptions.move_on(key, id, other);
+        }
+        self.close_left(id, number, subscriptions, relays, turn);
+    }
+
+    /// The relay has ended a request.
+    fn closed(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        why: Reason,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.get_mut(id, number) else { return };
+        if !request.is_out() || request.is_over() {
+            return;
+        }
+        if request.outstanding > 0 {
+            request.ending = Some(why);
+            return;
+        }
+        let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
+        let asked = request.unanswered();
+        let members = self.staying(id, number, subscriptions);
+        self.answered(id, turn);
+        self.forget(id, number, subscriptions);
+        turn.due.plan.insert(id);
+        if gathers {
+            relays.refused_subscription(id, &why, turn);
+            self.is_crowded(id, &why);
+            return self.not_gathered(id, turn);
+        }
+        if members.is_empty() {
+            return;
+        }
+        if why.wants_auth() {
+            let hope = relays.hope(id, asked, turn);
+            for key in &members {
+                self.defer(id, *key, &why, hope, subscriptions, turn);
+            }
+            if hope.is_any() {
+                return;
+            }
+        }
+        relays.refused_subscription(id, &why, turn);
+        let crowded = !heard && !live && self.is_crowded(id, &why);
+        if crowded || members.len() > 1 {
+            // Too many, or one among them that the relay does not want: each once more.
+            for key in members {
+                subscriptions.ask_again(key, id, !crowded, turn);
+                self.want(id, key, subscriptions, turn);
+            }
+            if live {
+                self.not_gathered(id, turn);
+            }
+            return;
+        }
+        for key in members {
+            subscriptions.refuse(key, id, &why, turn);
+        }
+    }
+
+    /// Whether somebody whom this request serves has not got this event.
+    pub(in crate::router) fn lacks(
+        &self,
+        id: RelayId,
+        number: RequestNumber,
+        event: &EventId,
+        subscriptions: &Subscriptions,
+    ) -> bool {
+        let members = self.all.get(&(id, number)).into_iter().flat_map(|request| &request.members);
+        members.filter_map(|key| subscriptions.get(*key)).any(|member| !member.has(event))
+    }
+}

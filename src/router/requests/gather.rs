@@ -1,0 +1,221 @@
+//! Making place at a relay (rule 4.3): live requests are gathered into few.
+//!
+//! One more request is opened that asks, without stored events, for all they do, and when it is live
+//! they are closed. One place is always kept for that, so nothing is closed before something else
+//! brings its events. Only where a relay comes to allow fewer than are open already, some have to
+//! be closed first.
+
+use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
+use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::nostr::filter::Filter;
+use crate::nostr::reason::{Prefix, Reason};
+use crate::router::relays::{Relays, Work};
+use crate::router::subscriptions::{Subscriptions, margin};
+use crate::router::turn::Turn;
+
+use super::combine::Combined;
+use super::request::Duty;
+use super::{Requests, Wording};
+
+/// Requests that may become one.
+struct Together {
+    numbers: Vec<RequestNumber>,
+    /// Their members.
+    keys: Vec<SubscriptionKey>,
+    filters: Vec<Filter>,
+}
+
+/// Live requests, those with the fewest members first.
+type Live = Vec<(usize, RequestNumber)>;
+
+/// From which date on a filter is meant after a loss at this one; `None`: it asks for nothing.
+pub(super) fn since_loss(filter: &Filter, lost: u64) -> Option<u64> {
+    let since = lost.saturating_sub(margin(filter));
+    let since = filter.since.map_or(since, |own| own.max(since));
+    filter.until.is_none_or(|until| until >= since).then_some(since)
+}
+
+impl Requests {
+    /// Where places run short, begins to gather live requests into one.
+    pub(super) fn gather(
+        &mut self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let said = relays.subscriptions(id);
+        let Some(upstream) = self.upstreams.get(&id) else { return };
+        let (places, free) = (upstream.places(said), upstream.free(said));
+        if upstream.turns.is_empty() && free > places / 4 {
+            return;
+        }
+        if let Some((number, since)) = upstream.gathering {
+            if turn.now.mono >= since + REPLAY_WINDOW {
+                self.close(id, number, subscriptions, relays, turn);
+                return self.not_gathered(id, turn);
+            }
+            return Self::plan_again(id, turn);
+        }
+        // With the outbox's place there is one to open another before these are closed.
+        if upstream.open.len() > places && !upstream.turns.is_empty() {
+            return self.make_room(id, places, subscriptions, relays, turn);
+        }
+        if turn.now.mono < upstream.gather_after.max(upstream.combine_after) {
+            return Self::plan_again(id, turn);
+        }
+        let (live, unanswered) = self.live(id, turn);
+        // Asking for more than is wanted is better than refusing somebody.
+        let together = [false, true]
+            .into_iter()
+            .find_map(|broad| self.combine(id, &live, broad, None, subscriptions, relays));
+        if let Some(Together { keys, filters, .. }) = together {
+            let wording = Wording { filters, duty: Duty::Gathers };
+            self.open(id, &keys, Some(wording), subscriptions, relays, turn);
+            return Self::plan_again(id, turn);
+        }
+        self.not_combined(id, &live, turn);
+        if unanswered {
+            Self::plan_again(id, turn);
+        } else if free <= 1 {
+            self.refuse_turns(id, subscriptions, relays, turn);
+        }
+    }
+
+    /// The requests that can be gathered, and whether there are others that may become so.
+    fn live(&self, id: RelayId, turn: &Turn<'_>) -> (Live, bool) {
+        let (mut live, mut unanswered) = (Vec::new(), false);
+        let open = self.upstreams.get(&id).into_iter().flat_map(|upstream| &upstream.open);
+        for number in open {
+            let Some(request) = self.all.get(&(id, *number)) else { continue };
+            let stuck = |since| turn.now.mono >= since + REPLAY_WINDOW;
+            if request.is_live() || request.unanswered().is_some_and(stuck) {
+                live.push((request.members.len(), *number));
+            } else {
+                unanswered = true;
+            }
+        }
+        live.sort_unstable();
+        (live, unanswered)
+    }
+
+    /// More are open than the relay takes from now on, and others wait: some are closed, and go on in
+    /// one, as after a loss. There is no place to open that one first.
+    fn make_room(
+        &mut self,
+        id: RelayId,
+        places: usize,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(upstream) = self.upstreams.get(&id) else { return };
+        if turn.now.mono < upstream.combine_after {
+            return Self::plan_again(id, turn);
+        }
+        // So many less one that a turn can be given, and one place is left for gathering.
+        let most = (upstream.open.len() + 3).saturating_sub(places);
+        let is_live = |number: &RequestNumber| {
+            let request = self.all.get(&(id, *number)).filter(|request| request.is_live());
+            request.map(|request| (request.members.len(), *number))
+        };
+        let mut live: Live = upstream.open.iter().filter_map(is_live).collect();
+        live.sort_unstable();
+        let resumed = Some((most, turn.now.unix));
+        let together = [false, true]
+            .into_iter()
+            .find_map(|broad| self.combine(id, &live, broad, resumed, subscriptions, relays))
+            .filter(|together| !together.filters.is_empty());
+        let Some(Together { numbers, keys, filters }) = together else {
+            self.not_combined(id, &live, turn);
+            return Self::plan_again(id, turn);
+        };
+        for number in numbers {
+            relays.push(id, Work::Close(number), turn);
+            self.retire(id, number, turn);
+        }
+        for key in &keys {
+            subscriptions.ask_again(*key, id, false, turn);
+        }
+        let wording = Wording { filters, duty: Duty::Serves };
+        self.open(id, &keys, Some(wording), subscriptions, relays, turn);
+        turn.due.plan.insert(id);
+    }
+
+    /// Every change would be a reason to try again.
+    fn not_combined(&mut self, id: RelayId, requests: &Live, turn: &Turn<'_>) {
+        let members: usize = requests.iter().map(|(members, _)| members).sum();
+        if let Some(upstream) = self.upstreams.get_mut(&id).filter(|_| members > COMBINE_FEW) {
+            upstream.combine_after = turn.now.mono + PLAN_AGAIN;
+        }
+    }
+
+    /// As many of these requests as fit into one, two at least. `resumed`: so many at most, to go on
+    /// after a loss at this date (unix seconds); else for new events only.
+    fn combine(
+        &self,
+        id: RelayId,
+        requests: &Live,
+        broad: bool,
+        resumed: Option<(usize, u64)>,
+        subscriptions: &Subscriptions,
+        relays: &Relays,
+    ) -> Option<Together> {
+        let mut combined = Combined::new(relays.filters(id), relays.filter_bytes(id), broad);
+        let (mut numbers, mut keys) = (Vec::new(), Vec::new());
+        for (_, number) in requests {
+            if resumed.is_some_and(|(most, _)| numbers.len() >= most) {
+                break;
+            }
+            let staying = self.staying(id, *number, subscriptions);
+            let members = staying.iter().filter_map(|key| subscriptions.get(*key));
+            let filters = members.flat_map(|member| member.filters().iter());
+            if filters.clone().any(|filter| filter.search.is_some()) {
+                continue;
+            }
+            let since = |filter: &Filter| match resumed {
+                Some((_, lost)) => since_loss(filter, lost).map(Some),
+                None => Some(filter.since),
+            };
+            if combined.add(filters, since) {
+                numbers.push(*number);
+                keys.extend(staying);
+            }
+        }
+        let limit = if resumed.is_some() { None } else { Some(0) };
+        let filters = combined.into_filters(limit);
+        (numbers.len() >= 2).then_some(Together { numbers, keys, filters })
+    }
+
+    /// Everything is combined, and still there is no place.
+    fn refuse_turns(
+        &mut self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        relays: &Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut any = false;
+        while let Some(key) = self.next_turn(id, subscriptions) {
+            any = true;
+            let why = Reason::new(Prefix::Restricted, "the relay takes no more subscriptions");
+            subscriptions.refuse(key, id, &why, turn);
+        }
+        if any {
+            relays.refused_subscription(
+                id,
+                &Reason::read("it takes no more subscriptions from us"),
+                turn,
+            );
+        }
+    }
+
+    /// A request that was to bring what others do is not to be had, for a while.
+    pub(super) fn not_gathered(&mut self, id: RelayId, turn: &mut Turn<'_>) {
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.gathering = None;
+            upstream.gather_after = turn.now.mono + GATHER_RETRY;
+        }
+        Self::plan_again(id, turn);
+    }
+}

@@ -1,0 +1,370 @@
+//! Requests: what relays are asked for the subscriptions here, and the way of what they send.
+//!
+//! A request is one subscription of ours at one relay, under a number of its own. It brings the events
+//! of its members, which are clients' subscriptions: one, or several that ask for the same, or that
+//! are asked for together because the relay allows no more (`plan` decides; `gather` makes place). What
+//! comes over it before the relay's EOSE is looked at in the order it came (`coming`), however long
+//! each verification takes, so that a subscription knows which stored events may still come (rule 3.4).
+//! What a relay refuses because it does not know us may be asked again when it does (`deferred`).
+//!
+//! A request begins when its turn comes and ends with its last member, the relay's CLOSED, or the
+//! connection. Where its members have moved to another one it still passes on, for
+//! [`REQUEST_LINGER`], what was under way: the copy over the other one may have come a moment before
+//! they were members there.
+
+mod combine;
+mod coming;
+mod deferred;
+mod gather;
+mod plan;
+mod request;
+mod upstream;
+
+use std::sync::Arc;
+
+use crate::base::hash::Map;
+use crate::constants::REQUEST_LINGER;
+use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::nostr::filter::Filter;
+use crate::nostr::message;
+
+use super::relays::{Relays, Work};
+use super::subscriptions::{Part, Subscriptions};
+use super::turn::{Timer, Turn};
+
+pub(super) use coming::Incoming;
+pub(super) use request::Arrival;
+use request::{Duty, Request, Sent};
+use upstream::Upstream;
+
+/// See the module's own page.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    all: Map<(RelayId, RequestNumber), Request>,
+    /// Of the relays that are connected.
+    upstreams: Map<RelayId, Upstream>,
+    /// Numbers are used again; these are not.
+    last_serial: u64,
+    /// What has come for subscriptions before their EOSE was due and is being verified: how much of what
+    /// each request brought has to be settled first.
+    owed: Map<SubscriptionKey, Vec<(RelayId, RequestNumber, u64)>>,
+    /// For its memory.
+    matching: Vec<SubscriptionKey>,
+}
+
+/// What a request asks for that is not its members' own filters.
+#[derive(Debug)]
+struct Wording {
+    filters: Vec<Filter>,
+    duty: Duty,
+}
+
+/// A relay takes no message that long, or with so many filters.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
+impl Requests {
+    /// A relay is connected.
+    pub(super) fn link_up(&mut self, id: RelayId, turn: &Turn<'_>) {
+        self.upstreams.insert(id, Upstream::new(turn.now.mono));
+    }
+
+    /// Whether there is such a request.
+    pub(super) fn contains(&self, id: RelayId, number: RequestNumber) -> bool {
+        self.all.contains_key(&(id, number))
+    }
+
+    fn get_mut(&mut self, id: RelayId, number: RequestNumber) -> Option<&mut Request> {
+        self.all.get_mut(&(id, number))
+    }
+
+    fn members(&self, id: RelayId, number: RequestNumber) -> Vec<SubscriptionKey> {
+        let request = self.all.get(&(id, number));
+        request.map(|request| request.members.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Those of its members that have not moved on.
+    fn staying(
+        &self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &Subscriptions,
+    ) -> Vec<SubscriptionKey> {
+        let mut members = self.members(id, number);
+        members.retain(|key| subscriptions.stays(*key, id, number));
+        members
+    }
+
+    // --- Its beginning --------------------------------------------------------------------
+
+    /// Opens a request for these subscriptions: in their own words, or in these.
+    fn open(
+        &mut self,
+        id: RelayId,
+        keys: &[SubscriptionKey],
+        wording: Option<Wording>,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let number = self.number_for(id, keys, subscriptions, turn);
+        let duty = wording.as_ref().map_or(Duty::Serves, |wording| wording.duty);
+        let (asks, text) = if let Some(Wording { filters, .. }) = wording {
+            let text = message::req(number, filters.iter().map(|filter| &*filter.json));
+            (vec![Arc::from(filters)], Some(text))
+        } else {
+            let all = keys.iter().filter_map(|key| subscriptions.get(*key));
+            (all.map(|member| Arc::clone(member.filters())).collect(), None)
+        };
+        self.last_serial += 1;
+        let members = keys.iter().copied().collect();
+        let request = Request::new(members, asks, text, duty, self.last_serial);
+        let gathers = request.gathers();
+        self.all.insert((id, number), request);
+        for key in keys {
+            subscriptions.join(*key, id, number, gathers, turn);
+        }
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.open.insert(number);
+            if gathers {
+                upstream.gathering = Some((number, turn.now.mono));
+            }
+        }
+        relays.push(id, Work::Ask(number), turn);
+    }
+
+    /// The number a relay knows a subscription by is its own where that can be, and no request is left
+    /// that had it.
+    fn number_for(
+        &self,
+        id: RelayId,
+        keys: &[SubscriptionKey],
+        subscriptions: &Subscriptions,
+        turn: &mut Turn<'_>,
+    ) -> RequestNumber {
+        if let [key] = keys {
+            let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
+            let own = key.own_request();
+            if part.is_some_and(|part| !part.was_used()) && !self.contains(id, own) {
+                return own;
+            }
+        }
+        turn.numbers.request()
+    }
+
+    /// The message of a request whose turn it is. `None`: nobody wants it any more.
+    pub(super) fn text(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &Relays,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<String>, TooLong> {
+        let limits = relays.limits(id);
+        let request = self.all.get_mut(&(id, number)).filter(|request| !request.is_out());
+        let Some(request) = request else { return Ok(None) };
+        let (mut again, mut too_many) = (true, false);
+        let text = if let Some(text) = request.text.take() {
+            if !request.gathers() {
+                for key in &request.members {
+                    subscriptions.resumed(*key, id);
+                }
+            }
+            text
+        } else {
+            let mut filters: Vec<String> = Vec::new();
+            for key in &request.members {
+                let Some((due, repeats)) = subscriptions.ask(*key, id, limits, turn) else {
+                    continue;
+                };
+                again &= repeats;
+                for filter in due {
+                    if !filters.contains(&filter) {
+                        filters.push(filter);
+                    }
+                }
+            }
+            if filters.is_empty() {
+                self.forget(id, number, subscriptions);
+                return Ok(None);
+            }
+            too_many = limits.max_filters.is_some_and(|most| filters.len() > most);
+            message::req(number, filters.iter().map(String::as_str))
+        };
+        request.sent = Sent::Asked { at: turn.now, again };
+        let too_long = limits.max_message_length.is_some_and(|most| text.len() > most);
+        if too_long || too_many { Err(TooLong) } else { Ok(Some(text)) }
+    }
+
+    // --- Its end --------------------------------------------------------------------------
+
+    /// Takes a request off the relay's list.
+    fn forget(&mut self, id: RelayId, number: RequestNumber, subscriptions: &mut Subscriptions) {
+        let Some(request) = self.all.remove(&(id, number)) else { return };
+        for key in &request.members {
+            subscriptions.unjoin(*key, id, number);
+        }
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.forget(number);
+        }
+    }
+
+    /// A request is closed at the relay, or its connection is gone; what is under way still counts.
+    fn retire(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) {
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.forget(number);
+        }
+        if let Some(request) = self.all.get_mut(&(id, number)) {
+            request.duty = Duty::Over;
+            turn.timers.set(Timer::Retired(id, number), turn.now.mono + REQUEST_LINGER);
+        }
+    }
+
+    /// Nothing more is to come over a request that was closed.
+    pub(super) fn drop_retired(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) {
+        let Some(request) = self.all.get(&(id, number)).filter(|it| it.is_over()) else { return };
+        if request.outstanding > 0 {
+            return self.retire(id, number, turn);
+        }
+        let Some(request) = self.all.remove(&(id, number)) else { return };
+        let waiting = request.members.into_iter().filter(|key| self.owed.contains_key(key));
+        turn.due.eose.extend(waiting);
+    }
+
+    /// The connection is gone: its requests are, but for what is still being verified.
+    pub(super) fn lose(&mut self, id: RelayId, subscriptions: &Subscriptions, turn: &mut Turn<'_>) {
+        let Some(lost) = self.upstreams.remove(&id) else { return };
+        turn.timers.stop(Timer::Plan(id));
+        for number in lost.open {
+            let Some(request) = self.all.get_mut(&(id, number)) else { continue };
+            let early = request.early();
+            request.arrivals.awaited = true;
+            if request.outstanding == 0 || request.gathers() {
+                self.all.remove(&(id, number));
+                continue;
+            }
+            for key in &request.members {
+                if subscriptions.get(*key).is_some_and(|member| !member.is_live()) {
+                    self.owed.entry(*key).or_default().push((id, number, early));
+                }
+            }
+            self.retire(id, number, turn);
+        }
+    }
+
+    /// A subscription has no part in this relay any more, which was this one.
+    pub(super) fn leave(
+        &mut self,
+        key: SubscriptionKey,
+        part: &Part,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let id = part.relay();
+        if let Some(owed) = self.owed.get_mut(&key) {
+            owed.retain(|(from, ..)| *from != id);
+        }
+        if part.is_lined_up() {
+            self.sweep_turns(id, subscriptions);
+        }
+        for number in part.requests() {
+            if let Some(request) = self.all.get_mut(&(id, number)) {
+                request.members.remove(&key);
+                self.close_left(id, number, subscriptions, relays, turn);
+            }
+        }
+    }
+
+    /// A subscription that waited for its turn is gone.
+    fn sweep_turns(&mut self, id: RelayId, subscriptions: &Subscriptions) {
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        upstream.dead += 1;
+        if upstream.dead > upstream.turns.len() / 2 {
+            upstream.dead = 0;
+            upstream.turns.retain(|key| subscriptions.contains(*key));
+        }
+    }
+
+    fn close(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        let is_out = request.is_out();
+        self.forget(id, number, subscriptions);
+        if is_out {
+            relays.push(id, Work::Close(number), turn);
+        } else {
+            relays.forget_ask(id, turn);
+        }
+        turn.due.plan.insert(id);
+    }
+
+    /// A request that nobody needs any more is closed. If members have moved, it passes on what is
+    /// under way.
+    fn close_left(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)).filter(|it| !it.is_over()) else { return };
+        if request.members.is_empty() {
+            return self.close(id, number, subscriptions, relays, turn);
+        }
+        if !request.members.iter().any(|key| subscriptions.stays(*key, id, number)) {
+            relays.push(id, Work::Close(number), turn);
+            self.retire(id, number, turn);
+            turn.due.plan.insert(id);
+        }
+    }
+
+    // --- What EOSEs wait for --------------------------------------------------------------
+
+    /// What these requests have brought for a subscription by now comes before its EOSE.
+    pub(super) fn owe(&mut self, key: SubscriptionKey, brought: &[(RelayId, RequestNumber)]) {
+        for (id, number) in brought {
+            let Some(request) = self.all.get_mut(&(*id, *number)) else { continue };
+            request.arrivals.awaited = true;
+            if request.early() > 0 {
+                self.owed.entry(key).or_default().push((*id, *number, request.early()));
+            }
+        }
+    }
+
+    /// Whether something is still to be settled before its EOSE.
+    pub(super) fn owes(&mut self, key: SubscriptionKey) -> bool {
+        let Some(owed) = self.owed.get_mut(&key) else { return false };
+        owed.retain(|(id, number, until)| {
+            self.all.get(&(*id, *number)).is_some_and(|request| !request.has_settled(*until))
+        });
+        let owes = !owed.is_empty();
+        if !owes {
+            self.owed.remove(&key);
+        }
+        owes
+    }
+
+    /// Nothing of that is waited for any longer.
+    pub(super) fn owe_nothing(&mut self, key: SubscriptionKey) {
+        self.owed.remove(&key);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.owed.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+}

@@ -1,0 +1,254 @@
+//! Each relay's own budget of subscriptions (rule 4.3): how many places there are, and whose turn it
+//! is to have one.
+//!
+//! While the places suffice, every subscription has a request of its own until its EOSE. When they
+//! run short, `gather` makes place. What waits takes turns, client by client, and several go in one
+//! request.
+
+use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN, RELAY_SUBSCRIPTIONS_LEAST};
+use crate::ids::{RelayId, SubscriptionKey};
+use crate::nostr::filter::Filter;
+use crate::nostr::reason::{Prefix, Reason};
+use crate::router::relays::Relays;
+use crate::router::subscriptions::{Part, Subscription, Subscriptions};
+use crate::router::turn::{Timer, Turn};
+
+use super::combine::Combined;
+use super::gather::since_loss;
+use super::request::{Arrival, Duty, Request};
+use super::{Requests, Wording};
+
+impl Requests {
+    /// A subscription is to be asked for at this relay, when it is its turn.
+    pub(in crate::router) fn want(
+        &mut self,
+        id: RelayId,
+        key: SubscriptionKey,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        if let Some(client) = subscriptions.line_up(key, id) {
+            upstream.turns.push(client, key);
+            turn.due.plan.insert(id);
+        }
+    }
+
+    /// The same for every subscription that has a part in this relay.
+    pub(in crate::router) fn want_all(
+        &mut self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        for key in subscriptions.at_relay(id) {
+            self.want(id, key, subscriptions, turn);
+        }
+        turn.due.plan.insert(id);
+    }
+
+    /// Opens what there is a place for, and makes place.
+    pub(in crate::router) fn plan(
+        &mut self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let said = relays.subscriptions(id);
+        // The last place is for gathering.
+        let has_place = |it: &Self| {
+            let upstream = it.upstreams.get(&id);
+            upstream.is_some_and(|it| !it.turns.is_empty() && it.free(said) > 1)
+        };
+        while has_place(self) {
+            self.open_next(id, said, subscriptions, relays, turn);
+        }
+        self.gather(id, subscriptions, relays, turn);
+    }
+
+    /// The subscription whose turn it is.
+    pub(super) fn next_turn(
+        &mut self,
+        id: RelayId,
+        subscriptions: &Subscriptions,
+    ) -> Option<SubscriptionKey> {
+        let upstream = self.upstreams.get_mut(&id)?;
+        while let Some(key) = upstream.turns.pop() {
+            if subscriptions.is_lined_up(key, id) {
+                return Some(key);
+            }
+            upstream.dead = upstream.dead.saturating_sub(1);
+        }
+        None
+    }
+
+    fn open_next(
+        &mut self,
+        id: RelayId,
+        said: usize,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(first) = self.next_turn(id, subscriptions) else { return };
+        let Some(upstream) = self.upstreams.get(&id) else { return };
+        let crowded = upstream.turns.len() >= upstream.free(said) - 1;
+        if !crowded || !is_sociable(id, first, subscriptions) {
+            return self.open(id, &[first], None, subscriptions, relays, turn);
+        }
+        if gap(id, first, subscriptions).is_some() {
+            return self.resume_together(id, first, subscriptions, relays, turn);
+        }
+        let keys = self.alike(id, first, subscriptions, relays);
+        self.open(id, &keys, None, subscriptions, relays, turn);
+    }
+
+    /// This one, and those whose turn it is after it, as long as they can be asked for with it.
+    fn alike(
+        &mut self,
+        id: RelayId,
+        first: SubscriptionKey,
+        subscriptions: &Subscriptions,
+        relays: &Relays,
+    ) -> Vec<SubscriptionKey> {
+        let (most, most_bytes) = (relays.filters(id), relays.filter_bytes(id));
+        let late = |key| subscriptions.get(key).map(|member| member.is_late(id));
+        let size = |key| {
+            subscriptions.get(key).map_or((0, 0), |member| {
+                let filters = member.filters();
+                (filters.len(), member.filter_bytes() + filters.len())
+            })
+        };
+        let (mut filters, mut bytes) = size(first);
+        let mut keys = vec![first];
+        while let Some(key) = self.next_turn(id, subscriptions) {
+            let (own, own_bytes) = size(key);
+            let alike = late(key) == late(first)
+                && gap(id, key, subscriptions).is_none()
+                && is_sociable(id, key, subscriptions);
+            if !alike || filters + own > most || bytes + own_bytes > most_bytes {
+                self.wait_again(id, key, subscriptions);
+                break;
+            }
+            (filters, bytes) = (filters + own, bytes + own_bytes);
+            keys.push(key);
+        }
+        keys
+    }
+
+    fn wait_again(&mut self, id: RelayId, key: SubscriptionKey, subscriptions: &Subscriptions) {
+        let client = subscriptions.get(key).map(Subscription::client);
+        if let Some((client, upstream)) = client.zip(self.upstreams.get_mut(&id)) {
+            upstream.turns.push(client, key);
+        }
+    }
+
+    /// After a loss, many subscriptions go on in one request that reaches back for all of them.
+    fn resume_together(
+        &mut self,
+        id: RelayId,
+        first: SubscriptionKey,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut combined = Combined::new(relays.filters(id), relays.filter_bytes(id), false);
+        let (mut keys, mut others) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(key) = next {
+            let gap = gap(id, key, subscriptions).filter(|_| is_sociable(id, key, subscriptions));
+            let filters = subscriptions.get(key).map(Subscription::filters);
+            let takes = gap.zip(filters).is_some_and(|(gap, filters)| {
+                combined.add(filters.iter(), |filter: &Filter| since_loss(filter, gap).map(Some))
+            });
+            if takes {
+                keys.push(key);
+            } else {
+                others.push(key);
+            }
+            if others.len() >= COMBINE_FEW {
+                break; // it is full
+            }
+            next = self.next_turn(id, subscriptions);
+        }
+        for key in others {
+            self.wait_again(id, key, subscriptions);
+        }
+        let filters = combined.into_filters(None);
+        if keys.is_empty() {
+            // Not even the first one fits.
+            keys.extend(self.next_turn(id, subscriptions));
+        }
+        if keys.len() < 2 || filters.is_empty() {
+            for key in keys {
+                self.open(id, &[key], None, subscriptions, relays, turn);
+            }
+        } else {
+            let wording = Wording { filters, duty: Duty::Serves };
+            self.open(id, &keys, Some(wording), subscriptions, relays, turn);
+        }
+    }
+
+    pub(super) fn plan_again(id: RelayId, turn: &mut Turn<'_>) {
+        turn.timers.set_by(Timer::Plan(id), turn.now.mono + PLAN_AGAIN);
+    }
+
+    /// It is time to plan again.
+    pub(in crate::router) fn plan_due(
+        &self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(upstream) = self.upstreams.get(&id) else { return };
+        let silent = turn.now.mono >= upstream.answered + EOSE_SILENT;
+        if silent && !upstream.turns.is_empty() {
+            subscriptions.stall(id, turn);
+        }
+        turn.due.plan.insert(id);
+    }
+
+    /// Whether a refusal says that there are too many requests; then fewer are opened from now on.
+    pub(super) fn is_crowded(&mut self, id: RelayId, why: &Reason) -> bool {
+        if !why.is_of_crowd() {
+            return false;
+        }
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return false };
+        let open = upstream.open.len();
+        if open < RELAY_SUBSCRIPTIONS_LEAST {
+            return false; // it is not their number
+        }
+        upstream.learned = Some(open);
+        true
+    }
+
+    /// A relay's NOTICE may be all it says about too many requests: the last one is not served then.
+    pub(in crate::router) fn notice_of_crowd(
+        &mut self,
+        id: RelayId,
+        text: &str,
+        turn: &mut Turn<'_>,
+    ) {
+        if !text.to_ascii_lowercase().contains("too many concurrent req") {
+            return;
+        }
+        let Some(upstream) = self.upstreams.get(&id) else { return };
+        let unheard = |number: &&_| self.all.get(&(id, **number)).is_some_and(Request::is_unheard);
+        if let Some(number) = upstream.open.iter().rev().find(unheard).copied() {
+            self.arrived(id, number, Arrival::Closed(Reason::new(Prefix::RateLimited, text)), turn);
+        }
+    }
+}
+
+/// Whether it may be asked for together with others: what a search finds only the relay can tell.
+fn is_sociable(id: RelayId, key: SubscriptionKey, subscriptions: &Subscriptions) -> bool {
+    subscriptions.get(key).is_some_and(|member| {
+        member.filters().iter().all(|filter| filter.search.is_none())
+            && member.part_of(id).is_some_and(Part::goes_with_others)
+    })
+}
+
+fn gap(id: RelayId, key: SubscriptionKey, subscriptions: &Subscriptions) -> Option<u64> {
+    subscriptions.get(key)?.part_of(id)?.gap()
+}

@@ -1,0 +1,80 @@
+//! One relay's requests: which are open, whose turn it is, and what was learned of its limits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::fair::FairQueue;
+use crate::base::hash::Map;
+use crate::constants::RELAY_SUBSCRIPTIONS_LEAST;
+use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
+use crate::nostr::reason::Reason;
+
+/// Of one connection: nothing of it is left when that is gone.
+#[derive(Debug, Default)]
+pub(super) struct Upstream {
+    /// Those that take one of the places the relay has.
+    pub(super) open: BTreeSet<RequestNumber>,
+    /// Subscriptions that wait for a place. May name some that are gone.
+    pub(super) turns: FairQueue<ClientId, SubscriptionKey>,
+    /// How many those are, about.
+    pub(super) dead: usize,
+    /// Live requests by what their members ask for.
+    by_name: Map<[u8; 32], RequestNumber>,
+    /// The same the other way round.
+    names: Map<RequestNumber, [u8; 32]>,
+    /// The request that is to bring what several others do, and since when.
+    pub(super) gathering: Option<(RequestNumber, Duration)>,
+    /// No other one before this.
+    pub(super) gather_after: Duration,
+    /// Nothing fitted together; it takes long to find that out, and is not tried before this.
+    pub(super) combine_after: Duration,
+    /// The relay has refused more requests than this.
+    pub(super) learned: Option<usize>,
+    /// When it has answered a request last, or connected.
+    pub(super) answered: Duration,
+    /// Subscriptions that it has ended because it does not know who we are, and its words. They are
+    /// asked for again should it know one day.
+    pub(super) ended: BTreeMap<SubscriptionKey, Reason>,
+}
+
+impl Upstream {
+    /// Of a relay that has connected at this time.
+    pub(super) fn new(connected: Duration) -> Self {
+        Self { answered: connected, ..Self::default() }
+    }
+
+    /// Requests that may be open at a time, where the relay says it takes so many. One more is the
+    /// outbox's, for its questions.
+    pub(super) fn places(&self, said: usize) -> usize {
+        let most = self.learned.map_or(said, |learned| learned.min(said));
+        most.max(RELAY_SUBSCRIPTIONS_LEAST) - 1
+    }
+
+    /// Places that are free.
+    pub(super) fn free(&self, said: usize) -> usize {
+        self.places(said).saturating_sub(self.open.len())
+    }
+
+    /// The live request whose members ask for this.
+    pub(super) fn named(&self, name: &[u8; 32]) -> Option<RequestNumber> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn name(&mut self, name: [u8; 32], number: RequestNumber) {
+        if let Some(before) = self.by_name.insert(name, number) {
+            self.names.remove(&before);
+        }
+        self.names.insert(number, name);
+    }
+
+    /// A request takes no place any more.
+    pub(super) fn forget(&mut self, number: RequestNumber) {
+        self.open.remove(&number);
+        if let Some(name) = self.names.remove(&number) {
+            self.by_name.remove(&name);
+        }
+        if self.gathering.is_some_and(|(gathering, _)| gathering == number) {
+            self.gathering = None;
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One relay's part in a subscription: what it was asked, what it has sent, and whether the client's
+//! EOSE waits for it.
+//!
+//! A part's stage changes by the steps below and by those of its subscription, by nothing else:
+//!
+//! ```text
+//! Unasked ──ask, resumed──▶ Asked ──eose──▶ Live
+//!    ▲  ▲                     │               │
+//!    │  └────── lost, ask_again ◀─────────────┤
+//!    │                        ▼               ▼
+//!    └──────── forgive ──── Refused ◀── refused (also of what was not asked yet)
+//! ```
+
+use std::time::Duration;
+
+use crate::base::time::Now;
+use crate::constants::EOSE_SILENT;
+use crate::ids::{RelayId, RequestNumber};
+
+use super::merge::{FIRST, Place};
+
+/// Where one relay stands with one subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The relay has not been asked: it is not connected, or not at this yet.
+    Unasked,
+    /// The REQ has gone out and stored events may be coming.
+    Asked {
+        /// Whether anything has come for it.
+        heard: bool,
+    },
+    /// Stored events are complete; live ones come.
+    Live,
+    /// The relay does not serve it.
+    Refused,
+}
+
+/// See the module's own page.
+#[derive(Debug)]
+pub(in crate::router) struct Part {
+    pub(super) relay: RelayId,
+    pub(super) stage: Stage,
+    /// Whether the client's EOSE waits for this relay.
+    pub(super) holds: bool,
+    /// Unix seconds since when events of this relay may have been missed, once it has been live.
+    pub(super) gap: Option<u64>,
+    /// The relay's request that brings its events.
+    pub(super) request: Option<RequestNumber>,
+    /// The request it moves to as soon as that one is live.
+    next: Option<RequestNumber>,
+    pub(super) turn: InLine,
+    /// It waits for its turn, and the relay answers nobody else either.
+    pub(super) stalls: bool,
+    pub(super) stream: Stream,
+}
+
+/// How a subscription comes to be asked for on a relay's connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct InLine {
+    /// It waits for its turn, though the relay is connected.
+    pub(super) waits: bool,
+    /// When its turn came, if it had to wait.
+    pub(super) came: Duration,
+    /// A request for several subscriptions was refused: it is asked for alone.
+    alone: bool,
+    /// The relay has been asked on this connection.
+    pub(super) used: bool,
+}
+
+/// A relay's stored events, as far as they have come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stream {
+    /// None is to come that would stand before this.
+    pub(super) place: Place,
+    /// The relay does not keep the order.
+    pub(super) disordered: bool,
+    /// The client's EOSE did not wait for the rest, which has no place.
+    pub(super) passed: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { place: FIRST, disordered: false, passed: false }
+    }
+}
+
+/// How an event has come to a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::router) enum Came {
+    /// As one of those a relay stores, or new before the relay said that these are complete.
+    Stored,
+    /// The same, to a request that repeats an earlier one or comes late.
+    Repeated,
+    /// New.
+    Live,
+}
+
+impl Part {
+    /// Of a relay that has not been asked.
+    pub(super) fn new(relay: RelayId, holds: bool) -> Self {
+        Self {
+            relay,
+            stage: Stage::Unasked,
+            holds,
+            gap: None,
+            request: None,
+            next: None,
+            turn: InLine::default(),
+            stalls: false,
+            stream: Stream::default(),
+        }
+    }
+
+    /// Whose part it is.
+    pub(in crate::router) const fn relay(&self) -> RelayId {
+        self.relay
+    }
+
+    /// The requests that bring its events, or are about to.
+    pub(in crate::router) fn requests(&self) -> impl Iterator<Item = RequestNumber> {
+        [self.request, self.next].into_iter().flatten()
+    }
+
+    /// Whether one of them is this.
+    pub(super) fn needs(&self, number: RequestNumber) -> bool {
+        self.requests().any(|own| own == number)
+    }
+
+    /// Since when (unix seconds) events may have been missed that it is to be asked for again.
+    pub(in crate::router) const fn gap(&self) -> Option<u64> {
+        self.gap
+    }
+
+    /// Whether it may be asked for in one request with others.
+    pub(in crate::router) const fn goes_with_others(&self) -> bool {
+        !self.turn.alone
+    }
+
+    /// Whether the relay has been asked for it on this connection.
+    pub(in crate::router) const fn was_used(&self) -> bool {
+        self.turn.used
+    }
+
+    /// Whether it waits for its turn.
+    pub(in crate::router) const fn is_lined_up(&self) -> bool {
+        self.turn.waits && self.request.is_none()
+    }
+
+    /// Whether it is to be asked for and nothing is on its way to that.
+    pub(in crate::router) fn is_idle(&self) -> bool {
+        self.stage == Stage::Unasked && !self.turn.waits && self.request.is_none()
+    }
+
+    /// Whether it waits for its turn, and the turns go on.
+    pub(super) const fn waits(&self) -> bool {
+        self.turn.waits && !self.stalls
+    }
+
+    /// Whether the relay has sent nothing for the subscription by now, though it could have.
+    pub(super) fn is_silent(&self, now: Now) -> bool {
+        match self.stage {
+            Stage::Unasked => !self.waits(),
+            Stage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
+            Stage::Live | Stage::Refused => false,
+        }
+    }
+
+    /// It begins to wait for its turn. False: it does already, or was asked for.
+    pub(super) fn line_up(&mut self) -> bool {
+        let idle = self.is_idle();
+        self.turn.waits |= idle;
+        idle
+    }
+
+    pub(super) const fn join(&mut self, number: RequestNumber, later: bool) {
+        if later {
+            self.next = Some(number);
+        } else {
+            self.request = Some(number);
+        }
+    }
+
+    pub(super) fn move_on(&mut self, to: RequestNumber) -> Option<RequestNumber> {
+        self.next = None;
+        self.request.replace(to).filter(|from| *from != to)
+    }
+
+    pub(super) fn unjoin(&mut self, number: RequestNumber) {
+        self.request = self.request.filter(|own| *own != number);
+        self.next = self.next.filter(|own| *own != number);
+    }
+
+    pub(super) const fn resumed(&mut self) {
+        self.stage = Stage::Asked { heard: false };
+        (self.turn.waits, self.turn.used) = (false, true);
+    }
+
+    pub(super) fn ask_again(&mut self, alone: bool, now: Now) {
+        if self.stage == Stage::Live {
+            self.gap = self.gap.or(Some(now.unix));
+        }
+        self.stage = Stage::Unasked;
+        (self.request, self.next) = (None, None);
+        self.turn.alone |= alone;
+    }
+
+    pub(super) const fn refuse(&mut self) {
+        self.stage = Stage::Refused;
+        (self.request, self.next, self.turn.waits) = (None, None, false);
+    }
+
+    pub(super) fn forgive(&mut self) {
+        if self.stage == Stage::Refused {
+            self.stage = Stage::Unasked;
+        }
+    }
+
+    pub(super) const fn hear_noise(&mut self) {
+        if let Stage::Asked { heard } = &mut self.stage {
+            *heard = true;
+        }
+    }
+
+    /// The turns do not go on. True: the EOSE waited for its turn.
+    pub(super) const fn stall(&mut self) -> bool {
+        let waited = self.holds && self.waits();
+        self.stalls |= waited;
+        waited
+    }
+
+    /// Its connection is lost. True: the EOSE waited for it, and does no longer.
+    pub(super) fn lost(&mut self, heard: u64) -> bool {
+        if self.stage == Stage::Live {
+            // A first REQ that was not answered in full is asked again in full, so has no gap.
+            self.gap = self.gap.or(Some(heard));
+        }
+        let held = self.stage != Stage::Unasked && std::mem::take(&mut self.holds);
+        self.stage = Stage::Unasked;
+        (self.request, self.next, self.turn) = (None, None, InLine::default());
+        self.stalls = false;
+        held
+    }
+}

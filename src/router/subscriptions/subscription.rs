@@ -1,0 +1,566 @@
+//! One client's subscription: what every relay owes it, and when its stored events are complete.
+//!
+//! Begins with a REQ, ends with a CLOSE, the client's going, or the last relay's refusal. The rule of
+//! [`Subscription::eose_due`] is rule 3.2; in which order the stored events go out, and how many, is
+//! [`merge`](super::merge)'s.
+//!
+//! Its phase goes one way: `Stored` by [`Subscription::settle`] to `Settling`, and from there by
+//! [`Subscription::end`] to `Live`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::base::time::Now;
+use crate::constants::{
+    EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
+    SLOW_CLOCK,
+};
+use crate::ids::{ClientId, Origin, RelayId, RequestNumber};
+use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP, is_ephemeral};
+use crate::nostr::filter::Filter;
+use crate::nostr::limits::RelayLimits;
+use crate::nostr::message::{Hint, Resumed};
+use crate::nostr::reason::Reason;
+
+use super::merge::{Bar, FIRST, Merge, Place};
+use super::part::{Came, Part, Stage, Stream};
+use super::seen::Seen;
+use crate::router::terms::Role;
+
+/// How far the client's EOSE is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Relays are waited for.
+    Stored,
+    /// No relay is waited for any longer, but events that came before are still being verified.
+    Settling,
+    /// EOSE is sent.
+    Live,
+}
+
+/// Whether a subscription has from every relay what it stores, and is sent what comes.
+#[derive(Debug, Default)]
+struct Progress {
+    whole: bool,
+    /// A relay has given its EOSE since it was last looked at.
+    ended: bool,
+}
+
+/// What becomes of an event that a subscription has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is to be given now.
+    Now,
+    /// It is held until its turn comes.
+    Held,
+    /// A newer version of it was given.
+    Superseded,
+}
+
+/// What a subscription begins with.
+#[derive(Debug)]
+pub(in crate::router) struct Opening {
+    /// Whose it is.
+    pub(in crate::router) client: ClientId,
+    /// Where that one is.
+    pub(in crate::router) role: Role,
+    /// The client's own id for it.
+    pub(in crate::router) id: Arc<str>,
+    /// As the client gave them, less those nothing can match.
+    pub(in crate::router) filters: Arc<[Filter]>,
+    /// The only relays its client wants; `None`: those set for reading.
+    pub(in crate::router) only: Option<Box<[RelayId]>>,
+    /// Those it has a part in from the start.
+    pub(in crate::router) relays: Vec<RelayId>,
+    /// It goes on with an earlier one.
+    pub(in crate::router) resumed: Option<Resumed>,
+}
+
+/// One subscription of one client.
+#[derive(Debug)]
+pub(in crate::router) struct Subscription {
+    pub(super) client: ClientId,
+    pub(super) id: Arc<str>,
+    /// The same for all that ask for the same, whatever their limits.
+    name: [u8; 32],
+    pub(super) filters: Arc<[Filter]>,
+    pub(super) only: Option<Box<[RelayId]>>,
+    role: Role,
+    /// For a client inside this process, which is told by [`Self::news`].
+    progress: Option<Progress>,
+    /// What was given already, or is held to be given.
+    pub(super) seen: Seen,
+    /// The stored events.
+    pub(super) merge: Merge,
+    /// Every readable relay's.
+    pub(super) parts: Vec<Part>,
+    pub(super) phase: Phase,
+    /// It had all it may have before every relay had answered.
+    complete: bool,
+    /// What the relays say of their stored events (NIP-67), of those that had part in the EOSE.
+    hints: Vec<Hint>,
+    /// The most telling refusal of a relay.
+    pub(super) refusal: Option<Reason>,
+    opened: Now,
+    first_eose: Option<Duration>,
+    last_stored: Duration,
+}
+
+impl Subscription {
+    pub(super) fn new(opening: Opening, now: Now) -> Self {
+        let Opening { client, role, id, filters, only, relays, resumed } = opening;
+        let mut new = Self {
+            client,
+            id,
+            name: name(&filters),
+            merge: Merge::new(&filters),
+            filters,
+            only,
+            role,
+            progress: (role == Role::Inside).then(Progress::default),
+            seen: Seen::default(),
+            parts: relays.into_iter().map(|relay| Part::new(relay, true)).collect(),
+            phase: Phase::Stored,
+            complete: false,
+            hints: Vec::new(),
+            refusal: None,
+            opened: now,
+            first_eose: None,
+            last_stored: now.mono,
+        };
+        if let Some(resumed) = resumed {
+            new.resume(resumed);
+        }
+        new
+    }
+
+    /// It goes on with an earlier one that has had its EOSE, and is asked for as after the loss of a
+    /// relay (rule 3.7): since then, or, where nobody knows since when events are missing, as by a
+    /// relay that comes late.
+    fn resume(&mut self, Resumed { since, whole }: Resumed) {
+        self.phase = Phase::Live;
+        if !whole {
+            self.opened.unix = self.opened.unix.min(since);
+        }
+        for part in &mut self.parts {
+            (part.holds, part.gap) = (false, whole.then_some(since));
+        }
+    }
+
+    /// Whose it is.
+    pub(in crate::router) const fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// Where its client is.
+    pub(in crate::router) const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The client's own id for it.
+    pub(in crate::router) const fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The same for all that ask for the same, whatever their limits.
+    pub(in crate::router) const fn name(&self) -> &[u8; 32] {
+        &self.name
+    }
+
+    /// What it asks for.
+    pub(in crate::router) const fn filters(&self) -> &Arc<[Filter]> {
+        &self.filters
+    }
+
+    /// Bytes of its filters, as they count against its client's.
+    pub(in crate::router) fn filter_bytes(&self) -> usize {
+        self.filters.iter().map(|filter| filter.json.len()).sum()
+    }
+
+    /// Its parts in relays, when it has ended.
+    pub(in crate::router) fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+
+    /// Whether its EOSE has been sent.
+    pub(in crate::router) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// Whether it was given an event of this id, or is about to be.
+    pub(in crate::router) fn has(&self, id: &EventId) -> bool {
+        self.seen.contains(id)
+    }
+
+    /// The requests that bring its events.
+    pub(super) fn requests(&self) -> Vec<(RelayId, RequestNumber)> {
+        let requests = self.parts.iter().filter_map(|part| Some((part.relay, part.request?)));
+        requests.collect()
+    }
+
+    /// For a client inside: whether it has become whole, or is so no more.
+    pub(super) fn news(&mut self) -> Option<bool> {
+        let progress = self.progress.as_mut()?;
+        let behind = self.parts.iter().any(|part| part.stage != Stage::Live);
+        // A relay that is removed may have owed something: only one that has given all it has makes
+        // it whole.
+        let ended = std::mem::take(&mut progress.ended);
+        let whole = !behind && (progress.whole || ended);
+        (std::mem::replace(&mut progress.whole, whole) != whole).then_some(whole)
+    }
+
+    /// Whether its client wants this relay, which is set for reading or not.
+    pub(in crate::router) fn wants(&self, relay: RelayId, read: bool) -> bool {
+        self.only.as_ref().map_or(read, |only| only.contains(&relay))
+    }
+
+    /// The relay's part, to be looked at.
+    pub(in crate::router) fn part_of(&self, relay: RelayId) -> Option<&Part> {
+        self.parts.iter().find(|part| part.relay == relay)
+    }
+
+    /// The relay's part, if it has one.
+    pub(super) fn part(&mut self, relay: RelayId) -> Option<&mut Part> {
+        self.parts.iter_mut().find(|part| part.relay == relay)
+    }
+
+    /// Gives a relay that was not there at the REQ its part. The EOSE does not wait for it.
+    pub(super) fn add_relay(&mut self, relay: RelayId) {
+        if self.part(relay).is_none() {
+            self.parts.push(Part::new(relay, false));
+        }
+    }
+
+    /// Takes a relay's part away.
+    pub(super) fn leave(&mut self, relay: RelayId) -> Option<Part> {
+        let at = self.parts.iter().position(|part| part.relay == relay)?;
+        Some(self.parts.remove(at))
+    }
+
+    /// Whether a relay that is asked now is asked again, or only after the client's EOSE.
+    pub(in crate::router) fn is_late(&self, relay: RelayId) -> bool {
+        let part = self.parts.iter().find(|part| part.relay == relay);
+        self.phase != Phase::Stored || part.is_some_and(|part| part.gap.is_some())
+    }
+
+    /// What this relay is asked for now: filters as JSON objects, none with a `limit` over the relay's,
+    /// and whether that repeats an earlier request or comes late. `None`: nothing, now or any more.
+    pub(super) fn ask(
+        &mut self,
+        relay: RelayId,
+        limits: RelayLimits,
+        now: Now,
+    ) -> Option<(Vec<String>, bool)> {
+        let late = self.phase != Phase::Stored;
+        let Self { parts, filters, opened, .. } = self;
+        let part = parts.iter_mut().find(|part| part.relay == relay)?;
+        if part.stage != Stage::Unasked {
+            return None;
+        }
+        let replay = late || part.gap.is_some();
+        part.stage = Stage::Asked { heard: false };
+        (part.stream, part.turn.used) = (Stream::default(), true);
+        part.stalls = false;
+        if std::mem::take(&mut part.turn.waits) {
+            part.turn.came = now.mono;
+            self.last_stored = now.mono;
+        }
+        let Some(gap) = part.gap else {
+            let asked = |filter: &Filter| asked_as(filter, limits.max_limit);
+            let mut due: Vec<String> = filters.iter().map(asked).collect();
+            if late {
+                // What came to a late relay since the REQ was live once, so no `limit` may hide it.
+                let limited = |filter: &&Filter| filter.limit.is_some();
+                let missed = |filter: &Filter| reaching_back(filter, opened.unix);
+                due.extend(filters.iter().filter(limited).filter_map(missed));
+                if limits.max_filters.is_some_and(|most| due.len() > most) {
+                    let new = |filter| {
+                        if limited(&filter) { missed(filter) } else { Some(asked(filter)) }
+                    };
+                    due = filters.iter().filter_map(new).collect();
+                }
+            }
+            return Some((due, replay));
+        };
+        let repeated: Vec<String> =
+            filters.iter().filter_map(|filter| reaching_back(filter, gap)).collect();
+        if repeated.is_empty() {
+            // Its time window lies before the gap: the relay has nothing to add.
+            part.stage = Stage::Live;
+            part.gap = None;
+            return None;
+        }
+        Some((repeated, replay))
+    }
+
+    /// An event has come from this relay, or a copy of one, and the relay has not given its EOSE:
+    /// none that stands before it is to come.
+    pub(super) fn hear(&mut self, relay: RelayId, place: Place, now: Now) {
+        let part = self.parts.iter_mut().find(|part| part.relay == relay);
+        if let Some(part) = part
+            && let Stage::Asked { heard, .. } = &mut part.stage
+        {
+            *heard = true;
+            part.stream.disordered |= place > part.stream.place;
+            part.stream.place = part.stream.place.min(place);
+            self.last_stored = now.mono;
+        }
+    }
+
+    /// The date (unix seconds) before which an ephemeral event of this request is no live one but
+    /// an old order, to be dropped. `asked`: when it went out, and whether it is a repeated one;
+    /// `None`: its EOSE has come.
+    pub(in crate::router) fn stale_before(&self, asked: Option<(Now, bool)>, now: Now) -> u64 {
+        match asked {
+            Some((at, true)) if now.mono < at.mono + REPLAY_WINDOW => u64::MAX,
+            Some((at, true)) => at.unix,
+            // Perhaps the first REQ, but the client no longer takes what comes for stored.
+            Some((at, false)) if self.phase == Phase::Live && !self.complete => at.unix,
+            // The REQ may have had its EOSE at once: an order by a clock that is slow passes.
+            Some((at, false)) if self.complete => at.unix.saturating_sub(SLOW_CLOCK),
+            None | Some((_, false)) => 0,
+        }
+    }
+
+    /// Whether a true event that matches may be given, or held.
+    pub(super) fn admits(&self, event: &Event, from: Origin, came: Came) -> bool {
+        match came {
+            _ if is_ephemeral(event.kind()) => true,
+            Came::Stored if self.phase == Phase::Live => {
+                let since = self.live_from(event);
+                let passed = from
+                    .relay()
+                    .and_then(|relay| self.part_of(relay))
+                    .is_some_and(|part| part.stream.passed);
+                event.created_at() >= since
+                    || (!passed && self.merge.had_place(&self.filters, event))
+            }
+            Came::Stored | Came::Live => true,
+            Came::Repeated => self.reaches(event, from),
+        }
+    }
+
+    /// Takes an event that was admitted and not given before. What is held goes its way by
+    /// [`Self::release`].
+    pub(super) fn take(&mut self, event: &Arc<Event>, from: Origin, came: Came) -> Taken {
+        if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind()) {
+            self.merge.hold(&self.filters, event, from);
+            return Taken::Held;
+        }
+        if self.merge.is_superseded(event) {
+            return Taken::Superseded;
+        }
+        if came != Came::Live {
+            self.merge.note_late(&self.filters, event);
+        }
+        Taken::Now
+    }
+
+    /// From this date on an event that came to a relay before its EOSE counts as new: there is no
+    /// other sign. The dates of gift wraps say nothing.
+    fn live_from(&self, event: &Event) -> u64 {
+        if event.kind() == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
+    }
+
+    /// Whether it lies in what is asked for again, and is not only sent because another subscription
+    /// reaches further back.
+    fn reaches(&self, event: &Event, from: Origin) -> bool {
+        let part = from.relay().and_then(|relay| self.part_of(relay));
+        let Some(part) = part else { return true };
+        let since = part.gap.unwrap_or(self.opened.unix);
+        let late = part.gap.is_none();
+        self.filters.iter().any(|filter| {
+            filter.matches(event)
+                && (event.created_at() >= since.saturating_sub(margin(filter))
+                    || (late && filter.limit.is_none()))
+        }) || (late && self.merge.had_place(&self.filters, event))
+    }
+
+    /// The next stored event that is to be given, and where it came from.
+    /// `crowded`: too much is held in all.
+    pub(super) fn release(&mut self, crowded: bool, now: Now) -> Option<(Arc<Event>, Origin)> {
+        let waits = self.phase == Phase::Stored && !crowded;
+        let bar = if waits { self.bar(now) } else { Bar::Down };
+        self.merge.next(&self.filters, bar)
+    }
+
+    /// What the relays that are waited for may still send. Those that have been silent for too long
+    /// are not, though others stream.
+    fn bar(&self, now: Now) -> Bar {
+        if self.merge.has_all() {
+            return Bar::Down;
+        }
+        let limited = self.merge.is_limited();
+        let late = now.mono >= self.opened.mono + EOSE_SILENT;
+        let holding = self.parts.iter().filter(|part| part.holds && !(late && part.is_silent(now)));
+        let places =
+            holding.filter(|part| limited || !part.stream.disordered).map(|part| {
+                match part.stage {
+                    Stage::Asked { .. } if !part.stream.disordered => part.stream.place,
+                    _ => FIRST,
+                }
+            });
+        match places.max() {
+            None => Bar::Down,
+            // Relays need not sort what has one date, and a limit may end in it.
+            Some(place) if limited => Bar::Before(place.0),
+            Some(place) => Bar::At(place),
+        }
+    }
+
+    /// Whether nothing can match any more: every filter names ids, and all were given.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Live && self.merge.has_all()
+    }
+
+    /// The stored events are complete as far as the relays have answered. Where that is all there may
+    /// be, those that still stream can only send what has no place: `true`.
+    pub(super) fn settle(&mut self) -> bool {
+        self.phase = Phase::Settling;
+        self.complete = self.merge.is_full();
+        for part in self.parts.iter_mut().filter(|part| part.holds) {
+            part.stream.passed = self.complete;
+        }
+        self.complete
+    }
+
+    /// The EOSE is sent, with this hint (NIP-67).
+    pub(super) fn end(&mut self) -> Hint {
+        self.phase = Phase::Live;
+        self.hint()
+    }
+
+    /// The relay's EOSE, with its hint (NIP-67). False: it had none to give.
+    pub(super) fn relay_eose(&mut self, relay: RelayId, hint: Hint, now: Now) -> bool {
+        let Some(part) = self.part(relay) else { return false };
+        if !matches!(part.stage, Stage::Asked { .. }) {
+            return false;
+        }
+        part.stage = Stage::Live;
+        part.gap = None;
+        if std::mem::take(&mut part.holds) {
+            self.hints.push(hint);
+        }
+        self.first_eose.get_or_insert(now.mono);
+        if let Some(progress) = &mut self.progress {
+            progress.ended = true;
+        }
+        true
+    }
+
+    /// The relay does not serve it, for this reason. False: that was known.
+    pub(super) fn refused(&mut self, relay: RelayId, why: &Reason, now: Now) -> bool {
+        let Some(part) = self.part(relay) else { return false };
+        match part.stage {
+            Stage::Refused => return false,
+            Stage::Live => part.gap = part.gap.or(Some(now.unix)),
+            Stage::Unasked | Stage::Asked { .. } => {}
+        }
+        part.refuse();
+        if std::mem::take(&mut part.holds) {
+            self.hints.push(Hint::None);
+        }
+        self.refusal = Some(Reason::more_telling(self.refusal.take(), why));
+        true
+    }
+
+    /// The relay's connection is lost; its last sign of life was at `heard` (unix seconds). False: it
+    /// had no part in it.
+    pub(super) fn relay_lost(&mut self, relay: RelayId, heard: u64) -> bool {
+        let Some(part) = self.part(relay) else { return false };
+        if part.lost(heard) {
+            self.hints.push(Hint::None);
+        }
+        true
+    }
+
+    /// What the client's EOSE says of its stored events (NIP-67): where every relay has said it, and
+    /// nothing was left out here.
+    fn hint(&self) -> Hint {
+        let all = self.hints.len() == self.parts.len() && !self.parts.is_empty();
+        if !all || self.hints.contains(&Hint::None) || self.parts.iter().any(|part| part.holds) {
+            return Hint::None;
+        }
+        let finished = self.hints.iter().all(|hint| *hint == Hint::Finish);
+        if finished && !self.merge.left_out { Hint::Finish } else { Hint::More }
+    }
+
+    /// Whether every relay has ended it.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == Stage::Refused)
+    }
+
+    /// SPEC 3.2: whether no relay is waited for any longer.
+    pub(super) fn eose_due(&self, now: Now) -> bool {
+        let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
+        holding.peek().is_none()
+            || (self.merge.is_full() && !self.in_turn())
+            || now.mono >= self.opened.mono + EOSE_STREAMING
+            || self.quiet_end().is_some_and(|end| now.mono >= end)
+            || (now.mono >= self.opened.mono + EOSE_SILENT
+                && holding.all(|part| part.is_silent(now)))
+    }
+
+    /// Whether a relay that is waited for is not even about to be asked. What its client does after the
+    /// EOSE would overtake the REQ.
+    fn in_turn(&self) -> bool {
+        self.parts.iter().any(|part| part.holds && part.waits() && part.request.is_none())
+    }
+
+    /// When to look at [`Self::eose_due`] again, if nothing happens before.
+    pub(super) fn next_look(&self, now: Now) -> Duration {
+        let silent_ends =
+            self.parts.iter().filter(|part| part.holds).map(|part| part.turn.came + EOSE_SILENT);
+        let all = [self.opened.mono + EOSE_STREAMING, self.opened.mono + EOSE_SILENT];
+        all.into_iter()
+            .chain(self.quiet_end())
+            .chain(silent_ends)
+            .filter(|at| *at > now.mono)
+            .min()
+            .unwrap_or(now.mono)
+    }
+
+    /// When the quiet since the first relay's EOSE ends the wait. A relay at which it is not its
+    /// turn yet is not quiet.
+    fn quiet_end(&self) -> Option<Duration> {
+        let waits = self.parts.iter().any(|part| part.holds && part.waits());
+        let first = self.first_eose.filter(|_| !waits)?;
+        Some(first.max(self.last_stored) + EOSE_QUIET)
+    }
+}
+
+fn name(filters: &[Filter]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for filter in filters {
+        hash.update(filter.to_json(None));
+    }
+    hash.finalize().into()
+}
+
+/// The filter as a relay is first asked for it. Of many ids it need not give the newest, where there is
+/// a limit; there are no more events than ids.
+fn asked_as(filter: &Filter, most: Option<u64>) -> String {
+    let limit = filter.limit.filter(|limit| *limit > 0 && filter.most() == Some(*limit));
+    if limit.is_some() && filter.ids.is_some() {
+        return filter.to_json(None);
+    }
+    match most {
+        Some(most) if filter.limit > Some(most) => filter.to_json(Some(most)),
+        _ => filter.json.to_string(),
+    }
+}
+
+/// The filter for what may have been missed since this date (unix seconds), with a margin.
+fn reaching_back(filter: &Filter, since: u64) -> Option<String> {
+    filter.repeated(since.saturating_sub(margin(filter)))
+}
+
+/// Seconds by which a date may lie before its event's coming.
+pub(in crate::router) fn margin(filter: &Filter) -> u64 {
+    if filter.takes_gift_wraps() { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN }
+}
+
+#[cfg(test)]
+mod tests;

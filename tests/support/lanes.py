@@ -1,0 +1,111 @@
+"""Two lanes: `make test` runs the tests in two processes at the same time, since nearly
+all of them wait most of the time. Each lane has an LNbits, a browser and folders of its
+own, and takes a file when it is done with another.
+
+pytest-xdist starts the lanes. What runs where, and in which order, is said here. Without
+`-n`, or with one file, everything is as if this were not there.
+"""
+
+from collections import defaultdict
+from pathlib import PurePath
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler.loadfile import LoadFileScheduling
+
+# What fills both processors, and then what measures seconds that a full machine would
+# add to. In one lane, none of them meets another.
+ALONE = (
+    "outbox/test_crash",
+    "outbox/test_storm",
+    "publish/test_many",
+    "endpoint/test_limits",
+    "endpoint/test_clients_vanish",
+    "relays/test_hostile_relay",
+    "subscribe/test_eose",
+    "publish/test_publish",
+    "outbox/test_doubt",
+    "outbox/test_bad_input",
+    "outbox/test_postgres",
+    "relays/test_actions",
+    "page/test_live",
+    "relays/test_reconnect",
+)
+# They share servers, and what is installed on them.
+OWNERS = (
+    "install/test_broken_zips",
+    "install/test_install",
+    "install/test_takeover",
+    "install/test_upgrade",
+)
+# They share a browser, and an LNbits of each version.
+PAGES = ("page/test_browser", "page/test_relays", "page/test_shell", "page/test_tabs")
+
+TOGETHER = (ALONE, OWNERS, PAGES)
+# Long ones, so that no lane begins with one when the other is nearly done.
+LONG = (
+    "outbox/test_nodes",
+    "wallet/test_nwc",
+    "outbox/test_outbox",
+    "server/test_run",
+)
+# Those that share servers keep pytest's order: all tests of a server, then the next.
+ORDER = [{name} for name in ALONE] + [set(OWNERS), set(PAGES)] + [{name} for name in LONG]
+
+
+def file(nodeid: str) -> str:
+    """The name of a test's file below `tests/`, without its suffix."""
+    path = PurePath(nodeid.split("::", 1)[0]).with_suffix("")
+    return path.relative_to("tests").as_posix()
+
+
+class Lanes(LoadFileScheduling):
+    """Files that stand together run in one lane. They are begun in the order in which
+    the tests were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = file(nodeid)
+        return next((names[0] for names in TOGETHER if name in names), name)
+
+
+class Durations:
+    """What each lane has worked on, and for how long. Printed at the end."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        lane = getattr(report, "worker_id", None)
+        if lane is not None:
+            self._lanes[lane][file(report.nodeid)] += report.duration
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for lane, files in sorted(self._lanes.items()):
+            terminalreporter.section(f"{lane}: {sum(files.values()):.0f} s of tests")
+            parts = [f"{name} {seconds:.0f}" for name, seconds in files.items()]
+            terminalreporter.write_line(", ".join(parts))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        config.option.loadscopereorder = False  # the order is ours
+        config.pluginmanager.register(Durations())
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    return Lanes(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """In a lane: what is named here first, in this order."""
+
+    def place(item: pytest.Item) -> int:
+        name = file(item.nodeid)
+        found = (number for number, names in enumerate(ORDER) if name in names)
+        return next(found, len(ORDER))
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=place)
