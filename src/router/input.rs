@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::terms::{Batch, Errand, Role, Row, Written};
+use super::terms::{Batch, Errand, Role, Row, Settings, Written};
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::ids::{BatchNumber, ClientId, LinkId, RelayId, RequestNumber};
@@ -59,8 +59,6 @@ pub(crate) enum Input {
     ClientJoined(ClientId, Role, Arc<ClientStats>),
     /// The hosts by which a client may have reached us, for a client that is to authenticate.
     ClientReached(ClientId, Box<[Box<str>]>),
-    /// The public keys that may use the public endpoint from now on; none: everybody may.
-    PublicAllowed(Vec<[u8; 32]>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
     /// A client's message, and its share of the client's budget.
@@ -69,10 +67,8 @@ pub(crate) enum Input {
     ClientLeft(ClientId),
     /// An event handed out for verification is back.
     Verified(Verdict<Errand>),
-    /// How many events may be queued from now on.
-    OutboxSize(usize),
-    /// Whether public clients read, from now on, through connections authenticated as the owner.
-    PublicReads(bool),
+    /// What the owner has set, from now on.
+    Settings(Settings),
     /// How long from now this node may send what is in the outbox; `None`: as long as it lives.
     OutboxLease(Option<Duration>),
     /// Rows of the outbox that are this node's from now on.

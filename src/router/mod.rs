@@ -63,7 +63,7 @@ pub(crate) use input::{Effects, Frame, Input, Outgoing};
 pub use subscriptions::{Index, Seen};
 use terms::Purpose;
 pub(crate) use terms::{
-    Batch, EntryView, Errand, Limits, Reasons, Role, Row, State, Switches, Written,
+    Batch, EntryView, Errand, Limits, Reasons, Role, Row, Settings, State, Switches, Written,
 };
 
 /// The state. See the module's own page.
@@ -288,15 +288,17 @@ impl Owners {
                 self.clients.join(client, role, stats, turn);
             }
             Input::ClientReached(client, hosts) => self.clients.reached(client, &hosts),
-            Input::PublicAllowed(keys) => self.allow(keys, turn),
             Input::ClientRelays(client, relays) => self.name_relays(client, &relays, turn),
             Input::ClientSaid(client, message, ticket) => {
                 self.client_said(client, message, ticket, turn);
             }
             Input::ClientLeft(client) => self.client_left(client, turn),
             Input::Verified(verdict) => self.verified(verdict, turn),
-            Input::OutboxSize(size) => self.outbox.set_size(size),
-            Input::PublicReads(on) => self.relays.set_public_reads(on, turn),
+            Input::Settings(Settings { outbox_size, public_reads, public_allowed }) => {
+                self.outbox.set_size(outbox_size);
+                self.relays.set_public_reads(public_reads, turn);
+                self.allow(public_allowed, turn);
+            }
             Input::OutboxLease(lease) => self.outbox.set_lease(lease, &self.relays, turn),
             Input::OutboxRows(rows) => {
                 for row in &rows {

@@ -4,7 +4,6 @@
 //! One batch at a time lies here; the router makes the next one when it has heard what became of the
 //! last. The bell names [`Caller::Store`] when there is something to pick up.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -122,13 +121,12 @@ impl Core {
     /// # Errors
     /// See [`Self::stored`].
     pub(crate) fn set_outbox_size(&self, size: usize) -> Result<(), CoreError> {
-        self.shared.outbox_size.store(size, SeqCst);
-        self.call(Arrival::Input(Input::OutboxSize(size)))
+        self.change_settings(|settings| settings.outbox_size = size)
     }
 
     /// How many events may be queued.
     pub(crate) fn outbox_size(&self) -> usize {
-        self.shared.outbox_size.load(SeqCst)
+        lock(&self.shared.settings).outbox_size
     }
 
     /// What is in the outbox. Waits for the router, and so do the next two.

@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::FutureExt;
 use hashbrown::hash_map::Entry;
@@ -83,11 +82,7 @@ impl Driver {
         });
         let (stats, secret) = (Arc::clone(&shared.stats), shared.secret.clone());
         let router = Router::new(shared.limits, stats, verifier.depth(), secret);
-        let settings = [
-            Input::OutboxSize(shared.outbox_size.load(SeqCst)),
-            Input::PublicReads(shared.public_reads.load(SeqCst)),
-            Input::PublicAllowed(lock(&shared.public_allowed).clone()),
-        ];
+        let settings = Input::Settings(lock(&shared.settings).clone());
         // What an earlier router or an earlier run had in the outbox is in the database.
         shared.desk.load();
         let mut driver = Self {
@@ -101,9 +96,7 @@ impl Driver {
             second: 0,
             effects: Effects::default(),
         };
-        for setting in settings {
-            driver.router.handle(driver.now(), setting, &mut driver.effects);
-        }
+        driver.router.handle(driver.now(), settings, &mut driver.effects);
         driver
     }
 

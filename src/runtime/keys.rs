@@ -1,13 +1,10 @@
 //! Who we are to relays that want to know (NIP-42), and what that means for public clients: the
 //! owner's wish, kept for relays and routers to come. The router acts on it (`router::auth`).
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use crate::nostr::keys::Keys;
 use crate::nostr::url;
-use crate::router::Input;
 
-use super::{Arrival, Core, CoreError, Shared, lock};
+use super::{Core, CoreError, Shared, lock};
 
 impl Shared {
     /// From now on we are this one to a relay that asks, or nobody.
@@ -46,7 +43,6 @@ impl Core {
     /// # Errors
     /// [`CoreError::Stopped`] or [`CoreError::Busy`].
     pub(crate) fn set_public_reads(&self, on: bool) -> Result<(), CoreError> {
-        self.shared.public_reads.store(on, SeqCst);
-        self.call(Arrival::Input(Input::PublicReads(on)))
+        self.change_settings(|settings| settings.public_reads = on)
     }
 }

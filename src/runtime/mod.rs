@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,13 +23,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::base::secret::Secret;
-use crate::constants::{CONTROL_QUEUE, OUTBOX_SIZE, ROUTER_QUEUE, STOP_TIMEOUT};
+use crate::constants::{CONTROL_QUEUE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
 use crate::relay::{Dial, Line, Network, Proxy, Relay, Routes, Wish, proxy};
-use crate::router::{Input, Limits, Role, Switches};
+use crate::router::{Input, Limits, Role, Settings, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
 
@@ -146,13 +146,8 @@ struct Shared {
     /// The queue of the router that runs now. Replaced if a router had to be started anew.
     router: Mutex<mpsc::Sender<Arrival>>,
     desk: Desk,
-    /// How many events may be queued. The owner's wish, for routers to come.
-    outbox_size: AtomicUsize,
-    /// Whether public clients read through connections that are authenticated as the owner. The
-    /// owner's wish, likewise.
-    public_reads: AtomicBool,
-    /// Who may use the public endpoint; none: everybody. The same.
-    public_allowed: Mutex<Vec<[u8; 32]>>,
+    /// What the owner has set, for routers to come.
+    settings: Mutex<Settings>,
     /// Clients outside and inside of this process.
     connected: [AtomicUsize; 2],
     numbers: AtomicU64,
@@ -168,9 +163,7 @@ impl Shared {
             limits,
             secret: Secret::new(secret),
             desk: Desk::new(&bell),
-            outbox_size: AtomicUsize::new(OUTBOX_SIZE),
-            public_reads: AtomicBool::new(false),
-            public_allowed: Mutex::default(),
+            settings: Mutex::default(),
             bell,
             stats: Arc::default(),
             relays: Mutex::default(),
@@ -390,8 +383,15 @@ impl Core {
     /// # Errors
     /// [`CoreError::Stopped`] or [`CoreError::Busy`].
     pub(crate) fn set_public_allowed(&self, keys: Vec<[u8; 32]>) -> Result<(), CoreError> {
-        lock(&self.shared.public_allowed).clone_from(&keys);
-        self.call(Arrival::Input(Input::PublicAllowed(keys)))
+        self.change_settings(|settings| settings.public_allowed = keys)
+    }
+
+    /// The router that runs hears of it at once, those to come when they begin.
+    fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), CoreError> {
+        // Held until the router is told: two changes reach it in the order they were made.
+        let mut settings = lock(&self.shared.settings);
+        change(&mut settings);
+        self.call(Arrival::Input(Input::Settings(settings.clone())))
     }
 
     /// From now on this client, one inside, subscribes at these relays and publishes to them, and

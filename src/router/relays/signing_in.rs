@@ -79,7 +79,9 @@ impl Relays {
 
     /// Whether public clients read through connections that are authenticated as the owner.
     pub(in crate::router) fn set_public_reads(&mut self, on: bool, turn: &mut Turn<'_>) {
-        self.public_reads = on;
+        if std::mem::replace(&mut self.public_reads, on) == on {
+            return;
+        }
         let known = self.all.iter().filter(|(_, relay)| relay.signing_in.may_be_known());
         turn.due.readers.extend(known.map(|(id, _)| *id));
     }

@@ -6,6 +6,7 @@ mod rows;
 
 use crate::constants::{
     MAX_CLIENTS, MAX_FILTERS, MAX_MESSAGE_LENGTH, MAX_MESSAGES_PER_SECOND, MAX_SUBSCRIPTIONS,
+    OUTBOX_SIZE,
 };
 use crate::ids::ClientId;
 
@@ -39,6 +40,23 @@ impl Default for Limits {
             max_clients: MAX_CLIENTS,
             max_messages_per_second: MAX_MESSAGES_PER_SECOND,
         }
+    }
+}
+
+/// What the owner has set, but for each relay's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// How many events may be queued.
+    pub(crate) outbox_size: usize,
+    /// Whether public clients read through connections that are authenticated as the owner.
+    pub(crate) public_reads: bool,
+    /// The x-only public keys that may use the public endpoint; none: everybody may.
+    pub(crate) public_allowed: Vec<[u8; 32]>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { outbox_size: OUTBOX_SIZE, public_reads: false, public_allowed: Vec::new() }
     }
 }
 

@@ -229,7 +229,7 @@ fn they_come_back_where_the_relay_does_not_know_us() {
 #[test]
 fn public_clients_read_there_if_the_owner_says_so() {
     let mut world = keyed(1);
-    world.input(Input::PublicReads(true));
+    world.set(|settings| settings.public_reads = true);
     let number = world.req(PUBLIC, "p");
     world.got(0);
     world.authenticate();
@@ -237,9 +237,9 @@ fn public_clients_read_there_if_the_owner_says_so() {
     let event = note("for all");
     world.relay_says(0, &json!(["EVENT", number, event]));
     assert_eq!(world.heard_by(PUBLIC), [json!(["EVENT", "p", event])]);
-    world.input(Input::PublicReads(false));
+    world.set(|settings| settings.public_reads = false);
     assert_eq!(world.got(0), [json!(["CLOSE", number])]);
-    world.input(Input::PublicReads(true));
+    world.set(|settings| settings.public_reads = true);
     assert_eq!(world.got(0)[0][1], number);
 }
 

@@ -42,7 +42,8 @@ fn listed(allowed: &[u64]) -> World {
 
 impl World {
     fn allow(&mut self, allowed: &[u64]) {
-        self.input(Input::PublicAllowed(allowed.iter().copied().map(public).collect()));
+        let allowed = allowed.iter().copied().map(public).collect();
+        self.set(|settings| settings.public_allowed = allowed);
     }
 
     /// A client comes to the public endpoint.

@@ -41,7 +41,7 @@ use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
 use crate::router::{Batch, Row, Written};
-use crate::router::{Effects, Frame, Input, Limits, Role, Router};
+use crate::router::{Effects, Frame, Input, Limits, Role, Router, Settings};
 use crate::stats::{CoreStats, RelayStats};
 
 use super::Errand;
@@ -54,6 +54,7 @@ const UNIX: u64 = 1_800_000_000;
 /// A state machine with everything around it played by the test.
 struct World {
     router: Router,
+    settings: Settings,
     now: Now,
     stats: Vec<Arc<RelayStats>>,
     /// What each client was told since last asked.
@@ -91,6 +92,7 @@ impl World {
     fn new(relays: u64) -> Self {
         let mut world = Self {
             router: Router::new(Limits::default(), Arc::new(CoreStats::default()), 4, SECRET),
+            settings: Settings::default(),
             now: Now { mono: Duration::from_secs(100), unix: UNIX, nanos: 0 },
             stats: Vec::new(),
             told: Vec::new(),
@@ -151,6 +153,12 @@ impl World {
         let mut fx = Effects::default();
         self.router.handle(self.now, input, &mut fx);
         self.carry_out(fx);
+    }
+
+    /// The owner changes what he has set.
+    fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.input(Input::Settings(self.settings.clone()));
     }
 
     fn carry_out(&mut self, mut fx: Effects) {

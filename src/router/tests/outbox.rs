@@ -94,7 +94,7 @@ fn the_bound_holds_and_nothing_is_pushed_out() {
     let last = &notes[OUTBOX_SIZE];
     assert_eq!(world.publish(last), Some(ok(last, false, "error: offline queue full")));
     // A smaller bound takes nothing away.
-    world.input(Input::OutboxSize(10));
+    world.set(|settings| settings.outbox_size = 10);
     world.up(0, 1);
     assert_eq!(world.got_events(0), notes[..OUTBOX_SIZE]);
     world.down(0, 1);
@@ -105,14 +105,14 @@ fn the_bound_holds_and_nothing_is_pushed_out() {
     }
     world.down(0, 2);
     assert_eq!(world.publish(last).unwrap()[2], false, "ten are still there");
-    world.input(Input::OutboxSize(11));
+    world.set(|settings| settings.outbox_size = 11);
     assert_eq!(world.publish(last), Some(queued(last)));
 }
 
 #[test]
 fn what_has_expired_takes_no_place() {
     let mut world = offline();
-    world.input(Input::OutboxSize(1));
+    world.set(|settings| settings.outbox_size = 1);
     let tags = json!([["expiration", (UNIX + 60).to_string()]]);
     let expires = event(1, UNIX, &tags, "");
     assert_eq!(world.publish(&expires), Some(queued(&expires)));
@@ -259,7 +259,7 @@ fn a_rejected_event_that_is_published_again_starts_anew() {
 #[test]
 fn rejected_events_are_kept_up_to_a_bound_the_newest() {
     let mut world = offline();
-    world.input(Input::OutboxSize(1_000));
+    world.set(|settings| settings.outbox_size = 1_000);
     let notes = numbered(0..MAX_REJECTED + 20);
     for note in &notes {
         world.publish(note);
@@ -356,7 +356,7 @@ fn the_order_is_that_of_publishing_whatever_the_threads_and_the_clock_do() {
 #[test]
 fn a_long_queue_does_not_swamp_a_slow_relay() {
     let mut world = offline();
-    world.input(Input::OutboxSize(5_000));
+    world.set(|settings| settings.outbox_size = 5_000);
     let notes = numbered(0..5_000);
     for note in &notes {
         world.publish(note);

@@ -42,7 +42,7 @@ fn versions_that_come_while_the_database_writes_cost_little() {
 fn versions_that_are_not_written_give_no_place_away() {
     let mut world = offline();
     world.database(Database::Hangs);
-    world.input(Input::OutboxSize(5));
+    world.set(|settings| settings.outbox_size = 5);
     for n in 0..18 {
         world.publish(&version(n));
     }
