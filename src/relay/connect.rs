@@ -28,13 +28,13 @@ use super::socks;
 /// A way to reach relays.
 pub(crate) trait Dial: Send + Sync + 'static {
     /// What the WebSocket runs over.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Connects to a normalised url.
     fn dial(
         &self,
         url: &str,
-    ) -> impl Future<Output = Result<WebSocketStream<Self::Stream>, DialError>> + Send;
+    ) -> impl Future<Output = Result<WebSocketStream<Self::Socket>, DialError>> + Send;
 
     /// How long that may take.
     fn time_limit(&self, _url: &str) -> Duration {
@@ -93,9 +93,9 @@ impl Network {
 }
 
 impl Dial for Network {
-    type Stream = MaybeTlsStream<TcpStream>;
+    type Socket = MaybeTlsStream<TcpStream>;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Stream>, DialError> {
+    async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Socket>, DialError> {
         dial(url, &self.routes()).await
     }
 
@@ -111,7 +111,7 @@ impl Dial for Network {
 pub(super) async fn connect<D: Dial>(
     dial: &D,
     url: &str,
-) -> Result<WebSocketStream<D::Stream>, DialError> {
+) -> Result<WebSocketStream<D::Socket>, DialError> {
     let limit = dial.time_limit(url);
     timeout(limit, dial.dial(url))
         .await

@@ -25,7 +25,7 @@ use crate::router::{Frame, Input, Outgoing};
 use crate::runtime::budget::Budget;
 use crate::stats::Trouble;
 
-use super::{Dial, Over, Relay};
+use super::{Dial, Over, RelayTask};
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ pub(super) enum End {
 
 /// Serves the connection until it ends, or until the owner wants another one (`unwanted`).
 pub(super) async fn run<D: Dial>(
-    relay: &Relay<D>,
+    relay: &RelayTask<D>,
     link: LinkId,
-    socket: WebSocketStream<D::Stream>,
+    socket: WebSocketStream<D::Socket>,
     outgoing: &mut mpsc::Receiver<Outgoing>,
     heard: &AtomicU64,
     unwanted: impl Future<Output = ()>,
@@ -80,7 +80,7 @@ pub(super) async fn run<D: Dial>(
 
 /// Passes the owner's changes on; returns when there is no owner any more.
 async fn watch_owner<D: Dial>(
-    relay: &Relay<D>,
+    relay: &RelayTask<D>,
     owner: &mut tokio::sync::watch::Receiver<super::Wish>,
 ) -> End {
     while owner.changed().await.is_ok() {
@@ -93,9 +93,9 @@ async fn watch_owner<D: Dial>(
 }
 
 struct Reader<'a, D: Dial> {
-    relay: &'a Relay<D>,
+    relay: &'a RelayTask<D>,
     link: LinkId,
-    stream: SplitStream<WebSocketStream<D::Stream>>,
+    stream: SplitStream<WebSocketStream<D::Socket>>,
     /// Bytes of events that may be in the core at a time: a relay that sends faster than they are
     /// verified is read no further.
     budget: Arc<Budget>,
@@ -234,9 +234,9 @@ impl<D: Dial> Reader<'_, D> {
 }
 
 struct Writer<'a, D: Dial> {
-    relay: &'a Relay<D>,
+    relay: &'a RelayTask<D>,
     link: LinkId,
-    sink: &'a mut SplitSink<WebSocketStream<D::Stream>, Message>,
+    sink: &'a mut SplitSink<WebSocketStream<D::Socket>, Message>,
     alive: &'a AtomicBool,
     epoch: Instant,
 }

@@ -1,7 +1,7 @@
 //! One relay: a task that keeps one connection to it, for as long as it is configured.
 //!
 //! The task tells the router what the owner has set for the relay, its connection's coming and going
-//! and all it says; the router answers over the [`Line`] that comes with each connection. It ends when
+//! and all it says; the router answers over the [`ToLink`] that comes with each connection. It ends when
 //! the sender of the owner's wish is dropped, and says goodbye to the router and the relay then. It ends too
 //! when the router does.
 
@@ -27,7 +27,7 @@ use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
 use crate::router::{Input, Outgoing, Switches};
-use crate::runtime::Arrival;
+use crate::runtime::ToRouter;
 use crate::stats::{CoreStats, RelayState, RelayStats, Trouble};
 
 use backoff::Backoff;
@@ -58,11 +58,11 @@ impl Wish {
 }
 
 /// The router's way to a connection. Dropped, the connection ends.
-pub(crate) type Line = mpsc::Sender<Outgoing>;
+pub(crate) type ToLink = mpsc::Sender<Outgoing>;
 
 /// A relay's task.
 #[derive(Debug)]
-pub(crate) struct Relay<D> {
+pub(crate) struct RelayTask<D> {
     /// Names the relay to the router.
     pub id: RelayId,
     /// Normalised.
@@ -82,7 +82,7 @@ pub(crate) struct Relay<D> {
     /// Another way leads to it from now on: whatever it is doing, it connects anew.
     pub rerouted: Arc<Notify>,
     /// The router's queue.
-    pub router: mpsc::Sender<Arrival>,
+    pub router: mpsc::Sender<ToRouter>,
     /// How relays are reached.
     pub dial: Arc<D>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Relay<D> {
 #[derive(Debug)]
 struct Over;
 
-impl<D: Dial> Relay<D> {
+impl<D: Dial> RelayTask<D> {
     /// Connects, serves, waits, and connects again.
     pub(crate) async fn run(mut self) {
         // `Over` is the only way out of the loop, and not an error.
@@ -158,7 +158,7 @@ impl<D: Dial> Relay<D> {
     async fn serve(
         &mut self,
         link: LinkId,
-        socket: WebSocketStream<D::Stream>,
+        socket: WebSocketStream<D::Socket>,
         rerouted: impl Future<Output = ()>,
     ) -> Result<End, Over> {
         let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
@@ -174,7 +174,7 @@ impl<D: Dial> Relay<D> {
         self.stats.refused.store(false, Relaxed);
         self.tell_limits().await?;
         self.stats.set_state(RelayState::Connected(unix_now()));
-        self.send(Arrival::LinkUp(self.id, link, line)).await?;
+        self.send(ToRouter::LinkUp(self.id, link, line)).await?;
         // A bug in what follows may cost this connection, not the relay.
         let heard = AtomicU64::new(unix_seconds());
         let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard, unwanted))
@@ -230,10 +230,10 @@ impl<D: Dial> Relay<D> {
     }
 
     async fn tell(&self, input: Input) -> Result<(), Over> {
-        self.send(Arrival::Input(input)).await
+        self.send(ToRouter::Input(input)).await
     }
 
-    async fn send(&self, arrival: Arrival) -> Result<(), Over> {
+    async fn send(&self, arrival: ToRouter) -> Result<(), Over> {
         self.router.send(arrival).await.map_err(|_| Over)
     }
 }

@@ -17,7 +17,7 @@ use crate::runtime::mailbox::{CLOSE_POLICY, CLOSE_TRY_LATER, Slot, mailbox};
 use crate::stats::ClientStats;
 
 use super::budget::Budget;
-use super::{Arrival, CoreError, Shared, lock};
+use super::{CoreError, Shared, ToRouter, lock};
 
 /// How much of a message that is too long is looked at for its id.
 const HEAD: usize = 16 << 10;
@@ -108,7 +108,7 @@ pub(super) fn connect(
     let (inbox, messages) = mpsc::channel(INBOX_MESSAGES * 2);
     let router = lock(&shared.router).clone();
     let stats = Arc::<ClientStats>::default();
-    let joined = Arrival::Joined(id, role, Arc::clone(&stats), mailbox);
+    let joined = ToRouter::Joined(id, role, Arc::clone(&stats), mailbox);
     runtime.spawn(serve(id, joined, Arc::clone(&door), messages, shared.limits, router));
     let (shared, since) = (Arc::clone(shared), unix_now());
     Ok(ClientHandle { id, role, inbox, door, shared, stats, since })
@@ -258,11 +258,11 @@ impl Text {
 /// The client's task.
 async fn serve(
     id: ClientId,
-    joined: Arrival,
+    joined: ToRouter,
     door: Arc<Door>,
     mut inbox: mpsc::Receiver<Text>,
     limits: Limits,
-    router: mpsc::Sender<Arrival>,
+    router: mpsc::Sender<ToRouter>,
 ) {
     let budget = Budget::new();
     // A router that is gone has closed the client's mailbox, which is all there is to do.
@@ -291,23 +291,23 @@ async fn serve(
             }
             Text::Relays(relays) => {
                 let wanted = Input::ClientRelays(id, relays);
-                open = router.send(Arrival::Input(wanted)).await.is_ok();
+                open = router.send(ToRouter::Input(wanted)).await.is_ok();
                 None
             }
             Text::Reached(hosts) => {
                 let reached = Input::ClientReached(id, hosts);
-                open = router.send(Arrival::Input(reached)).await.is_ok();
+                open = router.send(ToRouter::Input(reached)).await.is_ok();
                 None
             }
         };
         if let Some(message) = message {
             let ticket = ticket(&budget, &message).await;
             let said = Input::ClientSaid(id, message, ticket);
-            open = router.send(Arrival::Input(said)).await.is_ok();
+            open = router.send(ToRouter::Input(said)).await.is_ok();
         }
         door.settle(size);
     }
-    let _ = router.send(Arrival::Input(Input::ClientLeft(id))).await;
+    let _ = router.send(ToRouter::Input(Input::ClientLeft(id))).await;
 }
 
 impl Door {

@@ -15,7 +15,7 @@ use crate::router::Input;
 use crate::router::{Batch, EntryView, Row, Written};
 use crate::runtime::mailbox::{Bell, Caller};
 
-use super::{Arrival, Core, CoreError, lock};
+use super::{Core, CoreError, ToRouter, lock};
 
 /// Something to be done with the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Core {
         number: BatchNumber,
         result: Written,
     ) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxWritten(number, result)))
+        self.call(ToRouter::Input(Input::OutboxWritten(number, result)))
     }
 
     /// Takes over rows of the outbox. From the first call on, even with none, events are queued.
@@ -97,7 +97,7 @@ impl Core {
     /// # Errors
     /// See [`Self::stored`].
     pub(crate) fn adopt(&self, rows: Vec<Row>) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxRows(rows)))
+        self.call(ToRouter::Input(Input::OutboxRows(rows)))
     }
 
     /// Lets go of rows that are this node's no longer.
@@ -105,7 +105,7 @@ impl Core {
     /// # Errors
     /// See [`Self::stored`].
     pub(crate) fn let_go(&self, ids: Vec<EventId>) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxGone(ids)))
+        self.call(ToRouter::Input(Input::OutboxGone(ids)))
     }
 
     /// How long from now on what waits may be sent. `None`: as long as the core runs.
@@ -113,7 +113,7 @@ impl Core {
     /// # Errors
     /// See [`Self::stored`].
     pub(crate) fn set_lease(&self, lease: Option<Duration>) -> Result<(), CoreError> {
-        self.call(Arrival::Input(Input::OutboxLease(lease)))
+        self.call(ToRouter::Input(Input::OutboxLease(lease)))
     }
 
     /// How many events may be queued from now on.
@@ -155,12 +155,12 @@ impl Core {
 
     fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> OutboxCall) -> Result<T, CoreError> {
         let (reply, answer) = oneshot::channel();
-        self.call(Arrival::Outbox(call(reply)))?;
+        self.call(ToRouter::Outbox(call(reply)))?;
         // A router that fell over has not answered; the next one will.
         answer.blocking_recv().map_err(|_| CoreError::Busy)
     }
 
-    pub(super) fn call(&self, call: Arrival) -> Result<(), CoreError> {
+    pub(super) fn call(&self, call: ToRouter) -> Result<(), CoreError> {
         let running = lock(&self.running);
         let calls = &running.as_ref().ok_or(CoreError::Stopped)?.calls;
         calls.try_send(call).map_err(|_| CoreError::Busy)

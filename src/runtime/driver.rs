@@ -15,18 +15,18 @@ use crate::constants::{BACKOFF_FIRST, ROUTER_BATCH, ROUTER_QUEUE, VERIFY_DEPTH};
 use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::EventId;
 use crate::nostr::verify::{Verdict, Verifier};
-use crate::relay::{Dial, Line};
+use crate::relay::{Dial, ToLink};
 use crate::router::{Effects, Errand, Input, Router};
 use crate::runtime::mailbox::{CLOSE_TRY_LATER, Mailbox};
 
-use super::{Arrival, OutboxCall, Shared, lock};
+use super::{OutboxCall, Shared, ToRouter, lock};
 
 /// Runs a router until `stop` has no sender any more. A router that panics, which would be a bug,
 /// takes its clients along (they are closed and come again) and is replaced by a new one with the
 /// same relays.
 pub(super) async fn supervise<D: Dial>(
     shared: Arc<Shared>,
-    mut queue: mpsc::Receiver<Arrival>,
+    mut queue: mpsc::Receiver<ToRouter>,
     mut stop: watch::Receiver<()>,
     threads: usize,
     dial: Arc<D>,
@@ -57,7 +57,7 @@ struct Driver {
     verifier: Verifier<Errand>,
     verdicts: mpsc::Receiver<Verdict<Errand>>,
     mailboxes: Map<ClientId, Mailbox>,
-    lines: Map<RelayId, Standing>,
+    lines: Map<RelayId, LinkEnd>,
     started: Instant,
     /// The unix second it is.
     second: u64,
@@ -66,9 +66,9 @@ struct Driver {
 }
 
 /// A relay's connection as the router reaches it.
-struct Standing {
+struct LinkEnd {
     link: LinkId,
-    line: Line,
+    line: ToLink,
     /// Events it could not be given any more.
     unsent: Vec<EventId>,
 }
@@ -100,7 +100,7 @@ impl Driver {
         driver
     }
 
-    async fn run(mut self, mut queue: mpsc::Receiver<Arrival>, stop: &mut watch::Receiver<()>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<ToRouter>, stop: &mut watch::Receiver<()>) {
         let timer = sleep_until(self.started);
         tokio::pin!(timer);
         loop {
@@ -115,7 +115,7 @@ impl Driver {
                 // The mailboxes close as they are dropped.
                 _ = stop.changed() => return,
                 Some(verdict) = self.verdicts.recv() => Some(Step::Verdict(verdict)),
-                Some(arrival) = queue.recv() => Some(Step::Arrival(arrival)),
+                Some(arrival) = queue.recv() => Some(Step::ToRouter(arrival)),
                 () = &mut timer, if deadline.is_some() => None,
             };
             let now = self.now();
@@ -131,7 +131,7 @@ impl Driver {
                 if let Ok(verdict) = self.verdicts.try_recv() {
                     self.take(now, Step::Verdict(verdict));
                 } else if let Ok(arrival) = queue.try_recv() {
-                    self.take(now, Step::Arrival(arrival));
+                    self.take(now, Step::ToRouter(arrival));
                 } else {
                     break;
                 }
@@ -148,18 +148,18 @@ impl Driver {
     fn take(&mut self, now: Now, step: Step) {
         let mut input = match step {
             Step::Verdict(verdict) => Input::Verified(verdict),
-            Step::Arrival(Arrival::Input(input)) => input,
-            Step::Arrival(Arrival::Outbox(call)) => return self.owner_calls(now, call),
-            Step::Arrival(Arrival::LinkUp(relay, link, line)) => {
-                self.lines.insert(relay, Standing { link, line, unsent: Vec::new() });
+            Step::ToRouter(ToRouter::Input(input)) => input,
+            Step::ToRouter(ToRouter::Outbox(call)) => return self.owner_calls(now, call),
+            Step::ToRouter(ToRouter::LinkUp(relay, link, line)) => {
+                self.lines.insert(relay, LinkEnd { link, line, unsent: Vec::new() });
                 Input::LinkUp(relay, link)
             }
-            Step::Arrival(Arrival::Joined(client, role, stats, mailbox)) => {
+            Step::ToRouter(ToRouter::Joined(client, role, stats, mailbox)) => {
                 self.mailboxes.insert(client, mailbox);
                 Input::ClientJoined(client, role, stats)
             }
             #[cfg(test)]
-            Step::Arrival(Arrival::Bug) => panic!("a bug"),
+            Step::ToRouter(ToRouter::Bug) => panic!("a bug"),
         };
         match &mut input {
             Input::LinkDown { relay, link, unsent, .. } => {
@@ -241,7 +241,7 @@ impl Driver {
 /// One thing that has come in.
 enum Step {
     Verdict(Verdict<Errand>),
-    Arrival(Arrival),
+    ToRouter(ToRouter),
 }
 
 #[cfg(test)]
@@ -258,7 +258,7 @@ mod tests {
         let (shared, _queue) = Shared::new(Limits::default()).unwrap();
         let mut driver = Driver::new(&shared, 0);
         let now = driver.now();
-        let take = |driver: &mut Driver, input| driver.take(now, Step::Arrival(input));
+        let take = |driver: &mut Driver, input| driver.take(now, Step::ToRouter(input));
         let stats = Arc::default();
         let set = Input::RelaySet {
             relay: RelayId(1),
@@ -267,19 +267,19 @@ mod tests {
             write: true,
             stats,
         };
-        take(&mut driver, Arrival::Input(set));
+        take(&mut driver, ToRouter::Input(set));
         let (line, mut outgoing) = mpsc::channel(8);
-        take(&mut driver, Arrival::LinkUp(RelayId(1), LinkId(1), line));
+        take(&mut driver, ToRouter::LinkUp(RelayId(1), LinkId(1), line));
         take(
             &mut driver,
-            Arrival::Input(Input::ClientJoined(ClientId(2), Role::Outside, Arc::default())),
+            ToRouter::Input(Input::ClientJoined(ClientId(2), Role::Outside, Arc::default())),
         );
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
         let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);
         take(
             &mut driver,
-            Arrival::Input(Input::ClientSaid(ClientId(2), message, Ticket::default())),
+            ToRouter::Input(Input::ClientSaid(ClientId(2), message, Ticket::default())),
         );
         let job = driver.effects.verify.pop().unwrap();
         driver.take(now, Step::Verdict(job.run()));
@@ -289,7 +289,7 @@ mod tests {
             unsent: Vec::new(),
             heard: now.unix,
         };
-        take(&mut driver, Arrival::Input(down));
+        take(&mut driver, ToRouter::Input(down));
         assert!(matches!(
             driver.effects.to_client[..],
             [(ClientId(2), Reply::Ok { accepted: false, .. })]

@@ -3,7 +3,7 @@
 //! The router posts ([`Mailbox`]); the client's side drains ([`Slot`]). A mailbox that gets mail names
 //! itself on a list once, and the first name on the list makes a file descriptor readable, so a burst
 //! of any size costs the other side one wake-up and no polling ([`Bell`]). Nothing here blocks, and no
-//! lock is shared between the two sides.
+//! lock is ends between the two sides.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
@@ -96,7 +96,7 @@ impl Bell {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Ends {
     client: ClientId,
     bell: Arc<Bell>,
     /// Whether the client is on the bell's list.
@@ -108,7 +108,7 @@ struct Shared {
     closed: OnceLock<(u16, Cow<'static, str>)>,
 }
 
-impl Shared {
+impl Ends {
     fn call(&self) {
         if !self.listed.swap(true, SeqCst) {
             self.bell.call(Caller::Client(self.client));
@@ -122,7 +122,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Ends {
     /// Both ends are gone: what nobody fetched counts no longer.
     fn drop(&mut self) {
         self.bell.bytes.fetch_sub(self.bytes.load(SeqCst), SeqCst);
@@ -132,14 +132,14 @@ impl Drop for Shared {
 /// The router's end. Dropped without [`Mailbox::close`], it closes with 1012: the core has stopped.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    shared: Arc<Shared>,
+    ends: Arc<Ends>,
     queue: Sender<Reply>,
 }
 
 /// The client's end.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    shared: Arc<Shared>,
+    ends: Arc<Ends>,
     queue: Receiver<Reply>,
 }
 
@@ -147,7 +147,7 @@ pub(crate) struct Slot {
 pub(crate) fn mailbox(client: ClientId, bell: &Arc<Bell>) -> (Mailbox, Slot) {
     // Bounded by what `post` counts.
     let (sender, receiver) = unbounded();
-    let shared = Arc::new(Shared {
+    let ends = Arc::new(Ends {
         client,
         bell: Arc::clone(bell),
         listed: AtomicBool::new(false),
@@ -156,14 +156,14 @@ pub(crate) fn mailbox(client: ClientId, bell: &Arc<Bell>) -> (Mailbox, Slot) {
         delivered: Counter::default(),
         closed: OnceLock::new(),
     });
-    (Mailbox { shared: Arc::clone(&shared), queue: sender }, Slot { shared, queue: receiver })
+    (Mailbox { ends: Arc::clone(&ends), queue: sender }, Slot { ends, queue: receiver })
 }
 
 impl Mailbox {
     /// Puts a message in. False: the client does not keep up, its bound is reached, and it must be
     /// cut off.
     pub(crate) fn post(&self, reply: Reply) -> bool {
-        let Shared { bell, messages, bytes, delivered, .. } = &*self.shared;
+        let Ends { bell, messages, bytes, delivered, .. } = &*self.ends;
         if matches!(reply, Reply::Event { .. }) {
             delivered.add();
         }
@@ -172,7 +172,7 @@ impl Mailbox {
         let all = bell.bytes.fetch_add(size, SeqCst) + size;
         let count = messages.fetch_add(1, SeqCst) + 1;
         let sent = self.queue.send(reply).is_ok();
-        self.shared.call();
+        self.ends.call();
         sent && count <= MAILBOX_MESSAGES
             && mine <= MAILBOX_BYTES
             && (all <= MAILBOX_BYTES_ALL || mine <= MAILBOX_BYTES_SHARE)
@@ -180,7 +180,7 @@ impl Mailbox {
 
     /// Ends the client's connection with this close code. The first call counts.
     pub(crate) fn close(&self, code: u16, why: &'static str) {
-        self.shared.close(code, why.into());
+        self.ends.close(code, why.into());
     }
 }
 
@@ -199,7 +199,7 @@ impl Slot {
 
     /// The same as they are.
     pub(crate) fn drain_replies(&self, most: usize) -> Vec<Reply> {
-        let Shared { bell, listed, messages, bytes, .. } = &*self.shared;
+        let Ends { bell, listed, messages, bytes, .. } = &*self.ends;
         listed.store(false, SeqCst);
         let mut out = Vec::new();
         for reply in self.queue.try_iter().take(most) {
@@ -215,27 +215,27 @@ impl Slot {
     /// Has the client's side look at its state, even if it has mail that it has not fetched: it
     /// may be unable to.
     pub(crate) fn nudge(&self) {
-        self.shared.bell.call(Caller::Client(self.shared.client));
+        self.ends.bell.call(Caller::Client(self.ends.client));
     }
 
     /// Ends the connection from this side, as [`Mailbox::close`] does from the other.
     pub(crate) fn close(&self, code: u16, why: impl Into<Cow<'static, str>>) {
-        self.shared.close(code, why.into());
+        self.ends.close(code, why.into());
     }
 
     /// Close code and reason, once the core has ended the connection.
     pub(crate) fn closed(&self) -> Option<(u16, &str)> {
-        self.shared.closed.get().map(|(code, why)| (*code, &**why))
+        self.ends.closed.get().map(|(code, why)| (*code, &**why))
     }
 
     /// Events the client was given so far, those that wait among them.
     pub(crate) fn delivered(&self) -> u64 {
-        self.shared.delivered.get()
+        self.ends.delivered.get()
     }
 
     /// What waits: how many messages, and bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        (self.shared.messages.load(SeqCst), self.shared.bytes.load(SeqCst))
+        (self.ends.messages.load(SeqCst), self.ends.bytes.load(SeqCst))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
-use crate::relay::{Dial, Line, Network, Proxy, Relay, Routes, Wish, proxy};
+use crate::relay::{Dial, Network, Proxy, RelayTask, Routes, ToLink, Wish, proxy};
 use crate::router::{Input, Limits, Role, Settings, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
@@ -40,11 +40,11 @@ pub(crate) use mailbox::Caller;
 
 /// What the router's queue takes.
 #[derive(Debug)]
-pub(crate) enum Arrival {
+pub(crate) enum ToRouter {
     /// Something for the state machine.
     Input(Input),
     /// [`Input::LinkUp`], and how to reach the connection.
-    LinkUp(RelayId, LinkId, Line),
+    LinkUp(RelayId, LinkId, ToLink),
     /// [`Input::ClientJoined`], and how to reach the client.
     Joined(ClientId, Role, Arc<ClientStats>, Mailbox),
     /// A call of the owner's.
@@ -115,7 +115,7 @@ pub(crate) struct RelayView {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Registration {
     id: RelayId,
     stats: Arc<RelayStats>,
     /// The owner's, all switches off if he has not configured it. Its end tells the relay's task to
@@ -140,11 +140,11 @@ struct Shared {
     bell: Arc<Bell>,
     stats: Arc<CoreStats>,
     /// The relays by url. The owner's wish; the router has the state.
-    relays: Mutex<BTreeMap<String, Entry>>,
+    relays: Mutex<BTreeMap<String, Registration>>,
     /// Who we are to relays that ask (NIP-42), by url, for those that are yet to be added too.
     keys: Mutex<BTreeMap<String, Keys>>,
     /// The queue of the router that runs now. Replaced if a router had to be started anew.
-    router: Mutex<mpsc::Sender<Arrival>>,
+    router: Mutex<mpsc::Sender<ToRouter>>,
     desk: Desk,
     /// What the owner has set, for routers to come.
     settings: Mutex<Settings>,
@@ -154,7 +154,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(limits: Limits) -> std::io::Result<(Arc<Self>, mpsc::Receiver<Arrival>)> {
+    fn new(limits: Limits) -> std::io::Result<(Arc<Self>, mpsc::Receiver<ToRouter>)> {
         let (router, queue) = mpsc::channel(ROUTER_QUEUE);
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
@@ -189,7 +189,7 @@ impl Shared {
             return !std::mem::replace(&mut entry.listed, true);
         }
         let entry = self.new_relay(&url, switches, runtime, dial);
-        relays.insert(url, Entry { listed: true, ..entry });
+        relays.insert(url, Registration { listed: true, ..entry });
         true
     }
 
@@ -199,8 +199,8 @@ impl Shared {
         switches: Switches,
         runtime: &Handle,
         dial: &Arc<D>,
-    ) -> Entry {
-        let entry = Entry {
+    ) -> Registration {
+        let entry = Registration {
             id: RelayId(self.numbers.fetch_add(1, SeqCst)),
             stats: Arc::default(),
             wish: watch::Sender::new(Wish { switches, key: lock(&self.keys).get(url).cloned() }),
@@ -305,7 +305,7 @@ struct Running {
     runtime: Runtime,
     /// Its end tells the router to stop.
     _router: watch::Sender<()>,
-    calls: mpsc::Sender<Arrival>,
+    calls: mpsc::Sender<ToRouter>,
 }
 
 impl Core {
@@ -391,7 +391,7 @@ impl Core {
         // Held until the router is told: two changes reach it in the order they were made.
         let mut settings = lock(&self.shared.settings);
         change(&mut settings);
-        self.call(Arrival::Input(Input::Settings(settings.clone())))
+        self.call(ToRouter::Input(Input::Settings(settings.clone())))
     }
 
     /// From now on this client, one inside, subscribes at these relays and publishes to them, and
@@ -460,7 +460,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
         match self.shared.set_relay_limits(&url, limits) {
-            Some(relay) => self.call(Arrival::Input(Input::RelayLimits(relay, limits))),
+            Some(relay) => self.call(ToRouter::Input(Input::RelayLimits(relay, limits))),
             None => Ok(()),
         }
     }
@@ -519,7 +519,7 @@ impl Core {
 }
 
 /// Passes the owner's calls on to the router that runs at the time, in order.
-async fn pass_on(shared: Arc<Shared>, mut calls: mpsc::Receiver<Arrival>) {
+async fn pass_on(shared: Arc<Shared>, mut calls: mpsc::Receiver<ToRouter>) {
     while let Some(call) = calls.recv().await {
         let router = lock(&shared.router).clone();
         let _ = router.send(call).await;
@@ -532,7 +532,7 @@ impl Drop for Core {
     }
 }
 
-impl Entry {
+impl Registration {
     fn is_wanted(&self) -> bool {
         self.listed || !self.users.is_empty()
     }
@@ -549,10 +549,10 @@ impl Entry {
 
     /// Tells the router about the relay before anybody can subscribe, so that an EOSE waits for it.
     /// If the queue is full, the relay's task does so a moment later.
-    fn introduce(&self, url: &str, router: &mpsc::Sender<Arrival>) {
+    fn introduce(&self, url: &str, router: &mpsc::Sender<ToRouter>) {
         let wish = self.wish.borrow().clone();
         for input in wish.inputs(self.id, url.into(), Arc::clone(&self.stats)) {
-            let _ = router.try_send(Arrival::Input(input));
+            let _ = router.try_send(ToRouter::Input(input));
         }
     }
 
@@ -561,10 +561,10 @@ impl Entry {
         &self,
         url: &str,
         total: &Arc<CoreStats>,
-        router: mpsc::Sender<Arrival>,
+        router: mpsc::Sender<ToRouter>,
         dial: &Arc<D>,
     ) -> impl Future<Output = ()> + Send + use<D> {
-        let relay = Relay {
+        let relay = RelayTask {
             id: self.id,
             url: url.into(),
             stats: Arc::clone(&self.stats),

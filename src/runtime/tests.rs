@@ -146,7 +146,7 @@ impl TestRelay {
 struct TestNetwork(Mutex<BTreeMap<String, Arc<TestRelay>>>);
 
 impl Dial for TestNetwork {
-    type Stream = DuplexStream;
+    type Socket = DuplexStream;
 
     async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
         let relay = Arc::clone(&lock(&self.0)[url]);
@@ -401,7 +401,7 @@ async fn a_bug_in_the_router_closes_the_clients_and_starts_anew() {
     let client = pool.client();
     seconds(1).await;
     let router = lock(&pool.shared.router).clone();
-    router.send(Arrival::Bug).await.unwrap();
+    router.send(ToRouter::Bug).await.unwrap();
     seconds(10).await;
     assert_eq!(client.closed().map(|(code, _)| code), Some(1012));
     let again = pool.client();
@@ -427,8 +427,8 @@ async fn a_router_knows_a_relays_limits_before_its_connection() {
     let mut told = None;
     loop {
         match queue.recv().await.unwrap() {
-            Arrival::Input(Input::RelayLimits(_, limits)) => told = Some(limits),
-            Arrival::LinkUp(..) => break,
+            ToRouter::Input(Input::RelayLimits(_, limits)) => told = Some(limits),
+            ToRouter::LinkUp(..) => break,
             _ => {}
         }
     }

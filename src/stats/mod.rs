@@ -133,15 +133,15 @@ numbers! {
         others {
             /// Round trip of the last answered ping in microseconds; 0: none yet.
             pub ping_micros: AtomicU64,
-            errors: Mutex<VecDeque<Line<Trouble>>>,
-            notices: Mutex<VecDeque<Line<()>>>,
+            errors: Mutex<VecDeque<LogLine<Trouble>>>,
+            notices: Mutex<VecDeque<LogLine<()>>>,
             standing: Mutex<Standing>,
         }
     }
 }
 
 /// Something that was said, and when (unix seconds); the kind of it, where there are several.
-type Line<K> = (f64, String, K);
+type LogLine<K> = (f64, String, K);
 
 #[derive(Debug, Clone, Copy)]
 struct Standing {
@@ -285,7 +285,7 @@ pub(crate) struct ClientStats {
     pub published: Counter,
 }
 
-fn note<K>(log: &Mutex<VecDeque<Line<K>>>, at: f64, text: &str, kind: K) {
+fn note<K>(log: &Mutex<VecDeque<LogLine<K>>>, at: f64, text: &str, kind: K) {
     let text = text.chars().take(RELAY_LOG_TEXT).collect();
     let mut log = lock(log);
     if log.len() == RELAY_LOG {

@@ -290,7 +290,7 @@ async fn a_relays_key_is_known_before_the_relay_is_and_to_the_next_router() {
     assert!(stats.authenticated.load(SeqCst));
 
     let router = lock(&pool.shared.router).clone();
-    router.send(Arrival::Bug).await.unwrap();
+    router.send(ToRouter::Bug).await.unwrap();
     seconds(5).await;
     known.push(json!(key("5").public_hex()));
     assert_eq!(*lock(&relay.knows), known);

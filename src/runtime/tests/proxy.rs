@@ -130,7 +130,7 @@ fn the_way_is_kept_when_the_router_fails() {
     bench.core.set_proxy(Some(proxy.proxy(None)), true);
     bench.core.add_relay(OTHER, BOTH).unwrap();
     let _line = bench.relay(&proxy);
-    lock(&bench.core.shared.router).try_send(Arrival::Bug).unwrap();
+    lock(&bench.core.shared.router).try_send(ToRouter::Bug).unwrap();
     let (_line, target) = bench.relay(&proxy);
     assert_eq!(target, other());
 }

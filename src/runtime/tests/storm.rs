@@ -135,7 +135,7 @@ impl Moody {
 struct Weather(BTreeMap<String, Arc<Moody>>);
 
 impl Dial for Weather {
-    type Stream = DuplexStream;
+    type Socket = DuplexStream;
 
     async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
         let relay = Arc::clone(&self.0[url]);
@@ -196,7 +196,7 @@ impl Disk {
                     Input::OutboxWritten(number, result)
                 }
             };
-            let _ = router.send(Arrival::Input(input)).await;
+            let _ = router.send(ToRouter::Input(input)).await;
         }
     }
 }
