@@ -191,6 +191,7 @@ impl Outbox {
             answers.remember(*id, false);
             self.ledger.mark_again(*id, turn.now.mono);
             accept(&waiters, *id, &good, turn);
+            self.flush_all(relays, turn);
         } else {
             self.drop_entry(id, relays);
             self.ledger.mark_undo(*id);

@@ -247,3 +247,21 @@ fn a_relay_that_asks_for_patience_has_answered() {
     }
     assert_eq!(world.rows[&id_of(&note)].state, State::Queued);
 }
+
+#[test]
+fn one_whose_row_cannot_be_written_is_asked_for_all_the_same() {
+    let mut world = World::new(1);
+    world.database(Database::Hangs);
+    let [first, second] = ["first", "second"].map(note);
+    world.say(CLIENT, &json!(["EVENT", first]));
+    world.pass_ms(200);
+    world.say(CLIENT, &json!(["EVENT", second]));
+    world.pass_ms(2_250);
+    let (question, ids) = world.got_question(0);
+    assert_eq!(ids, [first["id"].clone()]);
+    world.relay_says(0, &json!(["EOSE", question]));
+    world.got(0);
+    // Nothing but the end of the wait for its row is left to call for it.
+    world.pass_ms(300);
+    assert_eq!(world.got_question(0).1, [second["id"].clone()]);
+}
