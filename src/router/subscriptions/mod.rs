@@ -391,6 +391,10 @@ impl Subscriptions {
                 let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
                 turn.tell(target.client, Reply::Event { id, event, from });
                 turn.stats.delivered.add();
+                // It may have taken the last place there was.
+                if target.phase == Phase::Collecting && target.merge.is_full() {
+                    turn.due.eose.insert(key);
+                }
             }
         }
         Offered::Given

@@ -323,3 +323,16 @@ fn the_eose_says_that_it_is_all_where_every_relay_says_so() {
     // Nobody knows whether there is more than the limit let through.
     assert_eq!(eose([finish.clone(), finish], 1, &old), json!(["EOSE", "s"]));
 }
+
+/// What is given at once, as orders are, takes places too. Whatever comes after it, there is nothing to
+/// wait for.
+#[test]
+fn an_order_that_takes_the_last_place_ends_the_stored_events() {
+    let mut world = World::new(2);
+    let number = world.subscribe("a", json!({"limit": 1}));
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    let older = event(1, UNIX - 10, &json!([]), "older");
+    world.relay_says(0, &json!(["EVENT", number, order]));
+    world.relay_says(0, &json!(["EVENT", number, older]));
+    assert_eq!(world.heard(), [json!(["EVENT", "a", order]), json!(["EOSE", "a"])]);
+}
