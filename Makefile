@@ -55,7 +55,7 @@ dev: $(CORE) ## Build the core into the virtual environment
 
 # So many processes run Python tests at the same time: see tests/support/lanes.py. If one of them
 # dies, the test that it died of is named, and the run ends.
-LANES ?= 2
+LANES ?= 3
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
 test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium socks bundle other-bundle ## The Rust tests, then the tests against a real LNbits

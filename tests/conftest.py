@@ -1,6 +1,6 @@
 """One LNbits for the whole session, and an endpoint in a known state for every test.
 
-A session is one process. With `make test` there are two at a time (see `lanes.py`), and
+A session is one process. With `make test` there are three at a time (see `lanes.py`), and
 each has its own of everything here.
 """
 
@@ -167,7 +167,7 @@ def node() -> str:
     installed = NODE / "node_modules" / ".package-lock.json"
     lock = NODE / "package-lock.json"
     with lock.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the folder is the other session's too
+        fcntl.flock(file, fcntl.LOCK_EX)  # the folder is the other sessions' too
         if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
             subprocess.run([npm, "ci", "--silent"], cwd=NODE, check=True, timeout=100)
             installed.touch()

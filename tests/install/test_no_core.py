@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from scripts.lnbits_server import LNbits
 from support.bundles import THIS, Unpacked, release_zip
+from support.copied import copy_of
 from support.endpoint import Endpoint
 
 pytestmark = pytest.mark.asyncio
@@ -26,7 +27,7 @@ OLD = '__version__ = "0.0.0"\n'
 class Installed:
     """An LNbits with the extension from the release zip, which is damaged on the way."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, lnbits: LNbits, folder: Path) -> None:
         extensions = folder / "extensions-path/extensions"
         extensions.mkdir(parents=True)
         self.extension = Unpacked(release_zip(), extensions)
@@ -34,7 +35,8 @@ class Installed:
         self.wheel.parent.mkdir(parents=True)
         (self.wheel.parent / "bridge.py").write_text("")
         self.wheel.write_text(MISSING)
-        self.lnbits = LNbits(
+        self.lnbits = copy_of(
+            lnbits,
             folder / "data",
             extensions_path=extensions.parent,
             env={
@@ -97,15 +99,15 @@ async def refuses(endpoint: Endpoint, lnbits: LNbits, said: str) -> None:
     assert "Traceback" not in lnbits.log()
 
 
-async def test_lnbits_stays_up(tmp_path: Path) -> None:
+async def test_lnbits_stays_up(lnbits: LNbits, tmp_path: Path) -> None:
     """From its start on without a library; then without in other ways, and mended in the
     end, all without a restart."""
-    installed = Installed(tmp_path)
+    installed = Installed(lnbits, tmp_path)
     installed.half_a_library()
-    with installed.lnbits as lnbits:
-        endpoint = Endpoint(lnbits)
+    with installed.lnbits as damaged:
+        endpoint = Endpoint(damaged)
         await endpoint.configure(private_ws=True, public_ws=True)
-        await refuses(endpoint, lnbits, "is not what came in the release zip")
+        await refuses(endpoint, damaged, "is not what came in the release zip")
         spoil: list[tuple[Callable[[], None], str]] = [
             (installed.no_library, "_native.abi3.so is missing"),
             (installed.other_platforms, "has no core for this machine"),
@@ -116,7 +118,7 @@ async def test_lnbits_stays_up(tmp_path: Path) -> None:
         for change, said in spoil:
             change()
             await activate(endpoint)
-            await refuses(endpoint, lnbits, said)
+            await refuses(endpoint, damaged, said)
         installed.install_again()
         await activate(endpoint)
         assert (await endpoint.http.get(f"{endpoint.base}/relays")).json() == []

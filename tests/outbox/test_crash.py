@@ -22,6 +22,7 @@ import pytest
 from nostr_sdk import LocalRelay, RateLimit, RelayBuilder
 
 from scripts.lnbits_server import LNbits, free_port
+from support.copied import copy_of
 from support.endpoint import Endpoint
 from support.events import Author, Event
 from support.wire_client import WireClient
@@ -126,10 +127,9 @@ async def drained(endpoint: Endpoint) -> None:
 
 
 async def live_and_die_often(
-    folder: Path, rounds: int, chance: random.Random
+    lnbits: LNbits, rounds: int, chance: random.Random
 ) -> tuple[Ledger, int]:
     """One LNbits and its relay. What was promised and kept, and the number of deaths."""
-    lnbits = LNbits(folder / "data")
     port, ledger, arrived, deaths = free_port(), Ledger(), Counter[str](), 0
     relay = await start_relay(port)
     try:
@@ -170,7 +170,7 @@ async def live_and_die_often(
 
 
 @pytest.mark.timeout(120 + 30 * ROUNDS)
-async def test_a_whole_server_dies(tmp_path: Path) -> None:
+async def test_a_whole_server_dies(lnbits: LNbits, tmp_path: Path) -> None:
     """Two of them at a time, each for half of the rounds: most of a life is LNbits'
     start, which keeps one processor busy."""
     seed = int(os.environ.get("NOSTRCLIENT_SEED", time.time_ns() % 1_000_000))
@@ -178,7 +178,9 @@ async def test_a_whole_server_dies(tmp_path: Path) -> None:
     halves = {"one": ROUNDS - ROUNDS // 2, "two": ROUNDS // 2}
     both = await asyncio.gather(
         *(
-            live_and_die_often(tmp_path / name, rounds, random.Random(f"{seed} {name}"))
+            live_and_die_often(
+                copy_of(lnbits, tmp_path / name), rounds, random.Random(f"{seed} {name}")
+            )
             for name, rounds in halves.items()
         )
     )

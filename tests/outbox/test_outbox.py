@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lnbits_server import LNbits
+from support.copied import copy_of
 from support.endpoint import Endpoint
 from support.events import Author, Event, ids, now
 from support.outbox import (
@@ -300,9 +301,9 @@ async def running(lnbits: LNbits) -> AsyncIterator[Endpoint]:
         await asyncio.to_thread(lnbits.stop)
 
 
-async def test_the_server_ends_and_starts_again(tmp_path: Path) -> None:
+async def test_the_server_ends_and_starts_again(lnbits: LNbits, tmp_path: Path) -> None:
     """By SIGTERM and by a power cut: every event is there, and arrives once."""
-    lnbits, relay = LNbits(tmp_path / "data"), ScriptedRelay()
+    lnbits, relay = copy_of(lnbits, tmp_path / "data"), ScriptedRelay()
     silent_relay = ScriptedRelay(on_event=silent, on_req=silent)
     table = Table(lnbits)
     before_stop, before_kill, (doubtful, *_) = (Author().notes(5) for _ in range(3))

@@ -54,7 +54,10 @@ async def test_what_happens_is_told(endpoint: Endpoint) -> None:
         await page.until(lambda now: "clients" in now, "first look")
         first = page.inbox.items[0]
         assert first.keys() >= {"time", "state", "attention", "relays", "clients"}
-        assert [item["id"] for item in first["attention"]] == ["no-relay"]
+        await page.until(  # the first look may be a moment old
+            lambda now: [item["id"] for item in now["attention"]] == ["no-relay"],
+            "what there is to do",
+        )
         await endpoint.use(relay)
         await page.until_relay(relay.url, state="connected")
         await page.until(lambda now: now["attention"] == [], "end of the attention")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lnbits_server import LNbits
+from support.copied import copy_of
 from support.endpoint import Endpoint
 from support.events import Author
 from support.scripted_relay import ScriptedRelay
@@ -57,9 +58,9 @@ async def test_switched_off_and_on(lnbits: LNbits, endpoint: Endpoint) -> None:
     assert "Traceback" not in lnbits.log()
 
 
-async def test_the_server_ends_and_starts_again(tmp_path: Path) -> None:
+async def test_the_server_ends_and_starts_again(lnbits: LNbits, tmp_path: Path) -> None:
     """Once by SIGTERM, with clients and relays connected, and once by a power cut."""
-    lnbits = LNbits(tmp_path / "data")
+    lnbits = copy_of(lnbits, tmp_path / "data")
     async with ScriptedRelay() as relay:
         try:
             lnbits.start()

@@ -1,7 +1,6 @@
 """COMPAT, Identity and data: an installed server's database is taken over untouched."""
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,15 +10,13 @@ from typing import Any
 import pytest
 
 from scripts.lnbits_server import LNbits
+from support.copied import CORE_DATABASE, EXTENSION_DATABASE, copy_of
 from support.defaults import DEFAULTS
 from support.endpoint import Endpoint
 from support.scripted_relay import ScriptedRelay
 from support.wire_client import refused
 
 pytestmark = pytest.mark.asyncio
-
-EXTENSION_DATABASE = "ext_nostrclient.sqlite3"
-CORE_DATABASE = "database.sqlite3"
 
 # What the predecessor's three migrations leave behind.
 INSTALLED = """
@@ -77,15 +74,8 @@ async def test_a_new_installation_has_the_same_tables(endpoint: Endpoint) -> Non
 def installed(lnbits: LNbits, tmp_path: Path) -> Iterator[LNbits]:
     """A server as the predecessor left it, not started yet: the data folder of ours
     with the extension's part set back."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for name in (CORE_DATABASE, EXTENSION_DATABASE):
-        with (
-            closing(sqlite3.connect(lnbits.data_folder / name)) as source,
-            closing(sqlite3.connect(folder / name)) as target,
-        ):
-            source.backup(target)
-    shutil.copy(lnbits.data_folder / "launcher.json", folder)
+    server = copy_of(lnbits, tmp_path / "data")
+    folder = server.data_folder
     script(
         folder,
         "UPDATE dbversions SET version = 3 WHERE db = 'nostrclient';",
@@ -93,7 +83,6 @@ def installed(lnbits: LNbits, tmp_path: Path) -> Iterator[LNbits]:
     )
     tables = ("relays", "config", "outbox")
     script(folder, "".join(f"DROP TABLE {name};" for name in tables) + INSTALLED)
-    server = LNbits(folder)
     yield server
     server.stop()
     server.http.close()

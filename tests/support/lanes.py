@@ -1,4 +1,4 @@
-"""Two lanes: `make test` runs the tests in two processes at the same time, since nearly
+"""Lanes: `make test` runs the tests in three processes at the same time, since nearly
 all of them wait most of the time. Each lane has an LNbits, a browser and folders of its
 own, and takes a file when it is done with another.
 
@@ -42,12 +42,15 @@ OWNERS = (
 PAGES = ("page/test_browser", "page/test_relays", "page/test_shell", "page/test_tabs")
 
 TOGETHER = (ALONE, OWNERS, PAGES)
-# Long ones, so that no lane begins with one when the other is nearly done.
+# Long ones, so that no lane begins with one when the others are nearly done.
 LONG = (
     "outbox/test_nodes",
     "wallet/test_nwc",
     "outbox/test_outbox",
+    "subscribe/test_merge",
     "server/test_run",
+    "outbox/test_rules",
+    "server/test_lifecycle",
 )
 # Those that share servers keep pytest's order: all tests of a server, then the next.
 ORDER = [{name} for name in ALONE] + [set(OWNERS), set(PAGES)] + [{name} for name in LONG]

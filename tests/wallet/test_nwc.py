@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
@@ -31,8 +31,10 @@ pytestmark = pytest.mark.asyncio
 INFO, REQUEST, RESPONSE = 13194, 23194, 23195
 PRIVATE_ID = "U2FsdGVkX1"  # how all of them begin
 
-RACES: list[tuple[Step, int, str, bool]] = [
-    # Its step, the kind of event, its trouble, and whether it says OK first.
+Race: TypeAlias = tuple[Step, int, str, bool]
+"""A relay's step, the kind of event, its trouble, and whether it says OK first."""
+
+RACES: list[Race] = [
     ("asked", RESPONSE, "drop", False),
     ("asked", RESPONSE, "go_deaf", False),
     ("kept", REQUEST, "drop", False),
@@ -46,6 +48,11 @@ RACES: list[tuple[Step, int, str, bool]] = [
     ("passed", RESPONSE, "drop", False),
     ("confirmed", RESPONSE, "drop", True),
 ]
+
+
+EVERY_RACE = pytest.mark.parametrize(
+    "race", RACES, ids=lambda race: f"{race[0]} {race[1]}, {race[2]}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +112,6 @@ def kept(relay: KeepingRelay, kind: int) -> list[Event]:
     return [event for event in relay.kept if event["kind"] == kind]
 
 
-async def leave(bank: Bank, *relays: KeepingRelay) -> None:
-    """They are no relays of this server any more."""
-    for relay in relays:
-        assert (await bank.endpoint.remove(relay.url)).status_code == 200
-        await relay.stop()
-
-
 async def order(
     wallet: OutsideWallet, invoice: Invoice, patience: float | None = None
 ) -> Told:
@@ -169,41 +169,43 @@ async def test_a_real_relay_goes_away_among_many_orders(
         await bank.judge(invoice, told)
 
 
-async def test_one_relay_gets_into_trouble(bank: Bank, wallet: OutsideWallet) -> None:
+@EVERY_RACE
+async def test_one_relay_gets_into_trouble(
+    bank: Bank, wallet: OutsideWallet, race: Race
+) -> None:
     """At every step of an order and its answer. The wallet notices nothing."""
-    for step, kind, trouble, confirm_first in RACES:
-        relays = await two_relays(bank, confirm_first)
-        relays[0].trouble[step, kind] = getattr(relays[0], trouble)
-        _, told = await pay(bank, wallet, patience=10)
-        race = f"{step} {kind}, {trouble}"
-        assert told.verdict is Verdict.DONE, f"{race}: {told}"
-        assert relays[0].trouble == {}, f"{race}: it did not come so far"
-        await leave(bank, *relays)
-    assert len(await bank.paid()) == len(RACES)
+    step, kind, trouble, confirm_first = race
+    relays = await two_relays(bank, confirm_first)
+    relays[0].trouble[step, kind] = getattr(relays[0], trouble)
+    invoice, told = await pay(bank, wallet, patience=10)
+    assert told.verdict is Verdict.DONE, told
+    assert relays[0].trouble == {}, "it did not come so far"
+    assert await bank.paid() == [invoice.payment_hash]
 
 
-async def test_both_relays_get_into_trouble(bank: Bank, wallet: OutsideWallet) -> None:
+@EVERY_RACE
+async def test_both_relays_get_into_trouble(
+    bank: Bank, wallet: OutsideWallet, race: Race
+) -> None:
     """At every step of an order and its answer. What the wallet is told may be "don't
     know", never something wrong. What it looks up once the relays are back is the truth,
     so that it can order again what is not paid: the first order does not come after."""
-    for step, kind, trouble, confirm_first in RACES:
-        relays = await two_relays(bank, confirm_first)
+    step, kind, trouble, confirm_first = race
+    relays = await two_relays(bank, confirm_first)
+    for relay in relays:
+        relay.trouble[step, kind] = getattr(relay, trouble)
+    invoice, told = await pay(bank, wallet, patience=2.5)
+    assert told.verdict is not Verdict.DENIED, told
+    assert [relay.trouble for relay in relays] == [{}, {}], told
+    if trouble == "go_deaf":
         for relay in relays:
-            relay.trouble[step, kind] = getattr(relay, trouble)
-        invoice, told = await pay(bank, wallet, patience=2.5)
-        race = f"{step} {kind}, {trouble}: {told}"
-        assert told.verdict is not Verdict.DENIED, race
-        assert [relay.trouble for relay in relays] == [{}, {}], race
-        if trouble == "go_deaf":
-            for relay in relays:
-                relay.line.drop()
-        await until_back(bank, *relays)
-        if not await bank.look_up(wallet, invoice):
-            again = await order(wallet, invoice)
-            assert again.verdict is Verdict.DONE, f"{race}, then {again}"
-            await bank.judge(invoice, again)
-        await leave(bank, *relays)
-    assert len(await bank.paid()) == len(RACES)
+            relay.line.drop()
+    await until_back(bank, *relays)
+    if not await bank.look_up(wallet, invoice):
+        again = await order(wallet, invoice)
+        assert again.verdict is Verdict.DONE, f"{told}, then {again}"
+        await bank.judge(invoice, again)
+    assert await bank.paid() == [invoice.payment_hash]
 
 
 async def test_what_relays_have_kept_is_not_paid_again(
@@ -224,22 +226,22 @@ async def test_what_relays_have_kept_is_not_paid_again(
     await bank.judge(invoice, told)
 
 
+@pytest.mark.parametrize("race", RACES[2::4], ids=lambda race: f"{race[0]} {race[1]}")
 async def test_both_relays_drop_among_many_orders(
-    bank: Bank, wallet: OutsideWallet
+    bank: Bank, wallet: OutsideWallet, race: Race
 ) -> None:
     """Each at another step, so that some orders and some answers are lost."""
-    for step, kind, _, confirm_first in RACES[2::4]:
-        relays = await two_relays(bank, confirm_first)
-        relays[0].trouble[step, kind] = relays[0].drop
-        relays[1].trouble["passed", REQUEST] = relays[1].drop
-        invoices = [await bank.invoice() for _ in range(8)]
-        orders = [order(wallet, invoice, patience=3) for invoice in invoices]
-        answers = await asyncio.gather(*orders)
-        await until_back(bank, *relays)
-        for invoice, told in zip(invoices, answers, strict=True):
-            await bank.look_up(wallet, invoice)
-            await bank.judge(invoice, told)
-        await leave(bank, *relays)
+    step, kind, _, confirm_first = race
+    relays = await two_relays(bank, confirm_first)
+    relays[0].trouble[step, kind] = relays[0].drop
+    relays[1].trouble["passed", REQUEST] = relays[1].drop
+    invoices = [await bank.invoice() for _ in range(8)]
+    orders = [order(wallet, invoice, patience=3) for invoice in invoices]
+    answers = await asyncio.gather(*orders)
+    await until_back(bank, *relays)
+    for invoice, told in zip(invoices, answers, strict=True):
+        await bank.look_up(wallet, invoice)
+        await bank.judge(invoice, told)
 
 
 async def test_both_relays_are_down(bank: Bank, wallet: OutsideWallet) -> None:
