@@ -90,10 +90,10 @@ def used(code: str, floor: str) -> Iterator[str]:
 def beside(code: str, module: Sequence[str]) -> Iterator[str]:
     """What this module of the router uses of the others there and must not."""
     below: set[str] = set()
-    for owners in ROUTER:
-        if module[1] in owners:
+    for floor in ROUTER:
+        if module[1] in floor:
             break
-        below |= owners
+        below |= floor
     else:
         return  # the router itself knows all of them
     # In the folder of an owner `super` is that owner, but for its `mod.rs`.

@@ -53,7 +53,7 @@ impl Core {
 
     #[pyo3(signature = (public=true, hosts=Vec::new()))]
     fn connect(&self, public: bool, hosts: Vec<String>) -> PyResult<Client> {
-        let client = self.0.connect(if public { Role::Public } else { Role::Outside })?;
+        let client = self.0.connect(if public { Role::Public } else { Role::Private })?;
         client.reached_by(hosts);
         Ok(client.into())
     }

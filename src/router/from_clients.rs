@@ -11,7 +11,7 @@ use crate::nostr::filter::Filter;
 use crate::nostr::message::{ClientMessage, Hint, Reply, Resumed};
 use crate::nostr::reason::{Prefix, Reason};
 
-use super::Owners;
+use super::Keepers;
 use super::answers::accept;
 use super::clients::Hearing;
 use super::counting::{CountQuery, Ended};
@@ -19,7 +19,7 @@ use super::subscriptions::{Look, Opening};
 use super::terms::{Purpose, Role};
 use super::turn::Turn;
 
-impl Owners {
+impl Keepers {
     /// A client inside names its relays: its subscriptions leave the others, and go on at those.
     pub(super) fn name_relays(&mut self, client: ClientId, named: &[RelayId], turn: &mut Turn<'_>) {
         let Some(before) = self.clients.name_relays(client, named) else { return };

@@ -10,7 +10,7 @@ use crate::nostr::message::RelayNews;
 use crate::nostr::reason::Reason;
 use crate::stats::{RelayStats, Trouble};
 
-use super::Owners;
+use super::Keepers;
 use super::input::Frame;
 use super::relays::{Answered, Work};
 use super::requests::{Arrival, Incoming};
@@ -18,7 +18,7 @@ use super::subscriptions::Subscription;
 use super::terms::{Audience, RelayCopy, Role, Switches, Word};
 use super::turn::Turn;
 
-impl Owners {
+impl Keepers {
     pub(super) fn set_relay(
         &mut self,
         id: RelayId,
@@ -242,13 +242,13 @@ impl Owners {
         }
     }
 
-    /// The relay does not know who we are: what waited for that is refused.
+    /// The relay does not know who we are: what waited for it to is refused.
     pub(super) fn refuse_deferred(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         self.requests.refuse_deferred(id, &mut self.subscriptions, &self.relays, turn);
         self.publish(turn, |publishing, means| publishing.refuse_deferred(id, means));
     }
 
-    /// The relay knows who we are: all that it has refused for want of that goes again.
+    /// The relay knows who we are: all that it has refused for that reason goes again.
     fn send_deferred(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         self.requests.ask_deferred(id, &mut self.subscriptions, turn);
         self.publishing.send_deferred(id, &self.outbox, &mut self.relays, turn);

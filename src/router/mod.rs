@@ -4,21 +4,20 @@
 //! [`Router::next_deadline`] says when [`Router::tick`] is due if nothing else happens. Who moves the
 //! bytes and keeps the time is [`crate::runtime`]; tests do it by hand.
 //!
-//! Each state has one owner, whose fields are private. From the bottom up, each may touch those before
-//! it that stand in a function's parameters, and no others:
+//! Each state has one keeper, whose fields are private. A keeper may touch those below it that its
+//! function's parameters name, and no others; from the top down, those in a line know nothing of each
+//! other:
 //!
-//! - `relays`: their switches and connections, what is in line for those, who we are to them
-//! - `clients`: who is there, and who they say they are
-//! - `answers`: what may not be said of an event any more
-//! - `intake`: what is being verified
-//! - `subscriptions`: REQ, EOSE, CLOSED and what is delivered (rule 3), the local loop among it
-//! - `outbox`: what no relay has taken yet (rule 2)
-//! - `requests`: what relays are asked for subscriptions (rule 4.3), and the way back
 //! - `publishing`: EVENT and OK (rule 1)
-//! - `counting`: COUNT (rule 3.8)
+//! - `outbox`: what no relay has taken yet (rule 2); `requests`: what relays are asked for subscriptions
+//!   (rule 4.3), and the way back; `counting`: COUNT (rule 3.8)
+//! - `subscriptions`: REQ, EOSE, CLOSED and what is delivered (rule 3), the local loop among it;
+//!   `clients`: who is there, and who they say they are
+//! - `relays`: their switches and connections, what is in line for those, who we are to them; `answers`:
+//!   what may not be said of an event any more; `intake`: what is being verified
 //!
 //! The router itself says which input concerns whom (`from_relays`, `from_clients`, `to_relays`), and in
-//! which order marks are drained ([`Owners::drain`]).
+//! which order marks are drained ([`Keepers::drain`]).
 
 mod answers;
 mod clients;
@@ -69,16 +68,16 @@ pub(crate) use terms::{
 /// The state. See the module's own page.
 #[derive(Debug)]
 pub(crate) struct Router {
-    owners: Owners,
+    keepers: Keepers,
     due: Due,
     timers: Timers,
     numbers: Numbers,
     stats: Arc<CoreStats>,
 }
 
-/// Everything that has an owner, side by side. Only here are two known at once.
+/// All that is kept, side by side. Only here all of it is known at once.
 #[derive(Debug)]
-struct Owners {
+struct Keepers {
     relays: Relays,
     clients: Clients,
     answers: Answers,
@@ -99,7 +98,7 @@ impl Router {
         verify_depth: usize,
         secret: Secret,
     ) -> Self {
-        let owners = Owners {
+        let keepers = Keepers {
             relays: Relays::default(),
             clients: Clients::new(limits, secret),
             answers: Answers::default(),
@@ -111,43 +110,43 @@ impl Router {
             counting: Counting::default(),
         };
         let (due, timers, numbers) = (Due::default(), Timers::default(), Numbers::default());
-        Self { owners, due, timers, numbers, stats }
+        Self { keepers, due, timers, numbers, stats }
     }
 
     /// Takes one input and says what follows from it.
     pub(crate) fn handle(&mut self, now: Now, input: Input, effects: &mut Effects) {
-        self.turn(now, effects, |owners, turn| owners.take(input, turn));
+        self.turn(now, effects, |keepers, turn| keepers.take(input, turn));
     }
 
     /// Does what has become due.
     pub(crate) fn tick(&mut self, now: Now, effects: &mut Effects) {
-        self.turn(now, effects, |owners, turn| {
+        self.turn(now, effects, |keepers, turn| {
             while let Some(timer) = turn.timers.pop(now.mono) {
-                owners.ring(timer, turn);
-                owners.drain_told(turn);
+                keepers.ring(timer, turn);
+                keepers.drain_told(turn);
             }
         });
     }
 
     /// When [`Self::tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        [self.timers.next(), self.owners.outbox.due()].into_iter().flatten().min()
+        [self.timers.next(), self.keepers.outbox.due()].into_iter().flatten().min()
     }
 
     /// What is in the outbox: what waits, in order, then what was rejected.
     pub(crate) fn outbox_view(&self) -> Vec<EntryView> {
-        self.owners.outbox.view()
+        self.keepers.outbox.view()
     }
 
     /// Tries an event of the outbox again, a rejected one too, at every relay. False: it is not there.
     pub(crate) fn outbox_retry(&mut self, now: Now, id: &EventId, effects: &mut Effects) -> bool {
-        self.turn(now, effects, |owners, turn| owners.outbox.retry(id, &owners.relays, turn))
+        self.turn(now, effects, |keepers, turn| keepers.outbox.retry(id, &keepers.relays, turn))
     }
 
     /// Removes an event from the outbox for good. False: it is not there, or not answered yet.
     pub(crate) fn outbox_delete(&mut self, now: Now, id: &EventId, effects: &mut Effects) -> bool {
-        self.turn(now, effects, |owners, _| {
-            owners.outbox.delete(id, &mut owners.answers, &mut owners.relays)
+        self.turn(now, effects, |keepers, _| {
+            keepers.outbox.delete(id, &mut keepers.answers, &mut keepers.relays)
         })
     }
 
@@ -157,22 +156,22 @@ impl Router {
         &mut self,
         now: Now,
         effects: &mut Effects,
-        what: impl FnOnce(&mut Owners, &mut Turn<'_>) -> R,
+        what: impl FnOnce(&mut Keepers, &mut Turn<'_>) -> R,
     ) -> R {
-        let Self { owners, due, timers, numbers, stats } = self;
+        let Self { keepers, due, timers, numbers, stats } = self;
         let mut turn = Turn { now, effects, due, timers, numbers, stats };
-        let result = what(owners, &mut turn);
-        owners.drain(&mut turn);
-        owners.intake.hand_out(&mut turn);
-        owners.outbox.hand_out_batch(&mut turn);
-        stats.clients.set(owners.clients.len());
-        stats.subscriptions.set(owners.subscriptions.len());
-        stats.pending_events.set(owners.publishing.unanswered());
+        let result = what(keepers, &mut turn);
+        keepers.drain(&mut turn);
+        keepers.intake.hand_out(&mut turn);
+        keepers.outbox.hand_out_batch(&mut turn);
+        stats.clients.set(keepers.clients.len());
+        stats.subscriptions.set(keepers.subscriptions.len());
+        stats.pending_events.set(keepers.publishing.unanswered());
         result
     }
 }
 
-impl Owners {
+impl Keepers {
     /// Looks at all that was marked, until nothing is left. After each step it begins again with the
     /// first that is marked:
     ///

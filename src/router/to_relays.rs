@@ -9,20 +9,20 @@ use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self};
 use crate::nostr::reason::{Prefix, Reason};
 
-use super::Owners;
+use super::Keepers;
 use super::input::Outgoing;
 use super::relays::Work;
 use super::terms::Word;
 use super::turn::Turn;
 
-impl Owners {
+impl Keepers {
     /// Gives the connection what it takes.
     pub(super) fn send(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         while let Some(work) = self.relays.next_work(id) {
             let outgoing = match work {
                 Work::Ask(number) => self.req(id, number, turn),
                 Work::Count(number) => self.count_text(id, number),
-                Work::AskOnce(text) => Some(Outgoing { text, event: None }),
+                Work::Text(text) => Some(Outgoing { text, event: None }),
                 Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
                 Work::Publish { event, until, .. } => self.event(id, event, until, turn),
             };

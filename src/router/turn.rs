@@ -1,8 +1,8 @@
 //! One turn of the router: the time, what is to be done outside, and what is still to be looked at.
 //!
-//! A [`Turn`] is handed to whatever acts. Nobody acts on behalf of another owner: he *marks* in [`Due`]
-//! what has to be looked at there, and the router drains the marks in the order that it has written
-//! down once (`Router::drain`). So nothing changes under the feet of the one who is at work.
+//! A [`Turn`] is handed to whoever acts. He may call on what is below him; what has to be looked at
+//! anywhere else he *marks* in [`Due`], and the router drains the marks in the order that it has written
+//! down once (`Keepers::drain`). So nothing changes under the feet of the one who is at work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -86,7 +86,7 @@ pub(super) fn connect(
     runtime: &Handle,
 ) -> Result<ClientHandle, CoreError> {
     let max = match role {
-        Role::Outside | Role::Public => shared.limits.max_clients,
+        Role::Private | Role::Public => shared.limits.max_clients,
         Role::Inside => MAX_INSIDE_CLIENTS,
     };
     let connected = &shared.connected[place(role)];

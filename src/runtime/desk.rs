@@ -22,7 +22,7 @@ use super::{Core, CoreError, ToRouter, lock};
 pub(crate) enum StoreTask {
     /// Read the rows of earlier runs and hand them to [`Core::adopt`].
     Load,
-    /// Write this, and say so with [`Core::stored`].
+    /// Write this, and say so with [`Core::batch_written`].
     Write(Batch),
 }
 
@@ -95,7 +95,7 @@ impl Core {
     /// Takes over rows of the outbox. From the first call on, even with none, events are queued.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn adopt(&self, rows: Vec<Row>) -> Result<(), CoreError> {
         self.call(ToRouter::Input(Input::OutboxRows(rows)))
     }
@@ -103,7 +103,7 @@ impl Core {
     /// Lets go of rows that are this node's no longer.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn let_go(&self, ids: Vec<EventId>) -> Result<(), CoreError> {
         self.call(ToRouter::Input(Input::OutboxGone(ids)))
     }
@@ -111,7 +111,7 @@ impl Core {
     /// How long from now on what waits may be sent. `None`: as long as the core runs.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn set_lease(&self, lease: Option<Duration>) -> Result<(), CoreError> {
         self.call(ToRouter::Input(Input::OutboxLease(lease)))
     }
@@ -119,7 +119,7 @@ impl Core {
     /// How many events may be queued from now on.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn set_outbox_size(&self, size: usize) -> Result<(), CoreError> {
         self.change_settings(|settings| settings.outbox_size = size)
     }
@@ -132,7 +132,7 @@ impl Core {
     /// What is in the outbox. Waits for the router, and so do the next two.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn outbox(&self) -> Result<Vec<EntryView>, CoreError> {
         self.ask(OutboxCall::View)
     }
@@ -140,7 +140,7 @@ impl Core {
     /// Tries an event of the outbox again. False: it is not there.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn outbox_retry(&self, id: EventId) -> Result<bool, CoreError> {
         self.ask(|reply| OutboxCall::Retry(id, reply))
     }
@@ -148,7 +148,7 @@ impl Core {
     /// Removes an event from the outbox. False: it is not there.
     ///
     /// # Errors
-    /// See [`Self::stored`].
+    /// See [`Self::batch_written`].
     pub(crate) fn outbox_delete(&self, id: EventId) -> Result<bool, CoreError> {
         self.ask(|reply| OutboxCall::Delete(id, reply))
     }

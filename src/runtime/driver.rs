@@ -272,7 +272,7 @@ mod tests {
         take(&mut driver, ToRouter::LinkUp(RelayId(1), LinkId(1), line));
         take(
             &mut driver,
-            ToRouter::Input(Input::ClientJoined(ClientId(2), Role::Outside, Arc::default())),
+            ToRouter::Input(Input::ClientJoined(ClientId(2), Role::Private, Arc::default())),
         );
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();

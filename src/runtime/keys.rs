@@ -1,5 +1,5 @@
 //! Who we are to relays that want to know (NIP-42), and what that means for public clients: the
-//! owner's wish, kept for relays and routers to come. The router acts on it (`router::auth`).
+//! owner's wish, kept for relays and routers to come. The router acts on it (`router::relays::signing_in`).
 
 use crate::nostr::keys::Keys;
 use crate::nostr::url;

@@ -199,7 +199,7 @@ impl Pool {
     }
 
     fn client(&self) -> ClientHandle {
-        client::connect(&self.shared, Role::Outside, &Handle::current()).unwrap()
+        client::connect(&self.shared, Role::Private, &Handle::current()).unwrap()
     }
 
     /// A client inside with relays of its own.
@@ -457,13 +457,13 @@ fn stop_is_quick_and_complete() {
     for _ in 0..10 {
         let core = Core::start(Limits::default()).unwrap();
         core.add_relay("ws://127.0.0.1:9", Switches { read: true, write: true }).unwrap();
-        let client = core.connect(Role::Outside).unwrap();
+        let client = core.connect(Role::Private).unwrap();
         client.feed(r#"["REQ","a",{"kinds":[1]}]"#);
         let started = Instant::now();
         core.stop();
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!(client.closed().map(|(code, _)| code), Some(1012));
-        assert_eq!(core.connect(Role::Outside).unwrap_err(), CoreError::Stopped);
+        assert_eq!(core.connect(Role::Private).unwrap_err(), CoreError::Stopped);
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     // Other tests run beside this one: what must not stay is ten times of anything.

@@ -119,7 +119,7 @@ impl Intake {
     }
 
     /// A copy was true. The others of the same text are, too; one that has another text may be a
-    /// forgery under the same id and is verified itself, if `wanted` by somebody who has not the event.
+    /// forgery under the same id and is verified itself, if `wanted` by somebody who does not have it.
     pub(super) fn found_true(
         &mut self,
         event: &Arc<Event>,

@@ -1,4 +1,4 @@
-//! An event that waits in the outbox (rules 2), from the moment it could not be given to a relay until
+//! An event that waits in the outbox (rule 2), from the moment it could not be given to a relay until
 //! one has it, it is given up, or withdrawn.
 
 use std::sync::Arc;

@@ -345,9 +345,9 @@ impl Outbox {
         } else {
             turn.stats.outbox.superseded.add();
         }
-        let left = entry.doubt;
+        let may_have_left = entry.doubt;
         let why = Reason::new(Prefix::Replaced, "its author has published what makes it void");
-        self.answer_late(entry, left, &why, answers, turn);
+        self.answer_late(entry, may_have_left, &why, answers, turn);
     }
 
     /// Those who still wait for an answer about an entry that was dropped get this one.

@@ -1,7 +1,7 @@
 //! Events that one relay should have and may not: sent and not answered, or missed while it was away.
 //!
 //! In memory only, and bounded: other relays have these events, so this is for redundancy
-//! (SPEC 2.5). What no relay has is in the outbox.
+//! (rule 2.5). What no relay has is in the outbox.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ pub(in crate::router) enum Work {
     /// A request's REQ.
     Ask(RequestNumber),
     /// A REQ that is no client's, or an AUTH.
-    AskOnce(String),
+    Text(String),
     /// A COUNT.
     Count(RequestNumber),
     /// The CLOSE of a REQ or of a COUNT, by its number.
@@ -34,7 +34,7 @@ pub(in crate::router) enum Work {
         event: Arc<Event>,
         /// For whom.
         audience: Audience,
-        /// An ephemeral event is not sent after this (rule 2.6).
+        /// An ephemeral event is not sent after this (rule 1.5).
         until: Duration,
     },
 }
@@ -73,7 +73,7 @@ impl Line {
 
     /// A message that goes before all that waits.
     pub(super) fn push_first(&mut self, text: String) {
-        self.work.push_front(Work::AskOnce(text));
+        self.work.push_front(Work::Text(text));
     }
 
     pub(super) fn pop(&mut self) -> Option<Work> {
@@ -94,7 +94,7 @@ impl Line {
         let line = std::mem::take(self);
         let events = line.work.into_iter().filter_map(|work| match work {
             Work::Publish { event, .. } => Some(event),
-            Work::Ask(_) | Work::AskOnce(_) | Work::Count(_) | Work::Close(_) => None,
+            Work::Ask(_) | Work::Text(_) | Work::Count(_) | Work::Close(_) => None,
         });
         events.collect()
     }

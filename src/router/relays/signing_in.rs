@@ -55,7 +55,7 @@ pub(in crate::router) enum Answered {
     Nothing,
     /// It knows who we are from now on.
     Known,
-    /// It does not want us, and what waits for it to know us waits no more.
+    /// It does not want us, and what waits for that waits no longer.
     Refused,
 }
 
@@ -66,7 +66,7 @@ pub(in crate::router) struct Hope {
     pub(in crate::router) has_key: bool,
     /// There is an authentication to wait for.
     pub(in crate::router) waits: bool,
-    /// It has not known us when this was asked for, and does now.
+    /// It did not know us when this was asked for, and does now.
     pub(in crate::router) asked_before: bool,
 }
 

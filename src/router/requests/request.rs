@@ -75,7 +75,7 @@ pub(in crate::router) enum Arrival {
     Event(Arc<Event>),
     /// A copy, by its own word, of an event that its only member was given.
     Copy(Rank),
-    /// Nothing that counts.
+    /// A copy that was forged.
     Forged,
     /// The relay's EOSE.
     Eose(Hint),

@@ -83,7 +83,7 @@ impl Subscriptions {
         turn.due.eose.insert(key);
     }
 
-    /// It has ended. What it had in relays' requests is its taker's to end.
+    /// It has ended. What it had in relays' requests is for the caller to end.
     pub(super) fn close(
         &mut self,
         key: SubscriptionKey,

@@ -492,7 +492,7 @@ impl Subscription {
         !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == PartStage::Refused)
     }
 
-    /// SPEC 3.2: whether no relay is waited for any longer.
+    /// Rule 3.2: whether no relay is waited for any longer.
     pub(super) fn eose_due(&self, now: Now) -> bool {
         let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
         holding.peek().is_none()

@@ -64,7 +64,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// At the other end of a WebSocket, by the endpoint whose address is a secret.
-    Outside,
+    Private,
     /// The same, by the one that is open to everybody, or to those on the owner's list. It does not
     /// read through connections that are authenticated as the owner, unless he says so.
     Public,

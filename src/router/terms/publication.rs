@@ -1,8 +1,8 @@
 //! One published event on its way to the relays, and what is known of its fate.
 //!
-//! Owned by the router from the moment the event is sent until its fate is known, or two seconds have
+//! Owned by `Publishing` from the moment the event is sent until its fate is known, or two seconds have
 //! passed. Its end is rule 1.3; what the clients are told, and whether the event goes on into the
-//! outbox, is the router's to decide.
+//! outbox, is for that to decide.
 
 use std::sync::Arc;
 use std::time::Duration;

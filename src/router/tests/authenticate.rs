@@ -401,5 +401,5 @@ fn a_client_that_has_gone_is_nobody() {
     world.release();
     assert_eq!(world.heard_by(GUEST), [] as [Value; 0]);
     assert_eq!(world.got_events(0), [] as [Value; 0]);
-    assert!(world.router.owners.intake.is_empty() && world.nothing_is_left());
+    assert!(world.router.keepers.intake.is_empty() && world.nothing_is_left());
 }

@@ -44,7 +44,7 @@ impl Scene {
     fn new(seed: u64, relays: u64, most: usize, clients: u64) -> Self {
         let mut world = World::new(relays);
         for client in 1..=clients {
-            world.input(Input::ClientJoined(ClientId(client), Role::Outside, Arc::default()));
+            world.input(Input::ClientJoined(ClientId(client), Role::Private, Arc::default()));
         }
         for relay in 0..relays {
             let limits = RelayLimits {
@@ -475,7 +475,7 @@ fn identical_filters_that_waited_for_a_place_share_one_too() {
     }
     let told = std::mem::take(&mut scene.world.told);
     assert_eq!(told.iter().filter(|(_, message)| message[0] == "EOSE").count(), 40);
-    assert_eq!(scene.world.router.owners.requests.len(), 1);
+    assert_eq!(scene.world.router.keepers.requests.len(), 1);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_forged_copy_that_comes_first_does_not_suppress_the_true_one() {
     assert_eq!(world.heard(), [json!(["EVENT", "a", note])]);
     let counts: Vec<u64> = (0..3).map(|relay| world.stats_of(relay).forged.get()).collect();
     assert_eq!(counts, [1, 1, 0]);
-    assert!(world.router.owners.intake.is_empty());
+    assert!(world.router.keepers.intake.is_empty());
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_claimed_id_alone_delivers_nothing() {
     assert_eq!(world.heard(), [json!(["EVENT", "a", note])]);
     world.relay_says(0, &json!(["EVENT", second, note]));
     assert_eq!(world.heard(), [json!(["EVENT", "b", note])]);
-    assert!(world.router.owners.intake.is_empty());
+    assert!(world.router.keepers.intake.is_empty());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_copy_that_waited_is_judged_by_its_own_text() {
     world.release();
     assert_eq!(world.heard(), [json!(["EVENT", "a", note]), json!(["EVENT", "b", note])]);
     assert_eq!(world.stats_of(0).forged.get(), 1);
-    assert!(world.router.owners.intake.is_empty());
+    assert!(world.router.keepers.intake.is_empty());
 }
 
 #[test]

@@ -293,7 +293,7 @@ fn too_much_is_not_held() {
         world.relay_says(0, &json!(["EVENT", number, stored(1, UNIX - date, &long)]));
         count += given(&mut world).len();
     }
-    let held = world.router.owners.subscriptions.held();
+    let held = world.router.keepers.subscriptions.held();
     assert!(held <= crate::constants::HELD_BYTES + 300_000, "{held}");
     assert!(count > 10, "{count}");
 }

@@ -110,8 +110,8 @@ impl World {
             world.add_relay(relay, true, true);
             world.up(relay, 1);
         }
-        world.input(Input::ClientJoined(ClientId(CLIENT), Role::Outside, Arc::default()));
-        world.input(Input::ClientJoined(ClientId(OTHER_CLIENT), Role::Outside, Arc::default()));
+        world.input(Input::ClientJoined(ClientId(CLIENT), Role::Private, Arc::default()));
+        world.input(Input::ClientJoined(ClientId(OTHER_CLIENT), Role::Private, Arc::default()));
         world
     }
 
@@ -361,13 +361,13 @@ impl World {
     }
 
     fn nothing_is_left(&self) -> bool {
-        let Router { owners, timers, .. } = &self.router;
-        owners.subscriptions.is_empty()
-            && owners.requests.is_empty()
-            && owners.counting.is_empty()
-            && owners.publishing.unanswered() == 0
+        let Router { keepers, timers, .. } = &self.router;
+        keepers.subscriptions.is_empty()
+            && keepers.requests.is_empty()
+            && keepers.counting.is_empty()
+            && keepers.publishing.unanswered() == 0
             && timers.is_empty()
-            && owners.outbox.is_idle()
+            && keepers.outbox.is_idle()
             && self.rows.is_empty()
     }
 }

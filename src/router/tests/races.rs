@@ -34,7 +34,7 @@ fn versions_that_come_while_the_database_writes_cost_little() {
     for n in 0..16 {
         world.publish(&version(n));
     }
-    let last = world.router.owners.outbox.get(&id_of(&version(15))).unwrap();
+    let last = world.router.keepers.outbox.get(&id_of(&version(15))).unwrap();
     assert!(last.voids.len() < 100, "{}", last.voids.len());
 }
 
@@ -96,8 +96,8 @@ fn a_row_taken_over_while_its_event_is_published_counts_once() {
     world.relay_says(0, &ok(&x, true, ""));
     assert_eq!(
         (
-            world.router.owners.outbox.how_many(State::Queued),
-            world.router.owners.outbox.how_many(State::Doubt)
+            world.router.keepers.outbox.how_many(State::Queued),
+            world.router.keepers.outbox.how_many(State::Doubt)
         ),
         (0, 0)
     );

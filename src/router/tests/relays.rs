@@ -16,8 +16,8 @@ fn a_relays_limits_are_kept_over_its_connections() {
     world.input(Input::RelayLimits(RelayId(7), limits));
     world.down(0, 1);
     world.up(0, 2);
-    assert_eq!(world.router.owners.relays.limits(RelayId(0)), limits);
-    assert!(!world.router.owners.relays.ids().contains(&RelayId(7)), "one that is not there");
+    assert_eq!(world.router.keepers.relays.limits(RelayId(0)), limits);
+    assert!(!world.router.keepers.relays.ids().contains(&RelayId(7)), "one that is not there");
 }
 
 #[test]

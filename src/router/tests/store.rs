@@ -57,7 +57,7 @@ fn a_database_that_fails_means_no() {
 fn nothing_is_queued_before_the_rows_are_read() {
     let mut world = offline();
     world.router = Router::new(Limits::default(), Arc::default(), 4, SECRET);
-    world.input(Input::ClientJoined(ClientId(CLIENT), Role::Outside, Arc::default()));
+    world.input(Input::ClientJoined(ClientId(CLIENT), Role::Private, Arc::default()));
     world.switch(0, Switches { read: true, write: true });
     let note = note("early");
     assert_eq!(world.publish(&note).unwrap()[2], false);
@@ -211,7 +211,7 @@ fn a_commit_that_breaks_again_and_again_fills_no_memory() {
     }
     world.pass_ms(2_000);
     assert!(world.heard().iter().all(|answer| answer[2] == false));
-    assert!(world.router.owners.outbox.unwritten() <= crate::constants::LEDGER_MOST);
+    assert!(world.router.keepers.outbox.unwritten() <= crate::constants::LEDGER_MOST);
     world.database(Database::Writes);
     world.pass(STORE_RETRY * 2);
     assert!(world.nothing_is_left());

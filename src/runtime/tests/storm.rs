@@ -221,7 +221,7 @@ impl Run {
             let switches = Switches { read: true, write: true };
             shared.add_relay(url.clone(), switches, &Handle::current(), weather);
         }
-        let client = client::connect(&shared, Role::Outside, &Handle::current()).unwrap();
+        let client = client::connect(&shared, Role::Private, &Handle::current()).unwrap();
         Self { shared, client, disk, router, _stop: stop }
     }
 

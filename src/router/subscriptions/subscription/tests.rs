@@ -45,7 +45,7 @@ fn subscription(filters: &[Value], relays: std::ops::Range<u64>) -> Subscription
     let filters = filters.iter().map(parse).collect();
     let opening = Opening {
         client: ClientId(1),
-        role: Role::Outside,
+        role: Role::Private,
         id: "a".into(),
         filters,
         only: None,

@@ -1,4 +1,4 @@
-//! SPEC 1.3 in every order in which one to three relays can take, answer and lose an event.
+//! rule 1.3 in every order in which one to three relays can take, answer and lose an event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn apply(publication: &mut Publication, relay: usize, step: Step) -> Option<Know
     }
 }
 
-/// What a reader of SPEC 1.3 knows of one relay from what has happened so far.
+/// What a reader of rule 1.3 knows of one relay from what has happened so far.
 enum Fate {
     /// It has the event.
     HasIt,

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_protected_event_is_taken_from_its_author() {
-    for role in [Role::Outside, Role::Public] {
+    for role in [Role::Private, Role::Public] {
         let mut world = World::new(1);
         world.comes(GUEST, role);
         world.say(GUEST, &json!(["EVENT", protected(1)]));

@@ -76,5 +76,5 @@ fn what_a_client_said_before_it_left_counts() {
     world.input(Input::ClientLeft(ClientId(CLIENT)));
     world.release();
     assert_eq!(world.got_events(0), [event]);
-    assert!(world.router.owners.subscriptions.is_empty());
+    assert!(world.router.keepers.subscriptions.is_empty());
 }
