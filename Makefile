@@ -39,7 +39,8 @@ STUBTEST := target/stubtest
 
 .PHONY: help run test crash-test dev format check clean bench pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
-.PHONY: eslint tsc rustfmt checkrust checkversion checkrules checklayers stubtest lock
+.PHONY: eslint tsc rustfmt checkrust checkversion checkrules checklayers checksentences
+.PHONY: stubtest lock
 .PHONY: postgres chromium socks
 .PHONY: wheel bundle other-bundle other-core version
 
@@ -86,8 +87,8 @@ version: ## Say the version, or set it: make version VERSION=2.1.0
 # --- Checking --------------------------------------------------------------------------
 
 # None of them needs the core that `make dev` builds, and none replaces it.
-CHECKS := checkversion checkrules checklayers mypy pyright eslint tsc checkblack checkruff \
-    checkprettier checkrust stubtest
+CHECKS := checkversion checkrules checklayers checksentences mypy pyright eslint tsc \
+    checkblack checkruff checkprettier checkrust stubtest
 check: $(CHECKS) ## All checks
 
 checkversion: $(INSTALLED) ## Whether the core and the extension have one version
@@ -98,6 +99,9 @@ checkrules: $(INSTALLED) ## Whether every rule that is named stands in docs/rule
 
 checklayers: $(INSTALLED) ## Whether the core's floors know only those below them
 	$(RUN) python -m scripts.check_layers
+
+checksentences: $(INSTALLED) ## Whether nothing is decided by the wording of a text
+	$(RUN) python -m scripts.check_sentences
 
 mypy: $(INSTALLED) ## Python's types
 	$(RUN) mypy

@@ -50,7 +50,7 @@ class InsideClient:
         self._memories = Memories()
         self._publications = Publications()
         self._counts = Counts()
-        self._problem = ""
+        self._problem: type[Exception] | None = None
         """Why the last core did not take this client, so that it is said once."""
 
     @property
@@ -179,11 +179,11 @@ class InsideClient:
             return False
         except Exception as exc:
             # Tried again when it is used again.
-            if str(exc) != self._problem:
-                self._problem = str(exc)
+            if type(exc) is not self._problem:
+                self._problem = type(exc)
                 logger.error(f"nostrclient: an extension's client has no core: {exc}")
             return False
-        self._running, self._client, self._problem = running, client, ""
+        self._running, self._client, self._problem = running, client, None
         self._relays.tell_all(running, client)
         return True
 
@@ -225,7 +225,7 @@ class InsideClient:
     def _take(self, message: "Told", running: Running) -> None:
         """Note what the message says, and pass it on unless it is for nobody."""
         verb, number, text, url, event_id, date = message
-        code = url or _code_in(text)  # of a reason, which has no url
+        code = _code_in(message, running)
         with self._lock:
             name = self._subscriptions.name_of(number)
             if verb == "EVENT":
@@ -279,8 +279,11 @@ class InsideClient:
         self._publications.tell(client)
 
 
-def _code_in(reason: str) -> str:
-    """The code of a reason of a 2.0.0 core, which gives none beside it: the reason's
-    prefix (NIP-01). Such a core runs here if the owner went back to that version."""
+def _code_in(message: "Told", running: Running) -> str:
+    """The code of a reason. A 2.0.0 core gives none, and runs here if the owner went back
+    to that version: there it is the reason's prefix (NIP-01)."""
+    _, _, reason, code, _, _ = message
+    if hasattr(running.library, "WrongInput"):  # it has codes, and their exception
+        return code
     prefix = reason.partition(":")[0]
     return "no_relay" if prefix == "error" else prefix
