@@ -71,7 +71,7 @@ impl Ledger {
     /// The same, but not before some time has passed: it has just failed.
     pub(super) fn mark_again(&mut self, id: EventId, now: Duration) {
         self.again.insert(id);
-        self.again_at.get_or_insert(now + STORE_RETRY);
+        self.again_at = Some(now + STORE_RETRY);
     }
 
     /// There is a row of this id.
@@ -239,5 +239,35 @@ impl Ledger {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.fresh.is_empty() && self.again.is_empty() && self.out.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_again_while_others_wait_is_not_tried_without_a_pause() {
+        let mut ledger = Ledger::default();
+        let ids: Vec<EventId> = (0..=STORE_BATCH)
+            .map(|number| {
+                let mut id = [0; 32];
+                id[..8].copy_from_slice(&number.to_be_bytes());
+                id
+            })
+            .collect();
+        for id in &ids {
+            ledger.has_row(*id);
+            ledger.mark_again(*id, Duration::ZERO);
+        }
+        let batch = ledger.hand_out(&Map::default(), || BatchNumber(1), STORE_RETRY).unwrap();
+        assert_eq!(batch.delete.len(), STORE_BATCH);
+        assert_eq!(ledger.again_at, Some(STORE_RETRY), "the last one is next");
+        let out = ledger.close(BatchNumber(1)).unwrap();
+        ledger.undo(&out);
+        for id in &out.delete {
+            ledger.mark_again(*id, STORE_RETRY);
+        }
+        assert_eq!(ledger.due(), Some(2 * STORE_RETRY));
     }
 }
