@@ -93,6 +93,7 @@ impl Keepers {
         let Some(missed) = self.relays.link_up(id, link) else { return };
         self.requests.link_up(id, turn);
         self.requests.want_all(id, &mut self.subscriptions, turn);
+        self.ask(id, turn);
         for event in missed {
             if event.expiration().is_none_or(|at| at > turn.now.unix) {
                 self.relays.send_event(id, &event, Audience::Owners, turn);
@@ -242,6 +243,13 @@ impl Keepers {
         }
     }
 
+    /// Puts in line what the relay is to be asked for. Whoever is deaf until then goes before the events
+    /// that the relay has missed.
+    fn ask(&mut self, id: RelayId, turn: &mut Turn<'_>) {
+        turn.due.plan.remove(&id);
+        self.requests.plan(id, &mut self.subscriptions, &mut self.relays, turn);
+    }
+
     /// The relay does not know who we are: what waited for it to is refused.
     pub(super) fn refuse_deferred(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         self.requests.refuse_deferred(id, &mut self.subscriptions, &self.relays, turn);
@@ -251,6 +259,7 @@ impl Keepers {
     /// The relay knows who we are: all that it has refused for that reason goes again.
     fn send_deferred(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         self.requests.ask_deferred(id, &mut self.subscriptions, turn);
+        self.ask(id, turn);
         self.publishing.send_deferred(id, &self.outbox, &mut self.relays, turn);
         self.outbox.retry_deferred(id, &self.relays, turn);
     }

@@ -79,6 +79,12 @@ impl Publishing {
         self.owners + self.named + self.unsent.len()
     }
 
+    /// Events that wait for a place, as their turns name them.
+    #[cfg(test)]
+    pub(super) fn named_in_turns(&self) -> usize {
+        self.unsent.named_in_turns()
+    }
+
     /// Whether this event is under way to the owner's relays.
     pub(super) fn is_open(&self, id: &EventId) -> bool {
         self.has(id, Audience::Owners)

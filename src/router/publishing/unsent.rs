@@ -25,6 +25,11 @@ impl Unsent {
         self.all.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn named_in_turns(&self) -> usize {
+        self.turns.iter().map(FairQueue::len).sum()
+    }
+
     pub(super) fn get_mut(&mut self, id: &EventId) -> Option<&mut Published> {
         self.all.get_mut(id)
     }
@@ -36,6 +41,9 @@ impl Unsent {
 
     pub(super) fn push(&mut self, client: ClientId, published: Published) {
         let event = &published.event;
+        if self.all.is_empty() {
+            self.turns = Default::default(); // all that is named there is gone
+        }
         self.bytes += event.json().len();
         self.turns[usize::from(!is_ephemeral(event.kind()))].push(client, *event.id());
         self.all.insert(*event.id(), published);
@@ -44,6 +52,9 @@ impl Unsent {
     pub(super) fn take(&mut self, id: &EventId) -> Option<Published> {
         let published = self.all.remove(id)?;
         self.bytes -= published.event.json().len();
+        for turns in self.turns.iter_mut().filter(|turns| turns.len() > 2 * self.all.len() + 64) {
+            turns.retain(|id| self.all.contains_key(id));
+        }
         Some(published)
     }
 

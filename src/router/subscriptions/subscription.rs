@@ -242,7 +242,12 @@ impl Subscription {
     /// Whether a relay that is asked now is asked again, or only after the client's EOSE.
     pub(in crate::router) fn is_late(&self, relay: RelayId) -> bool {
         let part = self.parts.iter().find(|part| part.relay == relay);
-        self.phase != Phase::Collecting || part.is_some_and(|part| part.gap.is_some())
+        !self.collects() || part.is_some_and(|part| part.gap.is_some())
+    }
+
+    /// Whether the EOSE waits for any relay's stored events.
+    fn collects(&self) -> bool {
+        self.phase == Phase::Collecting && self.parts.iter().any(|part| part.holds)
     }
 
     /// What this relay is asked for now: filters as JSON objects, none with a `limit` over the relay's,
@@ -253,7 +258,7 @@ impl Subscription {
         limits: RelayLimits,
         now: Now,
     ) -> Option<(Vec<String>, bool)> {
-        let late = self.phase != Phase::Collecting;
+        let late = !self.collects();
         let Self { parts, filters, opened, .. } = self;
         let part = parts.iter_mut().find(|part| part.relay == relay)?;
         if part.stage != PartStage::Unasked {

@@ -537,3 +537,21 @@ fn a_relay_is_not_sent_what_it_takes_not() {
     world.relay_says(1, &ok(&long, false, "blocked: no"));
     assert_eq!(world.heard().pop(), Some(ok(&long, false, "blocked: no")));
 }
+
+/// A REQ that turns out to have nothing to ask for gives its place to the next in line at once.
+#[test]
+fn a_request_that_asks_for_nothing_keeps_no_place() {
+    let mut world = World::new(1);
+    let limits = RelayLimits { max_subscriptions: Some(4), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(RelayId(0), limits));
+    for id in ["a", "b"] {
+        let number = world.subscribe(id, json!({"kinds": [1], "until": UNIX - 100_000}));
+        world.relay_says(0, &json!(["EOSE", number]));
+    }
+    world.down(0, 1);
+    world.say(CLIENT, &json!(["REQ", "c", {"kinds": [7]}]));
+    world.got(0);
+    world.up(0, 2);
+    let asked: Vec<Value> = world.got(0).iter().map(|message| message[2].clone()).collect();
+    assert_eq!(asked, [json!({"kinds": [7]})]);
+}

@@ -350,3 +350,20 @@ fn what_a_relay_passes_on_it_has() {
     }
     assert!(world.heard().is_empty());
 }
+
+#[test]
+fn what_is_refused_for_want_of_a_place_leaves_nothing_behind() {
+    let mut world = World::new(1);
+    for number in 0..crate::constants::MAX_UNANSWERED_EVENTS {
+        world.say(CLIENT, &json!(["EVENT", event(23_195, UNIX, &json!([]), &number.to_string())]));
+    }
+    for round in 0..3 {
+        for number in 0..200 {
+            let text = format!("{round} {number}");
+            world.say(CLIENT, &json!(["EVENT", event(23_195, UNIX, &json!([]), &text)]));
+        }
+    }
+    assert!(world.router.keepers.publishing.named_in_turns() >= 600);
+    world.pass_ms(2_000);
+    assert!(world.router.keepers.publishing.named_in_turns() <= 64);
+}

@@ -317,3 +317,18 @@ fn what_a_relay_refuses_for_want_of_an_authentication_is_shown_until_it_connects
     world.up(1, 2);
     assert_eq!(refused(&world), [true, false, false]);
 }
+
+/// Whoever is deaf since the loss is asked for first; what the relay has missed can wait.
+#[test]
+fn a_relay_that_is_back_is_asked_before_it_is_given_what_it_missed() {
+    let mut world = World::new(2);
+    world.subscribe("a", json!({"kinds": [7]}));
+    world.down(0, 1);
+    let missed = note("missed");
+    world.publish(&missed);
+    world.relay_says(1, &ok(&missed, true, ""));
+    world.got(0);
+    world.up(0, 2);
+    let sent: Vec<Value> = world.got(0).iter().map(|message| message[0].clone()).collect();
+    assert_eq!(sent, [json!("REQ"), json!("EVENT")]);
+}
