@@ -32,6 +32,8 @@ interface RelayLine {
   errors: number
   noticed_at: number | null
   last_error: string | null
+  /** What it is, for programs. */
+  last_error_code: string | null
   name: string | null
   icon: string | null
 }
@@ -158,6 +160,8 @@ interface OutboxEntry {
   age: number
   /** A relay's url to what it said. */
   reasons: Record<string, string>
+  /** What each of those is, for programs; of an event that this node sends. */
+  reason_codes: Record<string, string>
   /** This node sends it. */
   here: boolean
 }

@@ -251,7 +251,8 @@ class OutboxEntry(BaseModel):
     queued_at: int  # unix seconds
     age: int  # seconds
     reasons: dict[str, str]  # what each relay said, by its url
-    here: bool  # it is this node that sends it
+    reason_codes: dict[str, str] = Field(default_factory=dict)  # `ReasonCode`, of those
+    here: bool  # it is this node that sends it: only then there are codes
 
 
 class OutboxDropped(BaseModel):

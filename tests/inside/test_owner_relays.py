@@ -78,3 +78,12 @@ async def test_a_pause_outlives_a_database_that_fails(
         assert (await only(running)).state == "paused"
         await relay.connections(2)
         assert (await only(running)).paused_until is None
+
+
+async def test_what_is_wrong_with_a_row_has_a_code(running: Running) -> None:
+    await crud.db.execute(
+        "INSERT INTO nostrclient.relays (id, url, active) VALUES ('a', 'http://a', true)"
+    )
+    (line,) = (await overview(running)).relays
+    assert line.state == "invalid" and line.last_error
+    assert line.last_error_code == "not_a_url"

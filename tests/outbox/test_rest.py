@@ -73,9 +73,9 @@ async def test_the_rows(endpoint: Endpoint, outbox: Outbox) -> None:
     shown = await outbox.shown()
     assert (shown["queued"], shown["in_doubt"], shown["rejected"]) == (1, 1, 1)
     expected = {
-        rejected["id"]: ("rejected", {relay.url: "blocked: no"}),
-        doubtful["id"]: ("in doubt", {}),
-        waiting["id"]: ("queued", {}),
+        rejected["id"]: ("rejected", {relay.url: "blocked: no"}, {relay.url: "blocked"}),
+        doubtful["id"]: ("in doubt", {}, {}),
+        waiting["id"]: ("queued", {}, {}),
     }
     assert {row["id"] for row in shown["rows"]} == set(expected)
     assert len(shown["rows"]) == 3
@@ -88,9 +88,11 @@ async def test_the_rows(endpoint: Endpoint, outbox: Outbox) -> None:
             "queued_at",
             "age",
             "reasons",
+            "reason_codes",
             "here",
         }
-        assert (row["state"], row["reasons"]) == expected[row["id"]]
+        said = row["state"], row["reasons"], row["reason_codes"]
+        assert said == expected[row["id"]]
         assert (row["kind"], row["pubkey"]) == (1, author.pubkey)
         assert row["here"] is True
         assert int(started) <= row["queued_at"] <= time.time()

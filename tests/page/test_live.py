@@ -77,6 +77,17 @@ async def test_what_happens_is_told(endpoint: Endpoint) -> None:
     assert min(gaps) > 0.4, "no more than two a second"
 
 
+async def test_a_relays_last_error_has_a_code(endpoint: Endpoint) -> None:
+    relay, nobody = ScriptedRelay(), "ws://127.0.0.1:9"
+    await endpoint.use(relay)
+    await endpoint.add(nobody)
+    async with LivePage(endpoint) as page:
+        await page.until_relay(nobody, last_error_code="unreachable")
+        assert page.now["relays"][nobody]["last_error"]
+        line = page.now["relays"][relay.url]
+        assert line["last_error"] is None and line["last_error_code"] is None
+
+
 async def test_a_page_that_asks_sees_the_same(endpoint: Endpoint) -> None:
     relay = ScriptedRelay()
     await endpoint.use(relay)

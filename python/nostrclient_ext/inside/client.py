@@ -113,7 +113,7 @@ class InsideClient:
         with self._lock:
             answer = self._counts.ask(filters)
             if self._client is None:
-                self._counts.end("error: nostrclient is not running")
+                self._counts.end("error: nostrclient is not running", "no_core")
             self._tell()
             return answer
 
@@ -144,7 +144,7 @@ class InsideClient:
             self._relays.clear()
             self._subscriptions.clear()
             self._publications.clear()
-            self._counts.end("error: the client was closed")
+            self._counts.end("error: the client was closed", "client_closed")
         if running is not None and client is not None:
             running.bridge.disconnect_inside(client)
 
@@ -170,7 +170,7 @@ class InsideClient:
 
     def _let_go_of_the_core(self) -> None:
         self._running = self._client = None
-        self._counts.end("error: the core was stopped")
+        self._counts.end("error: the core was stopped", "stopped")
 
     def _connect(self, running: Running) -> bool:
         try:
@@ -239,7 +239,7 @@ class InsideClient:
                 self._publications.refused(number, code, text)
             elif verb == "CONNECTED":
                 self._relay_is_there()
-            elif self._counts.settle(verb, number, text):
+            elif self._counts.settle(message):
                 return
             elif name is not None:
                 self._subscription_is(name, verb, code, text, running)

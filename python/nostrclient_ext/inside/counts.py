@@ -11,13 +11,19 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nostrclient_core import Client
+    from nostrclient_core import Client, Told
 
 MAX_COUNTS = 1_000  # not answered yet
 
 
 class CountRefused(RuntimeError):
-    """There is no count. The text says why."""
+    """There is no count. The text says why, for people; programs go by `code`: the core's
+    `ReasonCode`, or `no_core` (none runs), `stopped` (it ended before the answer),
+    `client_closed`. Empty: none that is known."""
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Counts:
@@ -34,7 +40,8 @@ class Counts:
         answer: Future[dict[str, Any]] = Future()
         answer.set_running_or_notify_cancel()
         if len(self._waiting) >= MAX_COUNTS:
-            answer.set_exception(CountRefused("rate-limited: too many counts at a time"))
+            why = "rate-limited: too many counts at a time"
+            answer.set_exception(CountRefused(why, "rate_limited"))
             return answer
         number = f"count-{next(self._numbers)}"  # no subscription's
         self._waiting[number] = answer
@@ -47,20 +54,21 @@ class Counts:
             _, text = self._untold.popitem(last=False)
             client.feed(text)
 
-    def settle(self, verb: str, number: str, text: str) -> bool:
+    def settle(self, message: "Told") -> bool:
         """Take the answer to a count, COUNT or CLOSED. False: it is none."""
+        verb, number, text, code, _, _ = message
         answer = self._waiting.pop(number, None) if verb in ("COUNT", "CLOSED") else None
         if answer is None:
             return False
         if verb == "COUNT":
             answer.set_result(json.loads(text))
         else:
-            answer.set_exception(CountRefused(text))
+            answer.set_exception(CountRefused(text, code))
         return True
 
-    def end(self, why: str) -> None:
+    def end(self, why: str, code: str) -> None:
         """Let all counts fail."""
         waiting, self._waiting = self._waiting, {}
         self._untold.clear()
         for answer in waiting.values():
-            answer.set_exception(CountRefused(why))
+            answer.set_exception(CountRefused(why, code))

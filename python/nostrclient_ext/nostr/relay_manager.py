@@ -122,7 +122,8 @@ class RelayManager:
     async def count(self, filters: Any) -> dict[str, Any]:
         """How many stored events match (NIP-45 COUNT) a filter or one of a list: `count`,
         with `approximate` and `hll` where relays say so. Within a few seconds, on any
-        event loop. Raises `CountRefused` with the reason if no relay counts."""
+        event loop. Raises `CountRefused` with the reason and its `code` if no relay
+        counts."""
         if isinstance(filters, dict):
             filters = [filters]
         return await asyncio.wrap_future(self._inside.count(list(filters)))

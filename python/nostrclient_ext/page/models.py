@@ -65,6 +65,7 @@ class RelayLine(RelayConnection):
     errors: int
     noticed_at: float | None  # unix seconds of its last notice
     last_error: str | None
+    last_error_code: str | None  # `TroubleCode`, or what is wrong with the url
     name: str | None  # as it calls itself
     icon: str | None
 

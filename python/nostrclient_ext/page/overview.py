@@ -103,6 +103,7 @@ def _line(relay: Relay) -> RelayLine:
             "errors": status.error_counter,
             "noticed_at": status.notice_times[-1] if status.notice_times else None,
             "last_error": status.error_list[-1] if status.error_list else None,
+            "last_error_code": status.error_codes[-1] if status.error_codes else None,
             "name": info.name if info else None,
             "icon": info.icon if info else None,
         }

@@ -124,7 +124,9 @@ def _without_state(running: Running, relay: Relay) -> Relay:
             until = PAUSES.get(url)
         except Refusal as exc:
             state = "invalid"
-            status = RelayStatus(error_counter=1, error_list=[str(exc)])
+            status = RelayStatus(
+                error_counter=1, error_list=[str(exc)], error_codes=[exc.code]
+            )
     if until is not None:
         state, words = "paused", f"paused for {duration(until - time.time())}"
     return relay.copy(
