@@ -68,6 +68,7 @@ interface RelayInfo {
 interface LogEntry {
   time: number
   text: string
+  code: string | null
 }
 
 /** Newest first. */

@@ -154,7 +154,9 @@ async def test_the_test_of_a_relay(
 ) -> None:
     async with ScriptedRelay(**script) as relay:
         server.relays.append(relay.url)
-        found = await check(await server.start(), relay.url)
+        running = await server.start()
+        await relay.connections(1)
+        found = await check(running, relay.url)
         assert found.passed == (fails is None)
         last = "return" if fails is None else fails
         assert (found.steps[-1].name, found.steps[-1].passed) == (last, found.passed)

@@ -142,6 +142,7 @@ async def test_errors_and_notices_with_their_times(endpoint: Endpoint) -> None:
     log = (await get(endpoint, "log", relay.url)).json()
     assert [entry["text"] for entry in log["notices"]] == ["second", "<b>first</b>"]
     assert [entry["text"] for entry in log["errors"]] == ["refused an event: blocked: no"]
+    assert [entry["code"] for entry in log["errors"]] == ["refused_event"]
     for entry in log["notices"] + log["errors"]:
         assert abs(entry["time"] - time.time()) < 60
     assert (await get(endpoint, "log", NOBODY)).status_code == 400

@@ -5,6 +5,8 @@ wrong.
 """
 
 import time
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ..core.refusal import Refusal
@@ -60,14 +62,19 @@ def log_of(running: Running, given: str | None) -> RelayLog:
         raise not_in_use(url)
     return RelayLog(
         url=url,
-        errors=_entries(state["errors"], state["error_times"]),
-        notices=_entries(state["notices"], state["notice_times"]),
+        # A core of version 2.0.0 gives no codes.
+        errors=_entries(
+            state["errors"], state["error_times"], state.get("error_codes", [])
+        ),
+        notices=_entries(state["notices"], state["notice_times"], []),
     )
 
 
-def _entries(texts: list[str], times: list[float]) -> list[LogEntry]:
-    both = zip(texts, times, strict=True)
-    return [LogEntry(time=at, text=text) for text, at in both][::-1]
+def _entries(
+    texts: list[str], times: list[float], codes: Sequence[str]
+) -> list[LogEntry]:
+    lines = zip_longest(texts, times, codes)
+    return [LogEntry(time=at, text=text, code=code) for text, at, code in lines][::-1]
 
 
 def _with_state(

@@ -34,6 +34,7 @@ class LogEntry(BaseModel):
 
     time: float  # unix seconds
     text: str
+    code: str | None = None  # an error's
 
 
 class RelayLog(BaseModel):
