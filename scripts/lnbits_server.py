@@ -8,6 +8,7 @@ The data folder keeps everything: a second start finds the same admin and the sa
 
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import time
@@ -22,15 +23,16 @@ from .state import State
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXTENSION = "nostrclient"
+PORTS = range(10_000, 32_768)  # below those of connections, on Linux and macOS
 START_SECONDS = 120  # the first start of a new data folder takes about 12
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port nobody listens on now. The system gives it to no connection, so it is
+    free again for whoever listens there now and then."""
+    while port_is_taken(host, port := random.choice(PORTS)):
+        pass
+    return port
 
 
 def port_is_taken(host: str, port: int) -> bool:

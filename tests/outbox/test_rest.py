@@ -130,7 +130,7 @@ async def test_the_oldest_age(endpoint: Endpoint, outbox: Outbox) -> None:
     assert 3600 <= (await status(endpoint))["outbox"]["oldest_age"] < 3700
     for event in (old, new):
         assert (await outbox.delete(event["id"])).status_code == 200
-    assert (await outbox.shown())["oldest_age"] == 0
+    await outbox.until(oldest_age=0)
     assert (await status(endpoint))["outbox"]["oldest_age"] == 0
 
 

@@ -47,7 +47,7 @@ async def test_a_burst_is_answered_one_by_one(endpoint: Endpoint) -> None:
     client, notes = await endpoint.client(), Author().notes(3_000)
     await send_all(client, notes)
     answers = await answers_to(client, notes)
-    assert all(accepted is True for accepted, _ in answers)
+    assert [answer for answer in answers if answer[0] is not True] == []
     for relay in relays:
         assert sorted(ids(relay.published())) == sorted(ids(notes))
 

@@ -19,6 +19,8 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from scripts.lnbits_server import free_port
+
 from .events import Event
 from .inbox import Inbox
 
@@ -209,7 +211,7 @@ class ScriptedRelay:
         """Such an answer waits for it."""
         self.asked = 0
         """How often it was."""
-        self.port = 0
+        self.port = free_port()
         self.lines: list[Line] = []
         """The open connections."""
         self.connected_at: list[float] = []
@@ -240,7 +242,6 @@ class ScriptedRelay:
                 compression=None,
                 max_size=None,
             )
-            self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def stop(self) -> None:
         """Go down at once. Raises what a script has raised."""
