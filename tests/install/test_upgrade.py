@@ -105,8 +105,7 @@ async def test_from_the_oldest_release_and_back(owner: Owner, releases: Releases
         await used.start()
         await arrive(used, sent)
         client = await owner.client()
-        await client.send("REQ", "s", {"kinds": [1]})
-        await used.until(lambda: used.open_subs(), "the subscription")
+        await client.subscribe("s", {"kinds": [1]})
         await used.line.live(note := Author().sign())
         assert await client.count("s", 1) == [note]
         sent.append(own := Author().sign())
