@@ -114,7 +114,9 @@ async def _ask(running: Running, url: str) -> RelayInfo:
         # The same way as the relay's connection: a .onion name must reach no resolver.
         proxy = running.core.proxy_for(url)
         seconds = SECONDS if proxy is None else PROXIED_SECONDS
-        asked = _get(url.replace("ws", "http", 1), proxy, seconds)
+        asked = asyncio.ensure_future(_get(url.replace("ws", "http", 1), proxy, seconds))
+        # Before Python 3.12 `wait_for` that is cancelled just then leaves it to nobody.
+        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         document = await asyncio.wait_for(asked, seconds)
     except asyncio.TimeoutError:
         return RelayInfo(url=url, problem=f"No answer within {seconds:.0f} seconds.")
