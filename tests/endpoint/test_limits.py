@@ -105,7 +105,7 @@ async def test_messages_per_second(endpoint: Endpoint) -> None:
     refused: list[str] = []
     sent = 0
     while not (refusals and refused) and sent < 6 * MESSAGES:
-        notes = author.notes(20, prefix=f"{sent}")
+        notes = author.notes(100, prefix=f"{sent}")
         for note in notes:
             for text in [request] * 49 + [json.dumps(["EVENT", note])]:
                 await client.send_text(text)

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..core.library import CoreUnavailable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nostrclient_core import KeyPair, Told
 
 KIND = 24_601  # ephemeral (NIP-01), and used by nobody else
+LOOK_SECONDS = 0.2  # whether it is connected
 ANSWER_SECONDS = 5.0  # for each step …
 PROXIED_SECONDS = 30.0  # … but for a connection through a proxy
 MESSAGES = 64  # fetched at a time
@@ -116,7 +118,9 @@ class _Test:
         self._running.core.use_relays(self._client, [self._url])
         self._running.core.reconnect(self._url)  # if it waits for its next attempt
         while not self._is_connected():
-            await self._next()
+            # It may connect before the router knows this client, who is not told then.
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._next(), LOOK_SECONDS)
         return "Connected."
 
     async def _subscribe(self) -> str:
