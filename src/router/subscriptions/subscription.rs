@@ -242,12 +242,7 @@ impl Subscription {
     /// Whether a relay that is asked now is asked again, or only after the client's EOSE.
     pub(in crate::router) fn is_late(&self, relay: RelayId) -> bool {
         let part = self.parts.iter().find(|part| part.relay == relay);
-        !self.collects() || part.is_some_and(|part| part.gap.is_some())
-    }
-
-    /// Whether the EOSE waits for any relay's stored events.
-    fn collects(&self) -> bool {
-        self.phase == Phase::Collecting && self.parts.iter().any(|part| part.holds)
+        self.phase != Phase::Collecting || part.is_some_and(|part| part.gap.is_some())
     }
 
     /// What this relay is asked for now: filters as JSON objects, none with a `limit` over the relay's,
@@ -258,7 +253,7 @@ impl Subscription {
         limits: RelayLimits,
         now: Now,
     ) -> Option<(Vec<String>, bool)> {
-        let late = !self.collects();
+        let late = self.phase != Phase::Collecting;
         let Self { parts, filters, opened, .. } = self;
         let part = parts.iter_mut().find(|part| part.relay == relay)?;
         if part.stage != PartStage::Unasked {

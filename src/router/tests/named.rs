@@ -150,18 +150,3 @@ fn an_event_in_doubt_at_a_named_relay_is_not_promised_to_others() {
     // Nobody is known to have it, nobody will send it.
     assert_eq!(world.heard(), [ok(&event, false, "blocked: no")]);
 }
-
-/// A relay that a client inside names when nobody else is left for the stored events comes late: no
-/// `limit` may hide what came to it since the REQ.
-#[test]
-fn a_relay_named_in_place_of_a_silent_one_comes_late() {
-    let mut world = World::new(2);
-    world.join_inside(7, Some(&[0]));
-    world.say(7, &json!(["REQ", "a", {"kinds": [1], "limit": 1}]));
-    world.got(1);
-    world.input(Input::ClientRelays(ClientId(7), [RelayId(1)].into()));
-    let since = UNIX - crate::constants::REPLAY_MARGIN;
-    let asked = world.got(1).pop().unwrap();
-    assert_eq!(asked[2], json!({"kinds": [1], "limit": 1}));
-    assert_eq!(asked[3], json!({"kinds": [1], "since": since}));
-}
