@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::constants::MAX_REJECTED;
 use crate::nostr::event::is_ephemeral;
 use crate::router::{Row, State, Written};
 
@@ -61,6 +62,8 @@ struct Moody {
     reachable: Mutex<bool>,
     /// What it has, by id.
     has: Mutex<BTreeMap<String, Value>>,
+    /// What it has refused for good.
+    refused: Mutex<BTreeSet<String>>,
     /// What it was ever sent, and when.
     got: Mutex<Vec<(String, tokio::time::Instant)>>,
     line: Mutex<Option<JoinHandle<()>>>,
@@ -98,6 +101,9 @@ impl Moody {
                 let known = lock(&self.has).contains_key(&id);
                 if known || matches!(mood, Mood::Honest | Mood::Silent | Mood::Lies) {
                     lock(&self.has).insert(id.clone(), message[1].clone());
+                }
+                if mood == Mood::Refuses && !known {
+                    lock(&self.refused).insert(id.clone());
                 }
                 let stranger = "ab".repeat(32);
                 match mood {
@@ -270,6 +276,7 @@ async fn through_a_storm_every_event_gets_one_answer_and_it_is_true() {
             mood: Mutex::new(Mood::Honest),
             reachable: Mutex::new(true),
             has: Mutex::default(),
+            refused: Mutex::default(),
             got: Mutex::default(),
             line: Mutex::default(),
         })
@@ -362,9 +369,15 @@ fn judge(published: &BTreeMap<String, Published>, relays: &[Arc<Moody>], disk: &
             let safe = has_it || rejected.contains(id);
             // It may have left for a relay that never read it.
             let left = is_ephemeral(event.kind) && why.contains("unanswered");
-            // The newest hundred of the rejected are kept: with as many, it may have been among them.
+            // What every relay has refused gives way to what was refused later (rule 2.4).
             let kept = rejected.len();
-            assert!(safe || left, "lost: {id} of kind {}, {why}; {kept} rejected", event.kind);
+            let refused = relays.iter().all(|relay| lock(&relay.refused).contains(id));
+            let gave_way = refused && kept == MAX_REJECTED;
+            assert!(
+                safe || left || gave_way,
+                "lost: {id} of kind {}, {why}; {kept} rejected; refused by all: {refused}",
+                event.kind
+            );
         } else {
             assert!(!has_it, "a relay has it: {id} {why}");
             assert!(got.iter().all(|(_, at)| at <= answered), "sent after {why}: {id}");
