@@ -80,6 +80,14 @@ pub(crate) const EOSE_STREAMING: Duration = Duration::from_secs(30);
 pub(crate) const REPLAY_MARGIN: u64 = 15 * 60;
 /// The same where gift wraps (kind 1059) can match: NIP-59 sets them back up to two days.
 pub(crate) const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
+/// A relay that refuses a subscription for a reason that passes is asked again after this …
+pub(crate) const REFUSED_FIRST: Duration = Duration::from_secs(1);
+/// … doubling up to this …
+pub(crate) const REFUSED_MOST: Duration = Duration::from_mins(5);
+/// … and one that refuses it for good, in case something has changed, after this.
+pub(crate) const REFUSED_FOR_GOOD: Duration = Duration::from_mins(30);
+/// A client whose subscription no relay serves is told so by a NOTICE after this.
+pub(crate) const UNSERVED_NOTICE: Duration = Duration::from_mins(1);
 /// Ephemeral events before the EOSE of a repeated REQ are replays and dropped, but a relay that
 /// never sends that EOSE must not silence them for ever.
 pub(crate) const REPLAY_WINDOW: Duration = Duration::from_secs(30);
@@ -114,8 +122,25 @@ pub(crate) const REQUEST_FEW_MEMBERS: usize = 16;
 pub(crate) const REQUEST_LINGER: Duration = Duration::from_secs(10);
 /// Where places run short and nothing can be done now, the plan is looked at again after this …
 pub(crate) const PLAN_AGAIN: Duration = Duration::from_secs(1);
-/// … and where a relay has refused a combined request, another one is tried after this.
+/// … and where a relay has refused a combined request, another one is tried after the same, doubled each
+/// time up to this.
 pub(crate) const GATHER_RETRY: Duration = Duration::from_secs(30);
+
+/// A relay may refuse a request after its EOSE, by a message that names nothing: it is known to serve a
+/// request when it has said nothing against it for this long.
+pub(crate) const PROOF: Duration = Duration::from_secs(1);
+/// A relay that says without a name that there are too many requests may say so of several: so long it is
+/// listened to before anything is made of it.
+pub(crate) const CROWD_SETTLES: Duration = Duration::from_millis(500);
+/// It speaks of what was asked, or was given its EOSE, within this before.
+pub(crate) const CROWD_LOOKS_BACK: Duration = Duration::from_secs(5);
+/// What a relay has shown that it takes, and does not say, is believed for this long.
+pub(crate) const LESSON: Duration = Duration::from_hours(1);
+/// How early a request that is answered by a complaint alone counts as refused: before the EOSE's time, so
+/// that there is time to ask again.
+pub(crate) const COMPLAINT: Duration = Duration::from_secs(2);
+/// The same where that has happened before.
+pub(crate) const COMPLAINT_AGAIN: Duration = Duration::from_millis(500);
 
 // --- COUNT (rule 3.8) ----------------------------------------------------------------------------
 

@@ -189,6 +189,13 @@ impl Reason {
         matches!(self.prefix, Some(Prefix::RateLimited | Prefix::AuthRequired))
     }
 
+    /// Whether a relay that has refused a REQ with this may serve the same a moment later. One without a
+    /// word that is known says nothing of it being for good.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_of_crowd()
+            || matches!(self.prefix, None | Some(Prefix::RateLimited | Prefix::Error))
+    }
+
     /// Whether a relay that has answered an event with this has it. `accepted`: what its OK says.
     pub(crate) fn has_it(&self, accepted: bool) -> bool {
         accepted || self.prefix == Some(Prefix::Duplicate)

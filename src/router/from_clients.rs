@@ -317,7 +317,7 @@ impl Keepers {
     pub(super) fn look_at_eose(&mut self, key: SubscriptionKey, turn: &mut Turn<'_>) {
         let Self { requests, subscriptions, relays, .. } = self;
         loop {
-            match subscriptions.look(key, requests.owes(key), turn) {
+            match subscriptions.look(key, requests.owes(key), relays, turn) {
                 Look::Waits => return,
                 Look::Finishes(brought) => requests.owe(key, &brought),
                 Look::Fills => requests.owe_nothing(key),

@@ -41,7 +41,7 @@ impl Keepers {
     pub(super) fn remove_relay(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         self.publish(turn, |publishing, means| publishing.relay_lost(id, &[], means));
         self.outbox.relay_lost(id, &[], turn);
-        self.requests.lose(id, &self.subscriptions, turn);
+        self.requests.remove_relay(id, &self.subscriptions, turn);
         self.relays.end_sign_in(id, turn);
         self.relays.remove(id);
         self.counting.relay_lost(id, turn);
@@ -145,7 +145,7 @@ impl Keepers {
                 if self.outbox.question_answered(id, number, turn) {
                     self.relays.push(id, Work::Close(number), turn);
                 } else {
-                    self.requests.arrived(id, number, Arrival::Eose(hint), turn);
+                    self.requests.arrived(id, number, Arrival::Eose(number, hint), turn);
                 }
             }
             Frame::Count(number, counted) => {
@@ -162,7 +162,7 @@ impl Keepers {
             Frame::Ok(event, accepted, why) => self.relay_ok(id, &event, accepted, &why, turn),
             Frame::Auth(challenge) => self.relays.challenged(id, challenge, turn),
             Frame::Notice(text) => {
-                self.requests.notice_of_crowd(id, &text, turn);
+                self.requests.notice(id, &text, turn);
                 self.clients.tell_inside(id, &RelayNews::Notice(text.into()), &self.relays, turn);
                 self.relays.junk(id, turn);
             }

@@ -337,6 +337,17 @@ impl Keepers {
             }
             Timer::Outbox => self.outbox.look(&mut self.answers, &mut self.relays, turn),
             Timer::Plan(relay) => self.requests.plan_due(relay, &mut self.subscriptions, turn),
+            Timer::Request(relay, number) => {
+                let Self { requests, subscriptions, relays, .. } = self;
+                requests.look_at_request(relay, number, subscriptions, relays, turn);
+            }
+            Timer::Refused(relay, key) => {
+                self.requests.ask_refused(relay, key, &mut self.subscriptions, turn);
+            }
+            Timer::Crowd(relay) => {
+                let Self { requests, subscriptions, relays, .. } = self;
+                requests.crowd_settles(relay, subscriptions, relays, turn);
+            }
             Timer::Retired(relay, number) => self.requests.drop_retired(relay, number, turn),
             Timer::SignIn(relay) => {
                 self.relays.sign_in_deadline(relay, turn);

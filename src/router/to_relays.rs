@@ -39,7 +39,7 @@ impl Keepers {
         if !self.requests.contains(id, number) {
             self.relays.skipped(id);
         }
-        match self.requests.text(id, number, &mut self.subscriptions, &self.relays, turn) {
+        match self.requests.text(id, number, &mut self.subscriptions, &mut self.relays, turn) {
             Ok(text) => text.map(|text| Outgoing { text, event: None }),
             Err(too_long) => {
                 self.requests.not_sent(id, number, too_long, turn);

@@ -89,6 +89,12 @@ pub(super) enum Timer {
     Outbox,
     /// Look at what a relay is asked for.
     Plan(RelayId),
+    /// A request has had time to be answered, or to be refused.
+    Request(RelayId, RequestNumber),
+    /// A relay that has refused a subscription is asked again.
+    Refused(RelayId, SubscriptionKey),
+    /// A relay has said all that it had to say about too many requests.
+    Crowd(RelayId),
     /// Forget a request that is closed.
     Retired(RelayId, RequestNumber),
     /// What waits for an authentication at this relay has waited long enough.

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::text::Text;
-use crate::constants::REQUEST_FEW_MEMBERS;
+use crate::constants::{PROOF, REQUEST_FEW_MEMBERS};
 use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Came, Offered, Rank, Subscriptions, rank};
-use crate::router::turn::Turn;
+use crate::router::subscriptions::{Came, Offered, Rank, Refusal, Subscriptions, rank};
+use crate::router::turn::{Timer, Turn};
 
 use super::request::{Arrival, Duty, Sent};
+use super::wires::Finished;
 use super::{Requests, TooLong};
 use crate::router::terms::Expected;
 use crate::router::terms::Role;
@@ -43,6 +44,7 @@ impl Requests {
         subscriptions: &mut Subscriptions,
         turn: &mut Turn<'_>,
     ) -> Incoming {
+        let number = self.own(id, number);
         let Some(request) = self.all.get(&(id, number)) else { return Incoming::NoRequest };
         if !request.is_out() || request.ending.is_some() {
             return Incoming::Unasked;
@@ -72,6 +74,7 @@ impl Requests {
         arrival: Arrival,
         turn: &mut Turn<'_>,
     ) {
+        let number = self.own(id, number);
         let Some(request) = self.get_mut(id, number) else { return };
         request.arrivals.push(Some(arrival));
         turn.due.arrivals.insert((id, number));
@@ -135,7 +138,11 @@ impl Requests {
                 }
                 Arrival::Copy(rank) => self.hear(id, number, rank, subscriptions, turn),
                 Arrival::Forged => {}
-                Arrival::Eose(hint) => self.eose(id, number, hint, subscriptions, relays, turn),
+                Arrival::Eose(by, hint) => match self.finishes(id, number, by) {
+                    Finished::InPart => {}
+                    Finished::All => self.eose(id, number, hint, subscriptions, relays, turn),
+                    Finished::Again => self.eose_again(id, number, subscriptions, relays, turn),
+                },
                 Arrival::Closed(why) => self.closed(id, number, why, subscriptions, relays, turn),
             }
         }
@@ -216,7 +223,8 @@ impl Requests {
         let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
         let mut offered = Offered::Dropped;
         let barred = relays.bars_public(id);
-        for key in keys.iter().filter(|_| !request.gathers() && !expired) {
+        let silent = request.gathers() && !request.is_live();
+        for key in keys.iter().filter(|_| !silent && !expired) {
             let Some(member) = subscriptions.get(*key) else { continue };
             if barred && member.role() == Role::Public {
                 continue;
@@ -228,6 +236,12 @@ impl Requests {
             offered = offered.max(subscriptions.offer(*key, event, Origin::Relay(id), came, turn));
         }
         self.matching = keys;
+        if came == Came::Live
+            && !unasked
+            && let Some(request) = self.get_mut(id, number)
+        {
+            request.brought = true;
+        }
         if unasked {
             relays.tally(id, |stats| &stats.unasked);
             relays.junk(id, turn);
@@ -252,17 +266,18 @@ impl Requests {
             return;
         }
         request.sent = Sent::Live;
+        request.complete = turn.now.mono;
         let gathers = request.gathers();
-        if gathers {
-            request.duty = Duty::Serves;
-        }
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
         let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
         self.answered(id, turn);
-        if gathers {
+        if gathers && self.is_trusted(id, number) {
             self.gathered(id, number, subscriptions, relays, turn);
         } else {
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
+        }
+        if !gathers {
             for key in self.members(id, number) {
                 subscriptions.relay_eose(key, id, hint, turn);
             }
@@ -277,6 +292,51 @@ impl Requests {
         }
     }
 
+    /// One more EOSE for the same message.
+    fn eose_again(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        if request.filters > 1 && !request.is_over() && !self.takes_one_filter(id) {
+            self.serves_one_filter(id, number, subscriptions, relays, turn);
+        }
+    }
+
+    /// Whether the relay has served as many requests as are open now, and several filters in one.
+    fn is_trusted(&self, id: RelayId, number: RequestNumber) -> bool {
+        let several = self.all.get(&(id, number)).is_some_and(|request| request.filters > 1);
+        self.upstreams.get(&id).is_some_and(|upstream| {
+            upstream.open.len() <= upstream.proven && (upstream.proven_filters || !several)
+        })
+    }
+
+    /// A request has lived for a while after its EOSE, and the relay has said nothing against it.
+    pub(super) fn proven(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        let (gathers, several) = (request.gathers(), request.filters > 1);
+        let served = self.served(id, turn);
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.proven = upstream.proven.max(served);
+            upstream.proven_filters |= several;
+        }
+        if gathers {
+            self.gathered(id, number, subscriptions, relays, turn);
+            turn.due.plan.insert(id);
+        }
+    }
+
     /// A request that brings what several others do is live: they are closed.
     fn gathered(
         &mut self,
@@ -288,6 +348,10 @@ impl Requests {
     ) {
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.gathering = None;
+            upstream.gather_failures = 0;
+        }
+        if let Some(request) = self.get_mut(id, number) {
+            request.duty = Duty::Serves;
         }
         let mut left = BTreeSet::new();
         // Who was refused or asked for anew in the meantime does not wait for this one.
@@ -349,14 +413,18 @@ impl Requests {
             return;
         }
         let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
-        let asked = request.unanswered();
+        let (asked, in_parts) = (request.unanswered(), !request.wires.others.is_empty());
+        let among = request.among;
         let members = self.staying(id, number, subscriptions);
         self.answered(id, turn);
-        self.forget(id, number, subscriptions);
+        if in_parts {
+            self.hang_up(id, number, relays, turn);
+        }
+        self.forget(id, number, subscriptions, turn);
         turn.due.plan.insert(id);
         if gathers {
             relays.refused_subscription(id, &why, turn);
-            self.is_crowded(id, &why);
+            self.is_crowded(id, &why, among, turn);
             return self.not_gathered(id, turn);
         }
         if members.is_empty() {
@@ -372,7 +440,7 @@ impl Requests {
             }
         }
         relays.refused_subscription(id, &why, turn);
-        let crowded = !heard && !live && self.is_crowded(id, &why);
+        let crowded = !heard && self.is_crowded(id, &why, among, turn);
         if crowded || members.len() > 1 {
             // Too many, or one among them that the relay does not want: each once more.
             for key in members {
@@ -384,8 +452,10 @@ impl Requests {
             }
             return;
         }
+        let passes = live || why.may_pass();
+        let refusal = if passes { Refusal::Passing } else { Refusal::ForGood };
         for key in members {
-            subscriptions.refuse(key, id, &why, turn);
+            self.refuse(id, key, (&why, refusal), subscriptions, turn);
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::reason::Reason;
 use crate::router::relays::{Hope, Relays};
-use crate::router::subscriptions::{Part, Subscriptions};
+use crate::router::subscriptions::{Part, Refusal, Subscriptions};
 use crate::router::turn::Turn;
 use crate::stats::Trouble;
 
@@ -58,7 +58,7 @@ impl Requests {
 
     /// The relay does not know who we are: what waited for that is refused.
     pub(in crate::router) fn refuse_deferred(
-        &self,
+        &mut self,
         id: RelayId,
         subscriptions: &mut Subscriptions,
         relays: &Relays,
@@ -66,8 +66,8 @@ impl Requests {
     ) {
         let Some(upstream) = self.upstreams.get(&id) else { return };
         // They stay known: the relay may change its mind.
-        for (key, why) in &upstream.ended {
-            let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
+        for (key, why) in upstream.ended.clone() {
+            let part = subscriptions.get(key).and_then(|member| member.part_of(id));
             if part.is_some_and(Part::is_idle) {
                 relays.refused_unknown(
                     id,
@@ -75,7 +75,7 @@ impl Requests {
                     &format!("ended a subscription: {why}"),
                     turn,
                 );
-                subscriptions.refuse(*key, id, why, turn);
+                self.refuse(id, key, (&why, Refusal::ForGood), subscriptions, turn);
             }
         }
     }

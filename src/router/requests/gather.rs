@@ -9,8 +9,8 @@ use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
-use crate::router::relays::{Relays, Work};
-use crate::router::subscriptions::{Subscriptions, margin};
+use crate::router::relays::Relays;
+use crate::router::subscriptions::{Refusal, Subscriptions, margin};
 use crate::router::turn::Turn;
 
 use super::combine::Combined;
@@ -23,6 +23,15 @@ struct Together {
     /// Their members.
     keys: Vec<SubscriptionKey>,
     filters: Vec<Filter>,
+}
+
+/// What requests are combined for.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    /// So many at most, to go on after a loss at this date (unix seconds); else for new events only.
+    resumed: Option<(usize, u64)>,
+    /// How many messages the combined one may have.
+    room: usize,
 }
 
 /// Live requests, those with the fewest members first.
@@ -44,9 +53,10 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let said = relays.subscriptions(id);
+        let said = self.most(id, relays, turn);
         let Some(upstream) = self.upstreams.get(&id) else { return };
         let (places, free) = (upstream.places(said), upstream.free(said));
+        let kept = self.kept_for_gathering(id, said);
         if upstream.turns.is_empty() && free > places / 4 {
             return;
         }
@@ -65,10 +75,11 @@ impl Requests {
             return Self::plan_again(id, turn);
         }
         let (live, unanswered) = self.live(id, turn);
+        let aim = Aim { resumed: None, room: self.room(id, free) };
         // Asking for more than is wanted is better than refusing somebody.
         let together = [false, true]
             .into_iter()
-            .find_map(|broad| self.combine(id, &live, broad, None, subscriptions, relays));
+            .find_map(|broad| self.combine(id, &live, broad, aim, subscriptions, relays));
         if let Some(Together { keys, filters, .. }) = together {
             let wording = Wording { filters, duty: Duty::Gathers };
             self.open(id, &keys, Some(wording), subscriptions, relays, turn);
@@ -77,9 +88,20 @@ impl Requests {
         self.not_combined(id, &live, turn);
         if unanswered {
             Self::plan_again(id, turn);
-        } else if free <= 1 {
+        } else if free <= kept {
             self.refuse_turns(id, subscriptions, relays, turn);
         }
+    }
+
+    /// How many places are for gathering. Where one filter takes a whole one, several.
+    pub(super) fn kept_for_gathering(&self, id: RelayId, said: usize) -> usize {
+        let places = self.upstreams.get(&id).map_or(0, |upstream| upstream.places(said));
+        if self.takes_one_filter(id) { (places / 4).max(1) } else { 1 }
+    }
+
+    /// How many messages a combined request may have, where so many places are free.
+    fn room(&self, id: RelayId, free: usize) -> usize {
+        if self.takes_one_filter(id) { free.max(1) } else { 1 }
     }
 
     /// The requests that can be gathered, and whether there are others that may become so.
@@ -121,17 +143,17 @@ impl Requests {
         };
         let mut live: Live = upstream.open.iter().filter_map(is_live).collect();
         live.sort_unstable();
-        let resumed = Some((most, turn.now.unix));
+        let aim = Aim { resumed: Some((most, turn.now.unix)), room: self.room(id, most / 2) };
         let together = [false, true]
             .into_iter()
-            .find_map(|broad| self.combine(id, &live, broad, resumed, subscriptions, relays))
+            .find_map(|broad| self.combine(id, &live, broad, aim, subscriptions, relays))
             .filter(|together| !together.filters.is_empty());
         let Some(Together { numbers, keys, filters }) = together else {
             self.not_combined(id, &live, turn);
             return Self::plan_again(id, turn);
         };
         for number in numbers {
-            relays.push(id, Work::Close(number), turn);
+            self.hang_up(id, number, relays, turn);
             self.retire(id, number, turn);
         }
         for key in &keys {
@@ -150,18 +172,18 @@ impl Requests {
         }
     }
 
-    /// As many of these requests as fit into one, two at least. `resumed`: so many at most, to go on
-    /// after a loss at this date (unix seconds); else for new events only.
+    /// As many of these requests as fit into one, two at least.
     fn combine(
         &self,
         id: RelayId,
         requests: &Live,
         broad: bool,
-        resumed: Option<(usize, u64)>,
+        Aim { resumed, room }: Aim,
         subscriptions: &Subscriptions,
         relays: &Relays,
     ) -> Option<Together> {
-        let mut combined = Combined::new(relays.filters(id), relays.filter_bytes(id), broad);
+        let most = self.filters(id, relays) * room;
+        let mut combined = Combined::new(most, relays.filter_bytes(id), broad);
         let (mut numbers, mut keys) = (Vec::new(), Vec::new());
         for (_, number) in requests {
             if resumed.is_some_and(|(most, _)| numbers.len() >= most) {
@@ -198,8 +220,8 @@ impl Requests {
         let mut any = false;
         while let Some(key) = self.next_turn(id, subscriptions) {
             any = true;
-            let why = Reason::new(Prefix::Restricted, "the relay takes no more subscriptions");
-            subscriptions.refuse(key, id, &why, turn);
+            let why = Reason::new(Prefix::RateLimited, "the relay takes no more subscriptions");
+            self.refuse(id, key, (&why, Refusal::Passing), subscriptions, turn);
         }
         if any {
             relays.refused_subscription(
@@ -214,7 +236,9 @@ impl Requests {
     pub(super) fn not_gathered(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.gathering = None;
-            upstream.gather_after = turn.now.mono + GATHER_RETRY;
+            let pause = PLAN_AGAIN.saturating_mul(2_u32.saturating_pow(upstream.gather_failures));
+            upstream.gather_after = turn.now.mono + pause.min(GATHER_RETRY);
+            upstream.gather_failures = upstream.gather_failures.saturating_add(1);
         }
         Self::plan_again(id, turn);
     }

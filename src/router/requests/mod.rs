@@ -5,20 +5,24 @@
 //! are asked for together because the relay allows no more (`plan` decides; `gather` makes place). What
 //! comes over it before the relay's EOSE is looked at in the order it came (`coming`), however long
 //! each verification takes, so that a subscription knows which stored events may still come (rule 3.4).
-//! What a relay refuses because it does not know us may be asked again when it does (`deferred`).
+//! What a relay refuses because it does not know us may be asked again when it does (`deferred`), what it
+//! refuses for another reason, or does not answer, after a while (`again`).
 //!
 //! A request begins when its turn comes and ends with its last member, the relay's CLOSED, or the
 //! connection. Where its members have moved to another one it still passes on, for
 //! [`REQUEST_LINGER`], what was under way: the copy over the other one may have come a moment before
 //! they were members there.
 
+mod again;
 mod combine;
 mod coming;
+mod crowd;
 mod deferred;
 mod gather;
 mod plan;
 mod request;
 mod upstream;
+mod wires;
 
 use std::sync::Arc;
 
@@ -26,7 +30,6 @@ use crate::base::hash::Map;
 use crate::constants::REQUEST_LINGER;
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
-use crate::nostr::message;
 
 use super::relays::{Relays, Work};
 use super::subscriptions::{Part, Subscriptions};
@@ -35,14 +38,17 @@ use super::turn::{Timer, Turn};
 pub(super) use coming::Incoming;
 pub(super) use request::Arrival;
 use request::{Duty, Request, Sent};
-use upstream::Upstream;
+use upstream::{Lesson, Upstream};
 
 /// See the module's own page.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     all: Map<(RelayId, RequestNumber), Request>,
+    /// The other numbers of those that did not fit into one message.
+    wires: Map<(RelayId, RequestNumber), RequestNumber>,
     /// Of the relays that are connected.
     upstreams: Map<RelayId, Upstream>,
+    lessons: Map<RelayId, Lesson>,
     /// Numbers are used again; these are not.
     last_serial: u64,
     /// What has come for subscriptions before their EOSE was due and is being verified: how much of what
@@ -71,7 +77,21 @@ impl Requests {
 
     /// Whether there is such a request.
     pub(super) fn contains(&self, id: RelayId, number: RequestNumber) -> bool {
-        self.all.contains_key(&(id, number))
+        self.all.contains_key(&(id, self.own(id, number)))
+    }
+
+    /// A request's own number, by whichever of its numbers.
+    fn own(&self, id: RelayId, number: RequestNumber) -> RequestNumber {
+        self.wires.get(&(id, number)).copied().unwrap_or(number)
+    }
+
+    /// A request is no more.
+    fn remove(&mut self, id: RelayId, number: RequestNumber) -> Option<Request> {
+        let request = self.all.remove(&(id, number))?;
+        for wire in &request.wires.others {
+            self.wires.remove(&(id, *wire));
+        }
+        Some(request)
     }
 
     fn get_mut(&mut self, id: RelayId, number: RequestNumber) -> Option<&mut Request> {
@@ -109,17 +129,22 @@ impl Requests {
     ) {
         let number = self.number_for(id, keys, subscriptions, turn);
         let duty = wording.as_ref().map_or(Duty::Serves, |wording| wording.duty);
-        let (asks, text) = if let Some(Wording { filters, .. }) = wording {
-            let text = message::req(number, filters.iter().map(|filter| &*filter.json));
-            (vec![Arc::from(filters)], Some(text))
+        let (asks, words) = if let Some(Wording { filters, .. }) = wording {
+            let words = filters.iter().map(|filter| filter.json.to_string()).collect();
+            (vec![Arc::from(filters)], Some(words))
         } else {
             let all = keys.iter().filter_map(|key| subscriptions.get(*key));
             (all.map(|member| Arc::clone(member.filters())).collect(), None)
         };
+        let worded = words.as_ref().map(Vec::len);
         self.last_serial += 1;
         let members = keys.iter().copied().collect();
-        let request = Request::new(members, asks, text, duty, self.last_serial);
+        let mut request = Request::new(members, asks, words, duty, self.last_serial);
         let gathers = request.gathers();
+        if let [key] = keys {
+            let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
+            request.patience = part.map_or(request.patience, Part::patience);
+        }
         self.all.insert((id, number), request);
         for key in keys {
             subscriptions.join(*key, id, number, gathers, turn);
@@ -130,6 +155,12 @@ impl Requests {
                 upstream.gathering = Some((number, turn.now.mono));
             }
         }
+        let parts = match (worded, keys) {
+            (Some(filters), _) => filters.div_ceil(self.filters(id, relays)),
+            (None, [key]) => self.parts_of(id, *key, subscriptions, relays),
+            (None, _) => 1,
+        };
+        self.take_numbers(id, number, parts.saturating_sub(1), turn);
         relays.push(id, Work::Ask(number), turn);
     }
 
@@ -158,20 +189,23 @@ impl Requests {
         id: RelayId,
         number: RequestNumber,
         subscriptions: &mut Subscriptions,
-        relays: &Relays,
+        relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) -> Result<Option<String>, TooLong> {
-        let limits = relays.limits(id);
+        if self.wires.contains_key(&(id, number)) {
+            return Ok(self.next_part(id, number));
+        }
+        let limits = self.limits(id, relays);
         let request = self.all.get_mut(&(id, number)).filter(|request| !request.is_out());
         let Some(request) = request else { return Ok(None) };
-        let (mut again, mut too_many) = (true, false);
-        let text = if let Some(text) = request.text.take() {
+        let mut again = true;
+        let text = if let Some(filters) = request.words.take() {
             if !request.gathers() {
                 for key in &request.members {
                     subscriptions.resumed(*key, id);
                 }
             }
-            text
+            self.in_parts(id, number, &filters, relays, turn)
         } else {
             let mut filters: Vec<String> = Vec::new();
             for key in &request.members {
@@ -186,36 +220,63 @@ impl Requests {
                 }
             }
             if filters.is_empty() {
-                self.forget(id, number, subscriptions);
+                self.forget(id, number, subscriptions, turn);
                 turn.due.plan.insert(id); // its place is free
                 return Ok(None);
             }
-            too_many = limits.max_filters.is_some_and(|most| filters.len() > most);
-            message::req(number, filters.iter().map(String::as_str))
+            self.in_parts(id, number, &filters, relays, turn)
         };
+        let among = self.upstreams.get(&id).map_or(0, |upstream| upstream.asked);
+        let Some(request) = self.get_mut(id, number) else { return Ok(None) };
         request.sent = Sent::Asked { at: turn.now, again };
+        let places = 1 + request.wires.others.len();
+        request.among = among + places;
+        request.wires.unfinished.insert(number);
+        let at = turn.now.mono + request.patience;
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.asked += places;
+        }
+        turn.timers.set(Timer::Request(id, number), at);
+        let text = text?;
         let too_long = limits.max_message_length.is_some_and(|most| text.len() > most);
-        if too_long || too_many { Err(TooLong) } else { Ok(Some(text)) }
+        if too_long { Err(TooLong) } else { Ok(Some(text)) }
     }
 
     // --- Its end --------------------------------------------------------------------------
 
     /// Takes a request off the relay's list.
-    fn forget(&mut self, id: RelayId, number: RequestNumber, subscriptions: &mut Subscriptions) {
-        let Some(request) = self.all.remove(&(id, number)) else { return };
+    fn forget(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.timers.stop(Timer::Request(id, number));
+        self.give_up_place(id, number);
+        let Some(request) = self.remove(id, number) else { return };
         for key in &request.members {
             subscriptions.unjoin(*key, id, number);
         }
-        if let Some(upstream) = self.upstreams.get_mut(&id) {
-            upstream.forget(number);
+    }
+
+    /// A request takes no place any more, by none of its numbers.
+    fn give_up_place(&mut self, id: RelayId, number: RequestNumber) {
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        upstream.forget(number);
+        let Some(request) = self.all.get(&(id, number)).filter(|it| !it.is_over()) else { return };
+        for wire in &request.wires.others {
+            upstream.forget(*wire);
+        }
+        if request.is_out() {
+            upstream.asked = upstream.asked.saturating_sub(1 + request.wires.others.len());
         }
     }
 
     /// A request is closed at the relay, or its connection is gone; what is under way still counts.
     fn retire(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) {
-        if let Some(upstream) = self.upstreams.get_mut(&id) {
-            upstream.forget(number);
-        }
+        self.give_up_place(id, number);
+        turn.timers.stop(Timer::Request(id, number));
         if let Some(request) = self.all.get_mut(&(id, number)) {
             request.duty = Duty::Over;
             turn.timers.set(Timer::Retired(id, number), turn.now.mono + REQUEST_LINGER);
@@ -228,21 +289,34 @@ impl Requests {
         if request.outstanding > 0 {
             return self.retire(id, number, turn);
         }
-        let Some(request) = self.all.remove(&(id, number)) else { return };
+        let Some(request) = self.remove(id, number) else { return };
         let waiting = request.members.into_iter().filter(|key| self.owed.contains_key(key));
         turn.due.eose.extend(waiting);
+    }
+
+    /// The relay is no longer configured.
+    pub(super) fn remove_relay(
+        &mut self,
+        id: RelayId,
+        subscriptions: &Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        self.lose(id, subscriptions, turn);
+        self.lessons.remove(&id);
     }
 
     /// The connection is gone: its requests are, but for what is still being verified.
     pub(super) fn lose(&mut self, id: RelayId, subscriptions: &Subscriptions, turn: &mut Turn<'_>) {
         let Some(lost) = self.upstreams.remove(&id) else { return };
         turn.timers.stop(Timer::Plan(id));
+        turn.timers.stop(Timer::Crowd(id));
         for number in lost.open {
             let Some(request) = self.all.get_mut(&(id, number)) else { continue };
             let early = request.early();
             request.arrivals.awaited = true;
             if request.outstanding == 0 || request.gathers() {
-                self.all.remove(&(id, number));
+                turn.timers.stop(Timer::Request(id, number));
+                self.remove(id, number);
                 continue;
             }
             for key in &request.members {
@@ -270,6 +344,7 @@ impl Requests {
         if part.is_lined_up() {
             self.sweep_turns(id, subscriptions);
         }
+        turn.timers.stop(Timer::Refused(id, key));
         for number in part.requests() {
             if let Some(request) = self.all.get_mut(&(id, number)) {
                 request.members.remove(&key);
@@ -297,13 +372,12 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.all.get(&(id, number)) else { return };
-        let is_out = request.is_out();
-        self.forget(id, number, subscriptions);
-        if is_out {
-            relays.push(id, Work::Close(number), turn);
+        if request.is_out() {
+            self.hang_up(id, number, relays, turn);
         } else {
             relays.forget_ask(id, turn);
         }
+        self.forget(id, number, subscriptions, turn);
         turn.due.plan.insert(id);
     }
 
@@ -322,7 +396,7 @@ impl Requests {
             return self.close(id, number, subscriptions, relays, turn);
         }
         if !request.members.iter().any(|key| subscriptions.stays(*key, id, number)) {
-            relays.push(id, Work::Close(number), turn);
+            self.hang_up(id, number, relays, turn);
             self.retire(id, number, turn);
             turn.due.plan.insert(id);
         }

@@ -5,17 +5,17 @@
 //! run short, `gather` makes place. What waits takes turns, client by client, and several go in one
 //! request.
 
-use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN, RELAY_SUBSCRIPTIONS_LEAST};
+use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN};
 use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Part, Subscription, Subscriptions};
+use crate::router::subscriptions::{Part, Refusal, Subscription, Subscriptions};
 use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
 use super::gather::since_loss;
-use super::request::{Arrival, Duty, Request};
+use super::request::Duty;
 use super::{Requests, Wording};
 
 impl Requests {
@@ -55,15 +55,16 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let said = relays.subscriptions(id);
-        // The last place is for gathering.
+        if self.is_crowding(id) {
+            return; // it is not known yet how many it takes
+        }
+        let said = self.most(id, relays, turn);
+        let kept = self.kept_for_gathering(id, said);
         let has_place = |it: &Self| {
             let upstream = it.upstreams.get(&id);
-            upstream.is_some_and(|it| !it.turns.is_empty() && it.free(said) > 1)
+            upstream.is_some_and(|it| !it.turns.is_empty() && it.free(said) > kept)
         };
-        while has_place(self) {
-            self.open_next(id, said, subscriptions, relays, turn);
-        }
+        while has_place(self) && self.open_next(id, said, subscriptions, relays, turn) {}
         self.gather(id, subscriptions, relays, turn);
     }
 
@@ -83,6 +84,7 @@ impl Requests {
         None
     }
 
+    /// Opens a request for whose turn it is, and maybe for others. False: nothing more has a place.
     fn open_next(
         &mut self,
         id: RelayId,
@@ -90,18 +92,30 @@ impl Requests {
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
-    ) {
-        let Some(first) = self.next_turn(id, subscriptions) else { return };
-        let Some(upstream) = self.upstreams.get(&id) else { return };
-        let crowded = upstream.turns.len() >= upstream.free(said) - 1;
-        if !crowded || !is_sociable(id, first, subscriptions) {
-            return self.open(id, &[first], None, subscriptions, relays, turn);
+    ) -> bool {
+        let Some(first) = self.next_turn(id, subscriptions) else { return false };
+        let parts = self.parts_of(id, first, subscriptions, relays);
+        let Some(upstream) = self.upstreams.get(&id) else { return false };
+        let kept = self.kept_for_gathering(id, said);
+        if parts + kept > upstream.places(said) {
+            let why = Reason::new(Prefix::Restricted, "more filters than the relay has places for");
+            self.refuse(id, first, (&why, Refusal::ForGood), subscriptions, turn);
+            return true;
         }
-        if gap(id, first, subscriptions).is_some() {
-            return self.resume_together(id, first, subscriptions, relays, turn);
+        if parts + kept > upstream.free(said) {
+            self.wait_again(id, first, subscriptions);
+            return false;
         }
-        let keys = self.alike(id, first, subscriptions, relays);
-        self.open(id, &keys, None, subscriptions, relays, turn);
+        let crowded = upstream.turns.len() + kept >= upstream.free(said);
+        if !crowded || parts > 1 || !is_sociable(id, first, subscriptions) {
+            self.open(id, &[first], None, subscriptions, relays, turn);
+        } else if gap(id, first, subscriptions).is_some() {
+            self.resume_together(id, first, subscriptions, relays, turn);
+        } else {
+            let keys = self.alike(id, first, subscriptions, relays);
+            self.open(id, &keys, None, subscriptions, relays, turn);
+        }
+        true
     }
 
     /// This one, and those whose turn it is after it, as long as they can be asked for with it.
@@ -112,7 +126,7 @@ impl Requests {
         subscriptions: &Subscriptions,
         relays: &Relays,
     ) -> Vec<SubscriptionKey> {
-        let (most, most_bytes) = (relays.filters(id), relays.filter_bytes(id));
+        let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
         let late = |key| subscriptions.get(key).map(|member| member.is_late(id));
         let size = |key| {
             subscriptions.get(key).map_or((0, 0), |member| {
@@ -153,7 +167,7 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let mut combined = Combined::new(relays.filters(id), relays.filter_bytes(id), false);
+        let mut combined = Combined::new(self.filters(id, relays), relays.filter_bytes(id), false);
         let (mut keys, mut others) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(key) = next {
@@ -207,37 +221,6 @@ impl Requests {
             subscriptions.stall(id, turn);
         }
         turn.due.plan.insert(id);
-    }
-
-    /// Whether a refusal says that there are too many requests; then fewer are opened from now on.
-    pub(super) fn is_crowded(&mut self, id: RelayId, why: &Reason) -> bool {
-        if !why.is_of_crowd() {
-            return false;
-        }
-        let Some(upstream) = self.upstreams.get_mut(&id) else { return false };
-        let open = upstream.open.len();
-        if open < RELAY_SUBSCRIPTIONS_LEAST {
-            return false; // it is not their number
-        }
-        upstream.learned = Some(open);
-        true
-    }
-
-    /// A relay's NOTICE may be all it says about too many requests: the last one is not served then.
-    pub(in crate::router) fn notice_of_crowd(
-        &mut self,
-        id: RelayId,
-        text: &str,
-        turn: &mut Turn<'_>,
-    ) {
-        if !text.to_ascii_lowercase().contains("too many concurrent req") {
-            return;
-        }
-        let Some(upstream) = self.upstreams.get(&id) else { return };
-        let unheard = |number: &&_| self.all.get(&(id, **number)).is_some_and(Request::is_unheard);
-        if let Some(number) = upstream.open.iter().rev().find(unheard).copied() {
-            self.arrived(id, number, Arrival::Closed(Reason::new(Prefix::RateLimited, text)), turn);
-        }
     }
 }
 

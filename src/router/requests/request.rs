@@ -1,10 +1,11 @@
 //! One request: a subscription of ours at one relay, and what has come over it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::time::Now;
+use crate::constants::EOSE_SILENT;
 use crate::ids::{RequestNumber, SubscriptionKey};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
@@ -20,12 +21,26 @@ pub(super) struct Request {
     pub(super) members: BTreeSet<SubscriptionKey>,
     /// What it asks for, in the members' own words or in fewer.
     pub(super) asks: Vec<Arc<[Filter]>>,
-    /// The message, if it is not made of what the members are due when its turn comes.
-    pub(super) text: Option<String>,
+    /// The filters of its message, if they are not what the members are due when its turn comes.
+    pub(super) words: Option<Vec<String>>,
     pub(super) sent: Sent,
     pub(super) duty: Duty,
+    /// How long an answer is waited for before the relay is asked again.
+    pub(super) patience: Duration,
     /// Something has come over it.
     pub(super) heard: bool,
+    /// What the relay has said, naming nothing, since it was asked and before anything came.
+    pub(super) complaint: Option<Reason>,
+    /// How many requests the relay had been asked when it was asked this one, itself included.
+    pub(super) among: usize,
+    /// How many filters it was asked with.
+    pub(super) filters: usize,
+    /// When the relay's EOSE came.
+    pub(super) complete: Duration,
+    /// Something new has come since.
+    pub(super) brought: bool,
+    /// What did not fit into its message goes in others, each under a number of its own.
+    pub(super) wires: Wires,
     pub(super) arrivals: Arrivals,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
@@ -57,6 +72,17 @@ pub(super) enum Sent {
     Live,
 }
 
+/// The numbers by which a relay knows one request: its own, and those of what did not fit.
+#[derive(Debug, Default)]
+pub(super) struct Wires {
+    /// The others.
+    pub(super) others: Vec<RequestNumber>,
+    /// The messages of those that are not sent yet.
+    pub(super) unsent: BTreeMap<RequestNumber, String>,
+    /// Those of all that have not had their EOSE.
+    pub(super) unfinished: BTreeSet<RequestNumber>,
+}
+
 /// What has come over a request and is looked at in this order.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
@@ -77,8 +103,8 @@ pub(in crate::router) enum Arrival {
     Copy(Rank),
     /// A copy that was forged.
     Forged,
-    /// The relay's EOSE.
-    Eose(Hint),
+    /// The relay's EOSE, under this number.
+    Eose(RequestNumber, Hint),
     /// The relay's CLOSED.
     Closed(Reason),
 }
@@ -87,19 +113,26 @@ impl Request {
     pub(super) fn new(
         members: BTreeSet<SubscriptionKey>,
         asks: Vec<Arc<[Filter]>>,
-        text: Option<String>,
+        words: Option<Vec<String>>,
         duty: Duty,
         serial: u64,
     ) -> Self {
         Self {
             members,
             asks,
-            text,
+            words,
             duty,
             serial,
             ending: None,
             sent: Sent::Lined,
+            patience: EOSE_SILENT,
             heard: false,
+            complaint: None,
+            among: 0,
+            filters: 0,
+            complete: Duration::ZERO,
+            brought: false,
+            wires: Wires::default(),
             arrivals: Arrivals::default(),
             outstanding: 0,
         }
@@ -140,6 +173,12 @@ impl Request {
 
     pub(super) fn is_unheard(&self) -> bool {
         self.unanswered().is_some() && !self.heard
+    }
+
+    /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not
+    /// answered, or had its EOSE after `from` and nothing since.
+    pub(super) fn is_in_doubt(&self, from: Duration) -> bool {
+        self.unanswered().is_some() || (self.is_live() && self.complete >= from && !self.brought)
     }
 
     pub(super) fn is_out(&self) -> bool {

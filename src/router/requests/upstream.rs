@@ -5,15 +5,54 @@ use std::time::Duration;
 
 use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
-use crate::constants::RELAY_SUBSCRIPTIONS_LEAST;
+use crate::constants::{LESSON, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::Reason;
+
+/// A relay's complaints that there are too many requests.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    /// When the first came.
+    pub(super) since: Duration,
+    /// How many of them named theirs, …
+    pub(super) named: usize,
+    /// … and how many others there were when those were asked.
+    pub(super) most: usize,
+    /// How many of them named none: one for each request that it does not serve.
+    pub(super) unnamed: usize,
+    /// The first of them.
+    pub(super) why: Reason,
+}
+
+/// What a relay has shown that it takes, though its document says otherwise or nothing. Outlives its
+/// connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lesson {
+    /// Requests open at a time, and until when that is believed.
+    most: Option<(usize, Duration)>,
+    /// Of several filters in a request it serves the last alone.
+    pub(super) one_filter: bool,
+}
+
+impl Lesson {
+    /// It serves no more requests than this.
+    pub(super) fn learn_most(&mut self, most: usize, now: Duration) {
+        self.most = Some((most.max(RELAY_SUBSCRIPTIONS_LEAST), now + LESSON));
+    }
+
+    /// How many it serves, where it says so many.
+    pub(super) fn most(&self, said: usize, now: Duration) -> usize {
+        self.most.filter(|(_, until)| now < *until).map_or(said, |(most, _)| most.min(said))
+    }
+}
 
 /// Of one connection: nothing of it is left when that is gone.
 #[derive(Debug, Default)]
 pub(super) struct Upstream {
     /// Those that take one of the places the relay has.
     pub(super) open: BTreeSet<RequestNumber>,
+    /// How many of them the relay has been asked.
+    pub(super) asked: usize,
     /// Subscriptions that wait for a place. May name some that are gone.
     pub(super) turns: FairQueue<ClientId, SubscriptionKey>,
     /// How many those are, about.
@@ -26,10 +65,16 @@ pub(super) struct Upstream {
     pub(super) gathering: Option<(RequestNumber, Duration)>,
     /// No other one before this.
     pub(super) gather_after: Duration,
+    /// So many in a row were not to be had.
+    pub(super) gather_failures: u32,
     /// Nothing fitted together; it takes long to find that out, and is not tried before this.
     pub(super) combine_after: Duration,
-    /// The relay has refused more requests than this.
-    pub(super) learned: Option<usize>,
+    /// The relay says that there are too many requests.
+    pub(super) crowd: Option<Crowd>,
+    /// So many requests were open at a time, and served.
+    pub(super) proven: usize,
+    /// A request with several filters was served.
+    pub(super) proven_filters: bool,
     /// When it has answered a request last, or connected.
     pub(super) answered: Duration,
     /// Subscriptions that it has ended because it does not know who we are, and its words. They are
@@ -46,8 +91,7 @@ impl Upstream {
     /// Requests that may be open at a time, where the relay says it takes so many. One more is the
     /// outbox's, for its questions.
     pub(super) fn places(&self, said: usize) -> usize {
-        let most = self.learned.map_or(said, |learned| learned.min(said));
-        most.max(RELAY_SUBSCRIPTIONS_LEAST) - 1
+        said.max(RELAY_SUBSCRIPTIONS_LEAST) - 1
     }
 
     /// Places that are free.

@@ -14,6 +14,7 @@ mod seen;
 mod subscription;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::hash::Map;
 use crate::constants::{HELD_BYTES_ALL, SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
@@ -24,14 +25,15 @@ use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Reply};
 use crate::nostr::reason::Reason;
 
+use super::relays::Relays;
 use super::turn::{Timer, Turn};
 
 pub use index::Index;
 pub(super) use merge::{Rank, rank};
-pub(super) use part::{Came, Part};
+pub(super) use part::{Came, Part, Refusal};
 pub use seen::Seen;
 pub(super) use subscription::{Opening, Subscription, margin};
-use subscription::{Phase, Taken};
+use subscription::{Phase, Standing, Taken};
 
 /// See the module's own page.
 #[derive(Debug, Default)]
@@ -275,26 +277,37 @@ impl Subscriptions {
         }
     }
 
-    /// The relay, which refused it, may be asked once more.
-    pub(super) fn forgive(&mut self, key: SubscriptionKey, relay: RelayId) {
-        if let Some(part) = self.part(key, relay) {
-            part.forgive();
-        }
+    /// The relay, which refused it, may be asked once more. False: it has refused nothing.
+    pub(super) fn forgive(&mut self, key: SubscriptionKey, relay: RelayId) -> bool {
+        self.part(key, relay).is_some_and(Part::forgive)
     }
 
     /// The relay does not serve it: it has ended it, has no place for it, or refuses whom it does not
-    /// know.
+    /// know. How long it is let alone; `None`: that was known.
     pub(super) fn refuse(
         &mut self,
         key: SubscriptionKey,
         relay: RelayId,
         why: &Reason,
+        refusal: Refusal,
+        turn: &mut Turn<'_>,
+    ) -> Option<Duration> {
+        let pause = self.all.get_mut(&key)?.refused(relay, why, refusal, turn.now)?;
+        turn.due.eose.insert(key);
+        Some(pause)
+    }
+
+    /// The relay has not answered for it in time: it is asked for once more, alone.
+    pub(super) fn lose_patience(
+        &mut self,
+        key: SubscriptionKey,
+        relay: RelayId,
         turn: &mut Turn<'_>,
     ) {
-        let Some(subscription) = self.all.get_mut(&key) else { return };
-        if subscription.refused(relay, why, turn.now) {
-            turn.due.eose.insert(key);
+        if let Some(part) = self.part(key, relay) {
+            part.lose_patience(turn.now);
         }
+        self.ask_again(key, relay, true, turn);
     }
 
     /// The relay answers nobody: whoever waits for a place there does not wait with the EOSE.
@@ -454,14 +467,21 @@ impl Subscriptions {
 
     /// Sends the EOSE where it is due, or else sets the time to look again. `owed`: what has come for it
     /// is still being verified.
-    pub(super) fn look(&mut self, key: SubscriptionKey, owed: bool, turn: &mut Turn<'_>) -> Look {
+    pub(super) fn look(
+        &mut self,
+        key: SubscriptionKey,
+        owed: bool,
+        relays: &Relays,
+        turn: &mut Turn<'_>,
+    ) -> Look {
         let Some(subscription) = self.all.get_mut(&key) else { return Look::Waits };
         turn.timers.stop(Timer::Eose(key));
         if let Some(whole) = subscription.news() {
             let id = Arc::clone(&subscription.id);
             turn.tell(subscription.client, Reply::Whole { id, whole });
         }
-        if subscription.is_refused() {
+        let standing = subscription.standing(|relay| relays.is_linked(relay));
+        if subscription.is_refused(standing, turn.now) {
             if owed {
                 return Look::Waits; // what came before the refusal is delivered first
             }
@@ -470,7 +490,9 @@ impl Subscriptions {
             return Look::Refused(why.unwrap_or_default());
         }
         match subscription.phase {
-            Phase::Collecting if subscription.eose_due(turn.now) => {
+            Phase::Collecting
+                if subscription.eose_due(turn.now) && !subscription.awaits_refusal(standing) =>
+            {
                 if subscription.finish() {
                     Look::Fills
                 } else {
@@ -486,7 +508,33 @@ impl Subscriptions {
                 self.release(key, turn);
                 self.end_stored(key, turn)
             }
-            Phase::Finishing | Phase::Live => Look::Waits,
+            Phase::Finishing => Look::Waits,
+            Phase::Live => {
+                self.look_whether_served(key, standing, turn);
+                Look::Waits
+            }
+        }
+    }
+
+    /// A client whose subscription nobody serves is told so in time; it is asked for on.
+    fn look_whether_served(
+        &mut self,
+        key: SubscriptionKey,
+        standing: Standing,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(subscription) = self.all.get_mut(&key) else { return };
+        let (at, tell) = subscription.unserved(standing, turn.now);
+        if let Some(at) = at {
+            turn.timers.set(Timer::Eose(key), at);
+        }
+        if tell {
+            let why = subscription.refusal.as_ref().map_or("", Reason::as_str);
+            let text = format!(
+                "error: no relay serves the subscription {:?} for now, it is asked for again: {why}",
+                subscription.id
+            );
+            turn.tell(subscription.client, Reply::Notice(text));
         }
     }
 

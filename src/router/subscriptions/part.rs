@@ -10,17 +10,19 @@
 //!    │                        ▼               ▼
 //!    └──────── forgive ──── Refused ◀── refused (also of what was not asked yet)
 //! ```
+//!
+//! No refusal is for ever (rule 3.5): each has a time at which the relay is asked again.
 
 use std::time::Duration;
 
 use crate::base::time::Now;
-use crate::constants::EOSE_SILENT;
+use crate::constants::{EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST};
 use crate::ids::{RelayId, RequestNumber};
 
 use super::merge::{FIRST, Rank};
 
 /// Where one relay stands with one subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartStage {
     /// The relay has not been asked: it is not connected, or not at this yet.
     Unasked,
@@ -31,8 +33,17 @@ pub(super) enum PartStage {
     },
     /// Stored events are complete; live ones come.
     Live,
-    /// The relay does not serve it.
-    Refused,
+    /// The relay does not serve it, for now.
+    Refused(Refusal),
+}
+
+/// What a relay's refusal means to the subscription it refuses (rule 3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::router) enum Refusal {
+    /// The same may be served in a moment: it is asked again soon, with growing pauses.
+    Passing,
+    /// It will not be served unless something changes. It is asked again all the same, rarely.
+    ForGood,
 }
 
 /// See the module's own page.
@@ -52,6 +63,16 @@ pub(in crate::router) struct Part {
     /// It waits for its turn, and the relay answers nobody else either.
     pub(super) stalls: bool,
     pub(super) stream: Stream,
+    patience: Patience,
+}
+
+/// How long a relay that did not serve it is let alone.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patience {
+    /// Times in a row that it was not served.
+    times: u32,
+    /// When that was last.
+    last: Duration,
 }
 
 /// How a subscription comes to be asked for on a relay's connection.
@@ -108,6 +129,7 @@ impl Part {
             turn: InLine::default(),
             stalls: false,
             stream: Stream::default(),
+            patience: Patience::default(),
         }
     }
 
@@ -161,7 +183,7 @@ impl Part {
         match self.stage {
             PartStage::Unasked => !self.waits(),
             PartStage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
-            PartStage::Live | PartStage::Refused => false,
+            PartStage::Live | PartStage::Refused(_) => false,
         }
     }
 
@@ -204,15 +226,39 @@ impl Part {
         self.turn.alone |= alone;
     }
 
-    pub(super) const fn refuse(&mut self) {
-        self.stage = PartStage::Refused;
+    /// The relay does not serve it. How long it is let alone.
+    pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) -> Duration {
+        self.stage = PartStage::Refused(refusal);
         (self.request, self.next, self.turn.waits) = (None, None, false);
+        match refusal {
+            Refusal::Passing => self.patience.after(REFUSED_FIRST, now),
+            Refusal::ForGood => REFUSED_FOR_GOOD,
+        }
     }
 
-    pub(super) fn forgive(&mut self) {
-        if self.stage == PartStage::Refused {
+    /// The relay has not answered in time.
+    pub(super) fn lose_patience(&mut self, now: Now) {
+        self.patience.after(EOSE_SILENT, now);
+    }
+
+    /// How long an answer is waited for before it is asked again. A slow relay is given more each time.
+    pub(in crate::router) fn patience(&self) -> Duration {
+        EOSE_SILENT.saturating_mul(2_u32.saturating_pow(self.patience.times)).min(REFUSED_MOST)
+    }
+
+    /// Whether the relay has left it without an answer, and does so still.
+    pub(super) const fn is_unanswered(&self) -> bool {
+        self.patience.times > 0
+            && matches!(self.stage, PartStage::Unasked | PartStage::Asked { heard: false })
+    }
+
+    /// It may be asked once more. False: it has refused nothing.
+    pub(super) fn forgive(&mut self) -> bool {
+        let refused = matches!(self.stage, PartStage::Refused(_));
+        if refused {
             self.stage = PartStage::Unasked;
         }
+        refused
     }
 
     pub(super) const fn hear_noise(&mut self) {
@@ -239,5 +285,18 @@ impl Part {
         (self.request, self.next, self.turn) = (None, None, InLine::default());
         self.stalls = false;
         held
+    }
+}
+
+impl Patience {
+    /// Once more it was not served. The pause: `first`, doubled each time, up to [`REFUSED_MOST`]. Begins
+    /// anew where nothing went wrong for longer than that.
+    fn after(&mut self, first: Duration, now: Now) -> Duration {
+        if now.mono >= self.last + 2 * REFUSED_MOST {
+            self.times = 0;
+        }
+        let pause = first.saturating_mul(2_u32.saturating_pow(self.times)).min(REFUSED_MOST);
+        (self.times, self.last) = (self.times.saturating_add(1), now.mono);
+        pause
     }
 }

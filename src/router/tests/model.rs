@@ -14,7 +14,7 @@ use crate::nostr::succession;
 use crate::nostr::verify;
 
 /// Numbers that are the same for the same seed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
@@ -96,6 +96,42 @@ pub(super) struct Model {
     pub(super) refused: usize,
     /// Answers come in an order of their own.
     pub(super) disorder: Option<Dice>,
+    pub(super) dice: Dice,
+    pub(super) character: Character,
+    /// Complaints on their way from another thread of the relay's: they come behind what came meanwhile.
+    pub(super) late: VecDeque<Value>,
+}
+
+/// What a relay does when it is asked for more than it serves, though its document says nothing of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Character {
+    pub(super) past_most: Past,
+    /// Each filter gets an EOSE, and the last stays (LNbits' own relay).
+    pub(super) one_filter: bool,
+    /// A REQ with more filters is refused.
+    pub(super) most_filters: Option<usize>,
+    /// The most stored events for one filter.
+    pub(super) cap: Option<usize>,
+    /// It cannot read filters with this tag, and says so, naming no request.
+    pub(super) unreadable: Option<&'static str>,
+    /// One in so many requests is refused in passing, first ones and live ones.
+    pub(super) moody: Option<usize>,
+}
+
+/// What happens to a REQ past the limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Past {
+    /// It says so at once, by name.
+    #[default]
+    Closed,
+    /// It sends what it stores and the EOSE, and then says so by name.
+    EoseThenClosed,
+    /// The same, naming none (strfry's monitor).
+    EoseThenNotice,
+    /// It says so, naming none, and sends nothing (strfry's queue).
+    Notice,
+    /// Nothing at all.
+    Silence,
 }
 
 impl Model {
@@ -106,21 +142,72 @@ impl Model {
         match message[0].as_str().unwrap() {
             "REQ" => {
                 let replaces = self.open.contains_key(&id);
-                if self.most > 0 && self.open.len() >= self.most && !replaces {
-                    self.refused += 1;
-                    self.outbox.push_back(json!(["CLOSED", id, "error: too many subscriptions"]));
+                let Character { past_most, one_filter, most_filters, cap, unreadable, moody } =
+                    self.character;
+                let past = self.most > 0 && self.open.len() >= self.most && !replaces;
+                self.refused += usize::from(past);
+                let notice = json!(["NOTICE", "ERROR: too many concurrent REQs"]);
+                match past_most {
+                    Past::Closed if past => {
+                        let why = "error: too many subscriptions";
+                        self.outbox.push_back(json!(["CLOSED", id, why]));
+                        return true;
+                    }
+                    Past::Notice if past => {
+                        self.outbox.push_back(notice);
+                        return true;
+                    }
+                    Past::Silence if past => return true,
+                    _ => {}
+                }
+                let mut filters: Vec<Filter> =
+                    message.as_array().unwrap()[2..].iter().map(filter_of).collect();
+                if most_filters.is_some_and(|most| filters.len() > most) {
+                    self.outbox.push_back(json!(["CLOSED", id, "error: too many filters"]));
                     return true;
                 }
-                let filters: Vec<Filter> =
-                    message.as_array().unwrap()[2..].iter().map(filter_of).collect();
-                let mut found = answer(&self.store, &filters);
+                let is_bad = |filter: &Filter| {
+                    filter.tags.iter().any(|(name, _)| Some(&**name) == unreadable)
+                };
+                if filters.iter().any(is_bad) {
+                    self.outbox.push_back(json!(["NOTICE", "ERROR: bad req: unrecognised filter"]));
+                    return true;
+                }
+                if moody.is_some_and(|one_of| self.dice.one_of(one_of)) {
+                    let why = ["error: database is locked", "rate-limited: slow down"];
+                    self.outbox.push_back(json!(["CLOSED", id, why[self.dice.roll(2)]]));
+                    return true;
+                }
+                let mut found = match cap {
+                    None => answer(&self.store, &filters),
+                    Some(cap) => {
+                        let capped = |filter: &Filter| {
+                            let limit = filter.limit.unwrap_or(u64::MAX).min(cap as u64);
+                            Filter { limit: Some(limit), ..filter.clone() }
+                        };
+                        let filters: Vec<Filter> = filters.iter().map(capped).collect();
+                        answer(&self.store, &filters)
+                    }
+                };
                 if let Some(dice) = &mut self.disorder {
                     for at in (1..found.len()).rev() {
                         found.swap(at, dice.roll(at + 1));
                     }
                 }
                 self.outbox.extend(found.iter().map(|made| json!(["EVENT", id, made.json])));
-                self.outbox.push_back(json!(["EOSE", id]));
+                let eoses = if one_filter { filters.len() } else { 1 };
+                self.outbox.extend((0..eoses).map(|_| json!(["EOSE", id])));
+                if past {
+                    if past_most == Past::EoseThenClosed {
+                        self.late.push_back(json!(["CLOSED", id, "error: too many subscriptions"]));
+                    } else {
+                        self.late.push_back(notice);
+                    }
+                    return true;
+                }
+                if one_filter {
+                    filters.drain(..filters.len() - 1);
+                }
                 self.open.insert(id, filters);
                 self.most_open = self.most_open.max(self.open.len());
             }
@@ -151,7 +238,18 @@ impl Model {
         }
     }
 
+    /// It ends a live subscription, for no reason that lasts.
+    pub(super) fn tire(&mut self) {
+        let at = self.dice.roll(self.open.len().max(1));
+        if let Some(id) = self.open.keys().nth(at).cloned() {
+            self.open.remove(&id);
+            let why = "error: shutting down idle subscription";
+            self.outbox.push_back(json!(["CLOSED", id, why]));
+        }
+    }
+
     pub(super) fn lose_connection(&mut self) {
+        self.late.clear();
         self.open.clear();
         self.inbox.clear();
         self.outbox.clear();

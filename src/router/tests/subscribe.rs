@@ -205,7 +205,7 @@ fn a_client_that_leaves_ends_all_its_subscriptions() {
 }
 
 #[test]
-fn closed_is_passed_on_when_no_relay_is_left() {
+fn closed_is_passed_on_when_every_relay_has_refused_for_good() {
     let mut world = World::new(2);
     let number = world.subscribe("a", json!({"kinds": [1]}));
     world.relay_says(0, &json!(["CLOSED", number, "error: shutting down"]));
@@ -215,6 +215,13 @@ fn closed_is_passed_on_when_no_relay_is_left() {
     world.relay_says(1, &eose(&number));
     assert_eq!(world.heard().len(), 2);
     world.relay_says(1, &json!(["CLOSED", number, "restricted: no more"]));
+    assert_eq!(world.heard(), NONE, "what was live is asked for again");
+    (world.got(0), world.got(1));
+    world.pass_ms(1_000);
+    for relay in 0..2 {
+        let again = world.got(relay)[0][1].clone();
+        world.relay_says(relay, &json!(["CLOSED", again, "restricted: no more"]));
+    }
     assert_eq!(world.heard(), [json!(["CLOSED", "a", "restricted: no more"])]);
     assert!(world.nothing_is_left());
 }
@@ -239,7 +246,7 @@ fn a_connection_that_is_down_may_serve_again_so_it_is_no_refusal() {
     let number = world.subscribe("a", json!({"kinds": [1]}));
     world.down(1, 1);
     world.relay_says(0, &json!(["CLOSED", number, "error: no"]));
-    assert_eq!(world.heard(), [eose("a")]);
+    assert_eq!(world.heard(), NONE, "an EOSE would say that there is nothing");
     world.up(1, 2);
     world.relay_says_over(1, 2, &json!(["EVENT", number, note("back")]));
     assert_eq!(world.heard().len(), 1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Opening, Part, PartStage, Phase, Subscription};
+use super::{Opening, Part, PartStage, Phase, Refusal, Subscription};
 use crate::base::time::Now;
 use crate::constants::REPLAY_WINDOW;
 use crate::ids::{ClientId, RelayId};
@@ -168,7 +168,11 @@ fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_
 #[test]
 fn a_relay_that_ended_it_is_asked_again_after_a_loss_from_the_end_on() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
-    assert!(subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(HOUR)));
+    assert!(
+        subscription
+            .refused(RelayId(0), &Reason::read("error: no"), Refusal::Passing, seconds(HOUR))
+            .is_some()
+    );
     assert_eq!(
         subscription.ask(RelayId(0), RelayLimits::default(), seconds(HOUR)),
         None,
@@ -184,7 +188,11 @@ fn a_relay_that_refused_the_first_req_is_asked_in_full_after_a_loss() {
     let filters = [json!({"kinds": [1], "limit": 5})];
     let mut subscription = subscription(&filters, 0..1);
     asked(&mut subscription, seconds(0)).unwrap();
-    assert!(subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(1)));
+    assert!(
+        subscription
+            .refused(RelayId(0), &Reason::read("error: no"), Refusal::Passing, seconds(1))
+            .is_some()
+    );
     subscription.relay_lost(RelayId(0), UNIX + HOUR);
     assert_eq!(asked(&mut subscription, seconds(HOUR)).unwrap(), filters);
 }
@@ -325,39 +333,70 @@ fn a_relay_is_asked_within_what_it_takes() {
 #[test]
 fn a_relay_that_ended_it_is_heard_no_more() {
     let mut subscription = live(&[json!({})]);
-    assert!(subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(2)));
     assert!(
-        !subscription.refused(RelayId(0), &Reason::read("error: no"), seconds(3)),
+        subscription
+            .refused(RelayId(0), &Reason::read("error: no"), Refusal::Passing, seconds(2))
+            .is_some()
+    );
+    assert!(
+        subscription
+            .refused(RelayId(0), &Reason::read("error: no"), Refusal::Passing, seconds(3))
+            .is_none(),
         "it has no more to end"
     );
     assert!(!subscription.relay_eose(RelayId(0), Hint::None, seconds(3)));
 }
 
+/// Whether its client is told CLOSED with these relays connected, `at` seconds after the REQ.
+fn is_refused(subscription: &Subscription, linked: &[u64], at: u64) -> bool {
+    let standing = subscription.standing(|relay| linked.contains(&relay.0));
+    subscription.is_refused(standing, seconds(at))
+}
+
 #[test]
-fn it_is_refused_when_every_relay_has_ended_it() {
+fn it_is_refused_when_every_connected_relay_has_refused_it_for_good() {
     let mut subscription = subscription(&[json!({})], 0..2);
     for relay in 0..2 {
         assert!(subscription.ask(RelayId(relay), RelayLimits::default(), seconds(0)).is_some());
-        assert!(!subscription.is_refused());
-        assert!(subscription.refused(RelayId(relay), &Reason::read("error: no"), seconds(1)));
+        assert!(!is_refused(&subscription, &[0, 1], 0));
+        let why = Reason::read("restricted: no");
+        let refused = subscription.refused(RelayId(relay), &why, Refusal::ForGood, seconds(1));
+        assert!(refused.is_some());
     }
-    assert!(subscription.is_refused());
+    assert!(is_refused(&subscription, &[0, 1], 1));
+    assert!(is_refused(&subscription, &[1], 1), "who is away does not count");
+    assert!(!is_refused(&subscription, &[], 1), "it may be served when one comes");
     subscription.add_relay(RelayId(5));
-    assert!(!subscription.is_refused(), "the new relay may serve it");
+    assert!(!is_refused(&subscription, &[0, 1, 5], 1), "the new relay may serve it");
+}
+
+#[test]
+fn what_may_pass_has_the_time_of_a_silent_relay() {
+    let mut subscription = subscription(&[json!({})], 0..1);
+    assert!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(0)).is_some());
+    let why = Reason::read("error: no");
+    let pause = subscription.refused(RelayId(0), &why, Refusal::Passing, seconds(1));
+    assert_eq!(pause, Some(Duration::from_secs(1)));
+    assert!(!is_refused(&subscription, &[0], 3), "asked again by then");
+    assert!(is_refused(&subscription, &[0], 4));
 }
 
 #[test]
 fn with_no_relay_nothing_is_refused() {
-    assert!(!subscription(&[json!({})], 0..0).is_refused());
+    assert!(!is_refused(&subscription(&[json!({})], 0..0), &[], 9));
 }
 
 #[test]
 fn a_relay_that_has_no_place_for_it_refuses_what_it_was_never_asked() {
     let mut subscription = subscription(&[json!({})], 0..1);
     assert!(subscription.part(RelayId(0)).is_some_and(Part::line_up));
-    assert!(subscription.refused(RelayId(0), &Reason::read("restricted: full"), seconds(1)));
+    assert!(
+        subscription
+            .refused(RelayId(0), &Reason::read("restricted: full"), Refusal::Passing, seconds(1))
+            .is_some()
+    );
     let part = subscription.part_of(RelayId(0)).unwrap();
-    assert_eq!(part.stage, PartStage::Refused);
+    assert_eq!(part.stage, PartStage::Refused(Refusal::Passing));
     assert!(!part.is_lined_up() && !part.was_used() && part.gap().is_none());
-    assert!(subscription.is_refused() && subscription.eose_due(seconds(1)));
+    assert!(is_refused(&subscription, &[0], 4) && subscription.eose_due(seconds(1)));
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::ids::RelayId;
 
-use super::{PartStage, Subscription, UNIX, after, subscription};
+use super::{PartStage, Refusal, Subscription, UNIX, after, subscription};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
@@ -98,7 +98,7 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
             // No relay ends what it was not asked for.
             let part = subscription.part_of(relay);
             if part.is_some_and(|part| part.stage != PartStage::Unasked) {
-                subscription.refused(relay, &Reason::read("error: no"), now);
+                subscription.refused(relay, &Reason::read("error: no"), Refusal::Passing, now);
             }
         }
         Did::Lost => drop(subscription.relay_lost(relay, now.unix)),

@@ -1,0 +1,108 @@
+//! What a relay is asked again, after a while (rule 3.5): subscriptions that it has refused, and requests that
+//! it has not answered. No refusal is for ever.
+
+use crate::constants::{COMPLAINT, COMPLAINT_AGAIN, EOSE_SILENT};
+use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::nostr::reason::{Prefix, Reason};
+use crate::router::relays::Relays;
+use crate::router::subscriptions::{Refusal, Subscriptions};
+use crate::router::turn::{Timer, Turn};
+
+use super::Requests;
+
+impl Requests {
+    /// The relay does not serve a subscription. It is asked again when it has been let alone for a while.
+    pub(super) fn refuse(
+        &mut self,
+        id: RelayId,
+        key: SubscriptionKey,
+        (why, refusal): (&Reason, Refusal),
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(pause) = subscriptions.refuse(key, id, why, refusal, turn) {
+            turn.timers.set(Timer::Refused(id, key), turn.now.mono + pause);
+        }
+    }
+
+    /// The relay has been let alone with it for long enough.
+    pub(in crate::router) fn ask_refused(
+        &mut self,
+        id: RelayId,
+        key: SubscriptionKey,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        if subscriptions.forgive(key, id) {
+            self.want(id, key, subscriptions, turn);
+        }
+    }
+
+    /// A request has had its time.
+    pub(in crate::router) fn look_at_request(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        if request.is_unheard() {
+            self.unanswered(id, number, subscriptions, relays, turn);
+        } else if request.is_live() && !self.is_crowding(id) {
+            self.proven(id, number, subscriptions, relays, turn);
+        }
+    }
+
+    /// Nothing at all has come over it. Its members are asked for again, each alone: one of them may be
+    /// what the relay does not understand.
+    fn unanswered(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.get_mut(id, number) else { return };
+        let (gathers, complaint) = (request.gathers(), request.complaint.take());
+        let again = request.patience > EOSE_SILENT;
+        let upstream = self.upstreams.get(&id);
+        if again || (gathers && upstream.is_some_and(|it| it.gather_failures > 0)) {
+            self.may_be_too_many(id, turn);
+        }
+        let members = self.staying(id, number, subscriptions);
+        if gathers || members.len() > 1 {
+            return self.ask_members_again(id, number, true, subscriptions, relays, turn);
+        }
+        self.give_up(id, number, subscriptions, relays, turn);
+        for key in members {
+            if let Some(why) = &complaint {
+                relays.refused_subscription(id, why, turn);
+                self.refuse(id, key, (why, Refusal::Passing), subscriptions, turn);
+            } else {
+                subscriptions.lose_patience(key, id, turn);
+                self.want(id, key, subscriptions, turn);
+            }
+        }
+    }
+
+    /// The relay has said something, naming nothing, after this was asked. If it says nothing else, that
+    /// was the answer.
+    pub(super) fn complain(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        text: &str,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.get_mut(id, number) else { return };
+        if request.complaint.is_none() {
+            request.complaint = Some(Reason::new(Prefix::Error, text));
+            let patience = if request.patience > EOSE_SILENT { COMPLAINT_AGAIN } else { COMPLAINT };
+            let at = request.unanswered().unwrap_or_default() + patience;
+            turn.timers.set(Timer::Request(id, number), at.max(turn.now.mono));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a relay shows to take, where it does not say so or says something else (rule 4.3).
+//!
+//! strfry sends the EOSE of a request first and refuses it then, by a NOTICE that names none: so nothing is
+//! known to serve before it has lived a while after its EOSE ([`PROOF`]), and what was asked last is in
+//! doubt when such a NOTICE comes. All of that is asked again, as what the relay then has places for.
+
+use crate::constants::{CROWD_LOOKS_BACK, CROWD_SETTLES, PROOF, RELAY_SUBSCRIPTIONS_LEAST};
+use crate::ids::{RelayId, RequestNumber};
+use crate::nostr::limits::RelayLimits;
+use crate::nostr::reason::{Prefix, Reason};
+use crate::router::relays::Relays;
+use crate::router::subscriptions::Subscriptions;
+use crate::router::turn::{Timer, Turn};
+
+use super::Requests;
+use super::request::Request;
+use super::upstream::Crowd;
+
+impl Requests {
+    /// How many requests the relay takes, one of the outbox's included.
+    pub(super) fn most(&self, id: RelayId, relays: &Relays, turn: &Turn<'_>) -> usize {
+        let said = relays.subscriptions(id);
+        self.lessons.get(&id).map_or(said, |lesson| lesson.most(said, turn.now.mono))
+    }
+
+    /// How many filters one request may have.
+    pub(super) fn filters(&self, id: RelayId, relays: &Relays) -> usize {
+        if self.takes_one_filter(id) { 1 } else { relays.filters(id) }
+    }
+
+    /// The relay's limits, as far as they are about one request.
+    pub(super) fn limits(&self, id: RelayId, relays: &Relays) -> RelayLimits {
+        let max_filters = Some(self.filters(id, relays));
+        RelayLimits { max_filters, ..relays.limits(id) }
+    }
+
+    pub(super) fn takes_one_filter(&self, id: RelayId) -> bool {
+        self.lessons.get(&id).is_some_and(|lesson| lesson.one_filter)
+    }
+
+    /// Whether the refusal of a request says that there are too many; then fewer are opened from now on.
+    /// `among`: how many there were when it was asked.
+    pub(super) fn is_crowded(
+        &mut self,
+        id: RelayId,
+        why: &Reason,
+        among: usize,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        if !why.is_of_crowd() || among <= RELAY_SUBSCRIPTIONS_LEAST {
+            return false; // it is not their number
+        }
+        let Some(crowd) = self.crowds(id, why, turn) else { return false };
+        crowd.named += 1;
+        crowd.most = crowd.most.max(among.saturating_sub(crowd.named));
+        true
+    }
+
+    /// Whether the relay is about to show how many requests it takes.
+    pub(super) fn is_crowding(&self, id: RelayId) -> bool {
+        self.upstreams.get(&id).is_some_and(|upstream| upstream.crowd.is_some())
+    }
+
+    /// A NOTICE may be all that a relay says against a request.
+    pub(in crate::router) fn notice(&mut self, id: RelayId, text: &str, turn: &mut Turn<'_>) {
+        let unheard: Vec<RequestNumber> = self.open_where(id, Request::is_unheard);
+        if text.to_ascii_lowercase().contains("too many concurrent req") {
+            let why = Reason::new(Prefix::RateLimited, text);
+            if let Some(crowd) = self.crowds(id, &why, turn) {
+                crowd.unnamed += 1;
+            }
+            return;
+        }
+        for number in unheard {
+            self.complain(id, number, text, turn);
+        }
+    }
+
+    fn open_where(&self, id: RelayId, which: impl Fn(&Request) -> bool) -> Vec<RequestNumber> {
+        let open = self.upstreams.get(&id).into_iter().flat_map(|upstream| &upstream.open);
+        let is = |number: &&RequestNumber| self.all.get(&(id, **number)).is_some_and(&which);
+        open.filter(is).copied().collect()
+    }
+
+    /// The relay says that it takes no more requests. It may say so of several.
+    fn crowds(&mut self, id: RelayId, why: &Reason, turn: &mut Turn<'_>) -> Option<&mut Crowd> {
+        let upstream = self.upstreams.get_mut(&id)?;
+        Some(upstream.crowd.get_or_insert_with(|| {
+            turn.timers.set(Timer::Crowd(id), turn.now.mono + CROWD_SETTLES);
+            Crowd { since: turn.now.mono, named: 0, most: 0, unnamed: 0, why: why.clone() }
+        }))
+    }
+
+    /// It has said so of all it had to say it of. Whatever may have been meant is asked again, as far as
+    /// there are places.
+    pub(in crate::router) fn crowd_settles(
+        &mut self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        let Some(crowd) = upstream.crowd.take() else { return };
+        let left = upstream.open.len().saturating_sub(crowd.unnamed);
+        let served = upstream.proven.max(if crowd.unnamed > 0 { left } else { crowd.most });
+        self.lessons.entry(id).or_default().learn_most(served, turn.now.mono);
+        if crowd.unnamed > 0 {
+            relays.refused_subscription(id, &crowd.why, turn);
+            let from = crowd.since.saturating_sub(CROWD_LOOKS_BACK);
+            for number in self.open_where(id, |request| request.is_in_doubt(from)) {
+                self.ask_members_again(id, number, false, subscriptions, relays, turn);
+            }
+        }
+        turn.due.plan.insert(id);
+    }
+
+    /// How many places are taken by requests that are known to be served.
+    pub(super) fn served(&self, id: RelayId, turn: &Turn<'_>) -> usize {
+        let proven = |request: &Request| {
+            request.is_live() && (request.brought || turn.now.mono >= request.complete + PROOF)
+        };
+        let open = self.open_where(id, proven);
+        let requests = open.iter().filter_map(|number| self.all.get(&(id, *number)));
+        requests.map(|request| 1 + request.wires.others.len()).sum()
+    }
+
+    /// A request was not answered for the second time, though others are served: maybe it is one too many,
+    /// which not every relay says.
+    pub(super) fn may_be_too_many(&mut self, id: RelayId, turn: &Turn<'_>) {
+        let served = self.served(id, turn);
+        if served > 0 {
+            self.lessons.entry(id).or_default().learn_most(served, turn.now.mono);
+        }
+    }
+
+    /// A request is closed, and whoever needs it is asked for again; `alone`: each by itself.
+    pub(super) fn ask_members_again(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        alone: bool,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        let gathers = request.gathers();
+        let members = self.staying(id, number, subscriptions);
+        self.give_up(id, number, subscriptions, relays, turn);
+        if gathers {
+            return self.not_gathered(id, turn);
+        }
+        for key in members {
+            subscriptions.ask_again(key, id, alone, turn);
+            self.want(id, key, subscriptions, turn);
+        }
+    }
+
+    /// A request is closed though its members need it. What comes over it all the same is passed on for a
+    /// while, if it was asked at all.
+    pub(super) fn give_up(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.all.get(&(id, number)).is_some_and(Request::is_out) {
+            self.hang_up(id, number, relays, turn);
+            for key in self.members(id, number) {
+                subscriptions.unjoin(key, id, number);
+            }
+            self.retire(id, number, turn);
+            turn.due.plan.insert(id);
+        } else {
+            self.close(id, number, subscriptions, relays, turn);
+        }
+    }
+
+    /// The relay has sent a second EOSE for one request: it has one for each filter, and serves the last
+    /// of them alone. From now on it gets one at a time.
+    pub(super) fn serves_one_filter(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        self.lessons.entry(id).or_default().one_filter = true;
+        let several = self.open_where(id, |request| request.filters > 1);
+        for other in several {
+            self.ask_members_again(id, other, false, subscriptions, relays, turn);
+        }
+        self.ask_members_again(id, number, false, subscriptions, relays, turn);
+        turn.due.plan.insert(id);
+    }
+}

@@ -1,0 +1,143 @@
+//! Requests that do not fit into one message: a relay takes so many filters in one, or so many bytes. They
+//! go in several, each under a number of its own, and are one request all the same: the events of all come
+//! over it, and its EOSE is the last of theirs.
+
+use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::nostr::message;
+use crate::router::relays::{Relays, Work};
+use crate::router::subscriptions::Subscriptions;
+use crate::router::turn::Turn;
+
+use super::{Requests, TooLong};
+
+/// What one EOSE is to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// Others of its messages have not had theirs.
+    InPart,
+    /// The last.
+    All,
+    /// That message has had one before.
+    Again,
+}
+
+impl Requests {
+    /// How many messages a subscription needs at this relay.
+    pub(super) fn parts_of(
+        &self,
+        id: RelayId,
+        key: SubscriptionKey,
+        subscriptions: &Subscriptions,
+        relays: &Relays,
+    ) -> usize {
+        let filters = subscriptions.get(key).map_or(0, |member| member.filters().len());
+        filters.div_ceil(self.filters(id, relays)).max(1)
+    }
+
+    /// So many more numbers for a request. Each takes a place at the relay.
+    pub(super) fn take_numbers(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        count: usize,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get_mut(&(id, number)) else { return };
+        for _ in 0..count {
+            let other = turn.numbers.request();
+            request.wires.others.push(other);
+            self.wires.insert((id, other), number);
+            if let Some(upstream) = self.upstreams.get_mut(&id) {
+                upstream.open.insert(other);
+            }
+        }
+    }
+
+    /// These filters in as many messages as the relay needs. The first of them; the others follow it.
+    pub(super) fn in_parts(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        filters: &[String],
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> Result<String, TooLong> {
+        let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
+        let all = split(filters, most, most_bytes);
+        let Some((first, rest)) = all.split_first() else { return Err(TooLong) };
+        let text = |number, part: &[String]| message::req(number, part.iter().map(String::as_str));
+        let taken = self.all.get(&(id, number)).map_or(0, |request| request.wires.others.len());
+        self.take_numbers(id, number, rest.len().saturating_sub(taken), turn);
+        let Some(request) = self.all.get_mut(&(id, number)) else { return Err(TooLong) };
+        request.filters = first.len();
+        let spare = request.wires.others.split_off(rest.len());
+        for (other, part) in request.wires.others.iter().zip(rest) {
+            request.wires.unsent.insert(*other, text(*other, part));
+            request.wires.unfinished.insert(*other);
+            relays.push(id, Work::Ask(*other), turn);
+        }
+        for other in spare {
+            self.wires.remove(&(id, other));
+            if let Some(upstream) = self.upstreams.get_mut(&id) {
+                upstream.forget(other);
+            }
+        }
+        Ok(text(number, first))
+    }
+
+    /// The message of what did not fit into a request's first one.
+    pub(super) fn next_part(&mut self, id: RelayId, other: RequestNumber) -> Option<String> {
+        let own = self.own(id, other);
+        self.get_mut(id, own)?.wires.unsent.remove(&other)
+    }
+
+    /// A request is closed at the relay, by all the numbers it was told.
+    pub(super) fn hang_up(
+        &self,
+        id: RelayId,
+        number: RequestNumber,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        relays.push(id, Work::Close(number), turn);
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        let wires = &request.wires;
+        for other in wires.others.iter().filter(|other| !wires.unsent.contains_key(*other)) {
+            relays.push(id, Work::Close(*other), turn);
+        }
+    }
+
+    /// The relay's EOSE has come under this number.
+    pub(super) fn finishes(
+        &mut self,
+        id: RelayId,
+        own: RequestNumber,
+        number: RequestNumber,
+    ) -> Finished {
+        let Some(request) = self.get_mut(id, own) else { return Finished::InPart };
+        match (request.wires.unfinished.remove(&number), request.wires.unfinished.is_empty()) {
+            (false, _) => Finished::Again,
+            (true, false) => Finished::InPart,
+            (true, true) => Finished::All,
+        }
+    }
+}
+
+/// Up to `most` filters and `most_bytes` in each. One that is longer goes alone.
+fn split(filters: &[String], most: usize, most_bytes: usize) -> Vec<Vec<String>> {
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    let mut bytes = 0;
+    for filter in filters {
+        match parts.last_mut() {
+            Some(part) if part.len() < most && bytes + filter.len() < most_bytes => {
+                bytes += filter.len() + 1;
+                part.push(filter.clone());
+            }
+            _ => {
+                bytes = filter.len() + 1;
+                parts.push(vec![filter.clone()]);
+            }
+        }
+    }
+    parts
+}

@@ -1,0 +1,306 @@
+//! Relays that serve less than they say, refuse after they have promised, and forget (rules 3.5 and 4.3).
+//!
+//! The property: whoever is open and was not told CLOSED gets every event that any relay would have given
+//! a client connected to it directly and honestly, and one EOSE. What it costs in time is bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Character, Dice, EVENTS, Made, Model, Past, filter_of, key};
+use super::*;
+use crate::nostr::event::is_ephemeral;
+use crate::nostr::filter::Filter;
+use crate::nostr::limits::RelayLimits;
+
+const ROUNDS: std::ops::Range<u64> = 0..40;
+
+/// A subscription as the oracle knows it.
+#[derive(Debug)]
+struct Watch {
+    filters: Vec<Filter>,
+    due: BTreeSet<String>,
+    got: BTreeSet<String>,
+    eoses: usize,
+    closed: Option<String>,
+}
+
+/// Many clients with one subscription each, at relays of some character.
+struct Zoo {
+    world: World,
+    models: Vec<Model>,
+    watches: BTreeMap<(u64, String), Watch>,
+    dice: Dice,
+    links: Vec<u64>,
+}
+
+impl Zoo {
+    fn new(seed: u64, relays: &[(usize, Character)]) -> Self {
+        let world = World::new(relays.len() as u64);
+        let model = |(most, character): &(usize, Character)| Model {
+            most: *most,
+            character: *character,
+            dice: Dice(seed),
+            ..Model::default()
+        };
+        Self {
+            world,
+            models: relays.iter().map(model).collect(),
+            watches: BTreeMap::new(),
+            dice: Dice(seed),
+            links: vec![1; relays.len()],
+        }
+    }
+
+    fn says(&mut self, relay: u64, limits: RelayLimits) {
+        self.world.input(Input::RelayLimits(RelayId(relay), limits));
+    }
+
+    fn open(&mut self, client: u64, id: &str, filters: &[Value]) {
+        self.world.input(Input::ClientJoined(ClientId(client), Role::Private, Arc::default()));
+        let parsed: Vec<Filter> = filters.iter().map(filter_of).collect();
+        let stored = self.models.iter().flat_map(|model| &model.store);
+        let due = stored
+            .filter(|made| parsed.iter().any(|filter| filter.matches(&made.event)))
+            .map(Made::id)
+            .collect();
+        let watch = Watch { filters: parsed, due, got: BTreeSet::new(), eoses: 0, closed: None };
+        self.watches.insert((client, id.to_owned()), watch);
+        let mut req = vec![json!("REQ"), json!(id)];
+        req.extend(filters.iter().cloned());
+        self.world.say(client, &Value::Array(req));
+        self.listen();
+    }
+
+    /// Somebody publishes at one of the relays.
+    fn publish(&mut self, made: &Made, at: usize) {
+        if self.models.iter().any(|model| model.store.iter().any(|it| it.id() == made.id())) {
+            return;
+        }
+        self.models[at].publish(made);
+        for watch in self.watches.values_mut() {
+            if watch.filters.iter().any(|filter| filter.matches(&made.event)) {
+                watch.due.insert(made.id());
+            }
+        }
+    }
+
+    /// One message is read by a relay, or delivered. False: nothing is under way.
+    fn step(&mut self) -> bool {
+        let busy: Vec<usize> = (0..self.models.len())
+            .filter(|at| {
+                let model = &self.models[*at];
+                !(model.inbox.is_empty() && model.outbox.is_empty() && model.late.is_empty())
+            })
+            .collect();
+        let Some(at) = busy.get(self.dice.roll(busy.len().max(1))).copied() else { return false };
+        let model = &mut self.models[at];
+        if self.dice.one_of(2) {
+            model.read();
+        } else {
+            let late = model.outbox.is_empty() || self.dice.one_of(3);
+            let message = late.then(|| model.late.pop_front()).flatten();
+            if let Some(message) = message.or_else(|| model.outbox.pop_front()) {
+                self.world.relay_says_over(at as u64, self.links[at], &message);
+            }
+        }
+        self.listen();
+        true
+    }
+
+    fn lose(&mut self, at: usize) {
+        self.listen();
+        self.models[at].lose_connection();
+        self.world.down(at as u64, self.links[at]);
+        self.links[at] += 1;
+        self.world.up(at as u64, self.links[at]);
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        for (relay, model) in (0..).zip(&mut self.models) {
+            model.inbox.extend(self.world.got(relay));
+        }
+        for (client, message) in std::mem::take(&mut self.world.told) {
+            if message[0] == "NOTICE" {
+                continue;
+            }
+            let id = message[1].as_str().unwrap_or_default().to_owned();
+            let watch = self.watches.get_mut(&(client, id)).unwrap();
+            match message[0].as_str().unwrap() {
+                "EVENT" => {
+                    assert_eq!(watch.closed, None, "an event after CLOSED");
+                    let event = message[2]["id"].as_str().unwrap().to_owned();
+                    assert!(watch.got.insert(event), "given twice");
+                }
+                "EOSE" => watch.eoses += 1,
+                "CLOSED" => watch.closed = Some(message[2].to_string()),
+                _ => panic!("{message}"),
+            }
+        }
+    }
+
+    /// Everything is said, and so much time passes, in small steps.
+    fn settle(&mut self, seconds: u64) {
+        for _ in 0..seconds * 4 {
+            while self.step() {}
+            self.world.pass_ms(250);
+            self.listen();
+        }
+        while self.step() {}
+    }
+
+    fn check(&self, what: &str) {
+        for ((client, id), watch) in self.watches.iter().filter(|(_, it)| it.closed.is_none()) {
+            assert_eq!(watch.eoses, 1, "{what}: EOSE of {client} {id}");
+            let lost: Vec<_> = watch.due.difference(&watch.got).collect();
+            assert!(lost.is_empty(), "{what}: {client} {id} lost {lost:?}");
+        }
+    }
+
+    fn closed(&self) -> usize {
+        self.watches.values().filter(|watch| watch.closed.is_some()).count()
+    }
+
+    /// What comes now comes to all, orders to pay included.
+    fn all_hear(&mut self, what: &str) {
+        let fresh: Vec<Made> = EVENTS[75..].to_vec();
+        for made in &fresh {
+            let at = self.dice.roll(self.models.len());
+            self.publish(made, at);
+        }
+        while self.step() {}
+        self.check(what);
+    }
+}
+
+fn wallet(number: usize) -> Value {
+    json!({"kinds": [23_194], "#p": [key(number)]})
+}
+
+fn notes(number: usize) -> Value {
+    json!({"kinds": [1, 4, 23_194], "#p": [key(number % 20)]})
+}
+
+const PASTS: [Past; 5] =
+    [Past::Closed, Past::EoseThenClosed, Past::EoseThenNotice, Past::Notice, Past::Silence];
+
+/// As many wallets as were seen, at a relay that serves 20 and says nothing of it.
+#[test]
+fn however_a_relay_refuses_what_is_too_many_nobody_is_deaf() {
+    for past in PASTS {
+        for most in [5, 10, 20] {
+            for clients in [1, 25, 37, 200] {
+                let what = format!("{past:?} {most} {clients}");
+                let character = Character { past_most: past, ..Character::default() };
+                let mut zoo = Zoo::new(7, &[(most, character)]);
+                for client in 0..clients {
+                    zoo.open(client, "orders", &[wallet(usize::try_from(client).unwrap() % 20)]);
+                    if client % 3 == 0 {
+                        while zoo.step() {}
+                    }
+                }
+                zoo.settle(20);
+                zoo.check(&what);
+                zoo.all_hear(&what);
+                assert_eq!(zoo.closed(), 0, "{what}");
+                assert!(zoo.models[0].open.len() <= most, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_serves_one_filter_of_a_request_serves_all_the_same() {
+    for clients in [1, 40, 100] {
+        let character = Character { one_filter: true, ..Character::default() };
+        let mut zoo = Zoo::new(3, &[(20, character)]);
+        for client in 0..clients {
+            let number = usize::try_from(client).unwrap();
+            zoo.open(client, "two", &[wallet(number % 20), notes(number)]);
+        }
+        zoo.settle(20);
+        zoo.all_hear(&format!("{clients} clients"));
+        assert_eq!(zoo.closed(), 0);
+    }
+}
+
+#[test]
+fn one_filter_that_a_relay_cannot_read_costs_nobody_else() {
+    let character = Character { unreadable: Some("x"), ..Character::default() };
+    let mut zoo = Zoo::new(3, &[(10, character)]);
+    for client in 0..40 {
+        let filter = if client == 7 {
+            json!({"#x": ["1"]})
+        } else {
+            wallet(usize::try_from(client).unwrap() % 20)
+        };
+        zoo.open(client, "orders", &[filter]);
+    }
+    zoo.settle(40);
+    zoo.all_hear("with one unreadable");
+    let told = zoo.watches[&(7, "orders".to_owned())].closed.clone();
+    assert_eq!((zoo.closed(), told.is_some()), (1, true), "whose filter it is");
+}
+
+#[test]
+fn more_filters_than_a_relay_takes_go_in_several_requests() {
+    let character = Character { most_filters: Some(10), ..Character::default() };
+    let mut zoo = Zoo::new(3, &[(20, character)]);
+    let filters: Vec<Value> =
+        (0..50).map(|number| json!({"#p": [key(number % 20)], "since": number})).collect();
+    zoo.open(1, "fifty", &filters);
+    zoo.settle(6);
+    zoo.all_hear("fifty filters");
+    assert_eq!(zoo.closed(), 0);
+    assert_eq!(zoo.models[0].open.len(), 5);
+    zoo.world.say(1, &json!(["CLOSE", "fifty"]));
+    zoo.listen();
+    while zoo.step() {}
+    assert!(zoo.models[0].open.is_empty(), "nothing is left upstream");
+}
+
+#[test]
+fn what_is_refused_in_passing_is_served_in_the_end() {
+    for seed in seeds(ROUNDS) {
+        let mut dice = Dice(seed);
+        let character = |dice: &mut Dice| Character {
+            past_most: PASTS[dice.roll(PASTS.len())],
+            one_filter: dice.one_of(4),
+            most_filters: dice.one_of(3).then(|| 10),
+            moody: dice.one_of(2).then(|| 2 + dice.roll(4)),
+            ..Character::default()
+        };
+        // Where every filter takes a place, four of them are too few for filters that differ.
+        let least = |character: &Character| if character.one_filter { 12 } else { 4 };
+        let relays: Vec<(usize, Character)> = (0..1 + dice.roll(3))
+            .map(|_| character(&mut dice))
+            .map(|it| (least(&it) + dice.roll(20), it))
+            .collect();
+        let what = format!("seed {seed}: {relays:?}");
+        let mut zoo = Zoo::new(seed, &relays);
+        let clients = 1 + dice.roll(60);
+        for client in 0..clients {
+            let filters: Vec<Value> = (0..1 + dice.roll(3))
+                .map(|_| if dice.one_of(2) { wallet(dice.roll(20)) } else { notes(dice.roll(20)) })
+                .collect();
+            zoo.open(client as u64, "a", &filters);
+            for _ in 0..dice.roll(8) {
+                zoo.step();
+            }
+            match dice.roll(12) {
+                0 => zoo.publish(&EVENTS[dice.roll(70)], 0),
+                1 => zoo.world.pass_ms(300),
+                2 => zoo.models[0].tire(),
+                3 if dice.one_of(4) => zoo.lose(0),
+                _ => {}
+            }
+        }
+        // What is asked again is asked within the bound, and then everybody is served.
+        for model in &mut zoo.models {
+            model.character.moody = None;
+        }
+        zoo.settle(30);
+        zoo.watches.values_mut().for_each(|watch| watch.due = watch.got.clone());
+        zoo.settle(330);
+        zoo.all_hear(&what);
+    }
+}
