@@ -136,6 +136,21 @@ pub(crate) const CROWD_SETTLES: Duration = Duration::from_millis(500);
 pub(crate) const CROWD_LOOKS_BACK: Duration = Duration::from_secs(5);
 /// What a relay has shown that it takes, and does not say, is believed for this long.
 pub(crate) const LESSON: Duration = Duration::from_hours(1);
+/// The same of what is only guessed from its silence.
+pub(crate) const LESSON_GUESSED: Duration = Duration::from_mins(2);
+/// A live request is asked again after this, whatever it has brought: relays forget …
+pub(crate) const RENEW: Duration = Duration::from_hours(1);
+/// … and up to so much later, so that not all are asked at once.
+pub(crate) const RENEW_SPREAD: Duration = Duration::from_mins(20);
+/// An event of ours that a relay has taken comes back over a live request that it matches within this, or
+/// the request is asked again …
+pub(crate) const ECHO: Duration = Duration::from_secs(5);
+/// … but not more often than this.
+pub(crate) const ECHO_REST: Duration = Duration::from_mins(10);
+/// Events that a live request remembers to have brought, for its echoes.
+pub(crate) const ECHO_MEMORY: usize = 8;
+/// Kinds of which it is remembered that a request has brought back our own.
+pub(crate) const ECHO_KINDS: usize = 16;
 /// How early a request that is answered by a complaint alone counts as refused: before the EOSE's time, so
 /// that there is time to ask again.
 pub(crate) const COMPLAINT: Duration = Duration::from_secs(2);

@@ -192,8 +192,7 @@ impl Reason {
     /// Whether a relay that has refused a REQ with this may serve the same a moment later. One without a
     /// word that is known says nothing of it being for good.
     pub(crate) fn may_pass(&self) -> bool {
-        self.is_of_crowd()
-            || matches!(self.prefix, None | Some(Prefix::RateLimited | Prefix::Error))
+        matches!(self.prefix, None | Some(Prefix::RateLimited | Prefix::Error))
     }
 
     /// Whether a relay that has answered an event with this has it. `accepted`: what its OK says.
@@ -206,10 +205,12 @@ impl Reason {
         self.prefix == Some(Prefix::Unsupported)
     }
 
-    /// Whether a relay says that it is asked for too much at a time. Not all have a word for it.
+    /// Whether a relay says that it has too many requests of ours open. There is no word for it: these are
+    /// what strfry, nostr-rs-relay and others write, in a CLOSED or in a NOTICE.
     pub(crate) fn is_of_crowd(&self) -> bool {
         let text = self.text.to_ascii_lowercase();
-        Prefix::read(&text) == Some(Prefix::RateLimited) || text.contains("too many")
+        ["too many", "maximum concurrent"].iter().any(|much| text.contains(much))
+            && ["req", "subscription"].iter().any(|what| text.contains(what))
     }
 
     /// Of two refusals the one that tells a client more about what to do: what is wrong with the
@@ -286,8 +287,15 @@ mod tests {
         assert!(!is(Reason::passes, "blocked: never"));
         assert!(Reason::read("duplicate: have it").has_it(false));
         assert!(Reason::none().has_it(true) && !Reason::read("error: full").has_it(false));
-        assert!(is(Reason::is_of_crowd, "Rate-Limited: a") && is(Reason::is_of_crowd, "Too many"));
-        assert!(!is(Reason::is_of_crowd, "error: full"));
+        for crowd in ["ERROR: too many concurrent REQs", "error: too many subscriptions"] {
+            assert!(is(Reason::is_of_crowd, crowd));
+        }
+        assert!(is(Reason::is_of_crowd, "Maximum concurrent subscription count reached"));
+        assert!(!is(Reason::is_of_crowd, "error: too many filters"));
+        for passing in ["rate-limited: a", "error: database is locked", "whatever"] {
+            assert!(is(Reason::may_pass, passing));
+        }
+        assert!(!is(Reason::may_pass, "restricted: no") && !is(Reason::may_pass, "invalid: no"));
     }
 
     #[test]

@@ -213,7 +213,8 @@ impl Keepers {
     ///
     /// 1. `unsent`: what a line has dropped is decided on before more is put in line
     /// 2. `plan`, then `flush`: REQs go before what the outbox has for the same connection
-    /// 3. `sweep`, then `send`: what leaves leaves when all of it is in line, and may still be taken back
+    /// 3. `taken`: what a relay has taken is to come back
+    /// 4. `sweep`, then `send`: what leaves leaves when all of it is in line, and may still be taken back
     ///    until then
     fn tell_relays(&mut self, turn: &mut Turn<'_>) -> bool {
         if let Some((relay, event)) = turn.due.unsent.pop_front() {
@@ -222,6 +223,8 @@ impl Keepers {
             self.requests.plan(relay, &mut self.subscriptions, &mut self.relays, turn);
         } else if let Some(relay) = turn.due.flush.pop_first() {
             self.outbox.flush(relay, &mut self.answers, &mut self.relays, turn);
+        } else if let Some((relay, event)) = turn.due.taken.pop_front() {
+            self.requests.expect_echo(relay, &event, &mut self.subscriptions, turn);
         } else if let Some(relay) = turn.due.sweep.pop_first() {
             self.sweep(relay);
         } else if let Some(relay) = turn.due.send.pop_first() {
@@ -340,6 +343,10 @@ impl Keepers {
             Timer::Request(relay, number) => {
                 let Self { requests, subscriptions, relays, .. } = self;
                 requests.look_at_request(relay, number, subscriptions, relays, turn);
+            }
+            Timer::Echo(relay, number) => {
+                let Self { requests, subscriptions, relays, .. } = self;
+                requests.echo_due(relay, number, subscriptions, relays, turn);
             }
             Timer::Refused(relay, key) => {
                 self.requests.ask_refused(relay, key, &mut self.subscriptions, turn);

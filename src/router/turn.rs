@@ -5,12 +5,13 @@
 //! down once (`Keepers::drain`). So nothing changes under the feet of the one who is at work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::ids::{ClientId, Numbers, RelayId, RequestNumber, SubscriptionKey};
-use crate::nostr::event::EventId;
+use crate::nostr::event::{Event, EventId};
 use crate::nostr::message::Reply;
 use crate::stats::{CoreStats, Trouble};
 
@@ -58,6 +59,8 @@ pub(super) struct Due {
     pub(super) plan: BTreeSet<RelayId>,
     /// Relays that may be due something of what is in the outbox.
     pub(super) flush: BTreeSet<RelayId>,
+    /// Events of ours that a relay has taken.
+    pub(super) taken: VecDeque<(RelayId, Arc<Event>)>,
     /// Relays in whose line many questions stand that nobody asks any more.
     pub(super) sweep: BTreeSet<RelayId>,
     /// Relays whose connection may take what is in line for it.
@@ -91,6 +94,8 @@ pub(super) enum Timer {
     Plan(RelayId),
     /// A request has had time to be answered, or to be refused.
     Request(RelayId, RequestNumber),
+    /// A request is to have brought an event of ours by then.
+    Echo(RelayId, RequestNumber),
     /// A relay that has refused a subscription is asked again.
     Refused(RelayId, SubscriptionKey),
     /// A relay has said all that it had to say about too many requests.

@@ -281,9 +281,11 @@ impl Publishing {
         if !word.accepted && self.defer(relay, id, word, means) {
             return;
         }
-        means.relays.landed(relay, id);
+        let landed = means.relays.landed(relay, id);
         if !word.has_it() {
             means.relays.refused_event(relay, word.why, means.turn);
+        } else if let Some(event) = landed {
+            means.turn.due.taken.push_back((relay, event));
         }
         let owners = self.is_open(id);
         for audience in self.audiences(id) {

@@ -50,6 +50,8 @@ impl Requests {
         let Some(request) = self.all.get(&(id, number)) else { return };
         if request.is_unheard() {
             self.unanswered(id, number, subscriptions, relays, turn);
+        } else if request.is_live() && request.health.proven {
+            self.renew(id, number, subscriptions, relays, turn);
         } else if request.is_live() && !self.is_crowding(id) {
             self.proven(id, number, subscriptions, relays, turn);
         }

@@ -52,8 +52,13 @@ impl Requests {
         let mut members = request.members.iter();
         let only = members.next().filter(|_| members.next().is_none());
         let given = only.and_then(|key| subscriptions.get(*key)).is_some_and(|it| it.has(event));
-        if given && request.is_live() {
-            return Incoming::Copy;
+        if request.is_live()
+            && let Some(request) = self.get_mut(id, number)
+        {
+            request.note_new(event, turn.now.unix);
+            if given {
+                return Incoming::Copy;
+            }
         }
         self.hear_noise(id, number, subscriptions);
         let Some(request) = self.get_mut(id, number) else { return Incoming::NoRequest };
@@ -223,7 +228,7 @@ impl Requests {
         let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
         let mut offered = Offered::Dropped;
         let barred = relays.bars_public(id);
-        let silent = request.gathers() && !request.is_live();
+        let silent = request.duty == Duty::Gathers && !request.is_live();
         for key in keys.iter().filter(|_| !silent && !expired) {
             let Some(member) = subscriptions.get(*key) else { continue };
             if barred && member.role() == Role::Public {
@@ -236,12 +241,6 @@ impl Requests {
             offered = offered.max(subscriptions.offer(*key, event, Origin::Relay(id), came, turn));
         }
         self.matching = keys;
-        if came == Came::Live
-            && !unasked
-            && let Some(request) = self.get_mut(id, number)
-        {
-            request.brought = true;
-        }
         if unasked {
             relays.tally(id, |stats| &stats.unasked);
             relays.junk(id, turn);
@@ -267,15 +266,15 @@ impl Requests {
         }
         request.sent = Sent::Live;
         request.complete = turn.now.mono;
+        request.health.sure = turn.now.unix;
         let gathers = request.gathers();
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
         let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
         self.answered(id, turn);
+        turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
         if gathers && self.is_trusted(id, number) {
             self.gathered(id, number, subscriptions, relays, turn);
-        } else {
-            turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
         }
         if !gathers {
             for key in self.members(id, number) {
@@ -324,8 +323,10 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let Some(request) = self.all.get(&(id, number)) else { return };
+        let Some(request) = self.get_mut(id, number) else { return };
+        request.health.proven = true;
         let (gathers, several) = (request.gathers(), request.filters > 1);
+        Self::renew_later(id, number, turn);
         let served = self.served(id, turn);
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.proven = upstream.proven.max(served);
@@ -414,7 +415,7 @@ impl Requests {
         }
         let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
         let (asked, in_parts) = (request.unanswered(), !request.wires.others.is_empty());
-        let among = request.among;
+        let (duty, among) = (request.duty, request.among);
         let members = self.staying(id, number, subscriptions);
         self.answered(id, turn);
         if in_parts {
@@ -425,7 +426,7 @@ impl Requests {
         if gathers {
             relays.refused_subscription(id, &why, turn);
             self.is_crowded(id, &why, among, turn);
-            return self.not_gathered(id, turn);
+            return self.not_replaced(id, duty, &members, subscriptions, turn);
         }
         if members.is_empty() {
             return;
@@ -455,6 +456,9 @@ impl Requests {
         let passes = live || why.may_pass();
         let refusal = if passes { Refusal::Passing } else { Refusal::ForGood };
         for key in members {
+            if passes && subscriptions.is_refused_often(key, id) {
+                self.may_be_too_many(id, turn);
+            }
             self.refuse(id, key, (&why, refusal), subscriptions, turn);
         }
     }

@@ -4,7 +4,9 @@
 //! known to serve before it has lived a while after its EOSE ([`PROOF`]), and what was asked last is in
 //! doubt when such a NOTICE comes. All of that is asked again, as what the relay then has places for.
 
-use crate::constants::{CROWD_LOOKS_BACK, CROWD_SETTLES, PROOF, RELAY_SUBSCRIPTIONS_LEAST};
+use crate::constants::{
+    CROWD_LOOKS_BACK, CROWD_SETTLES, LESSON, LESSON_GUESSED, PROOF, RELAY_SUBSCRIPTIONS_LEAST,
+};
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::reason::{Prefix, Reason};
@@ -13,7 +15,7 @@ use crate::router::subscriptions::Subscriptions;
 use crate::router::turn::{Timer, Turn};
 
 use super::Requests;
-use super::request::Request;
+use super::request::{Duty, Request};
 use super::upstream::Crowd;
 
 impl Requests {
@@ -64,8 +66,8 @@ impl Requests {
     /// A NOTICE may be all that a relay says against a request.
     pub(in crate::router) fn notice(&mut self, id: RelayId, text: &str, turn: &mut Turn<'_>) {
         let unheard: Vec<RequestNumber> = self.open_where(id, Request::is_unheard);
-        if text.to_ascii_lowercase().contains("too many concurrent req") {
-            let why = Reason::new(Prefix::RateLimited, text);
+        let why = Reason::new(Prefix::RateLimited, text);
+        if why.is_of_crowd() {
             if let Some(crowd) = self.crowds(id, &why, turn) {
                 crowd.unnamed += 1;
             }
@@ -87,7 +89,8 @@ impl Requests {
         let upstream = self.upstreams.get_mut(&id)?;
         Some(upstream.crowd.get_or_insert_with(|| {
             turn.timers.set(Timer::Crowd(id), turn.now.mono + CROWD_SETTLES);
-            Crowd { since: turn.now.mono, named: 0, most: 0, unnamed: 0, why: why.clone() }
+            let (since, asked) = (turn.now.mono, upstream.asked);
+            Crowd { since, asked, named: 0, most: 0, unnamed: 0, why: why.clone() }
         }))
     }
 
@@ -102,9 +105,9 @@ impl Requests {
     ) {
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
         let Some(crowd) = upstream.crowd.take() else { return };
-        let left = upstream.open.len().saturating_sub(crowd.unnamed);
+        let left = crowd.asked.saturating_sub(crowd.unnamed);
         let served = upstream.proven.max(if crowd.unnamed > 0 { left } else { crowd.most });
-        self.lessons.entry(id).or_default().learn_most(served, turn.now.mono);
+        self.lessons.entry(id).or_default().learn_most(served, turn.now.mono + LESSON);
         if crowd.unnamed > 0 {
             relays.refused_subscription(id, &crowd.why, turn);
             let from = crowd.since.saturating_sub(CROWD_LOOKS_BACK);
@@ -125,12 +128,13 @@ impl Requests {
         requests.map(|request| 1 + request.wires.others.len()).sum()
     }
 
-    /// A request was not answered for the second time, though others are served: maybe it is one too many,
-    /// which not every relay says.
+    /// A request was refused or not answered again, though others are served: maybe it is one too many, which
+    /// not every relay says.
     pub(super) fn may_be_too_many(&mut self, id: RelayId, turn: &Turn<'_>) {
         let served = self.served(id, turn);
         if served > 0 {
-            self.lessons.entry(id).or_default().learn_most(served, turn.now.mono);
+            let until = turn.now.mono + LESSON_GUESSED;
+            self.lessons.entry(id).or_default().learn_most(served, until);
         }
     }
 
@@ -145,11 +149,11 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.all.get(&(id, number)) else { return };
-        let gathers = request.gathers();
+        let duty = request.duty;
         let members = self.staying(id, number, subscriptions);
         self.give_up(id, number, subscriptions, relays, turn);
-        if gathers {
-            return self.not_gathered(id, turn);
+        if duty != Duty::Serves {
+            return self.not_replaced(id, duty, &members, subscriptions, turn);
         }
         for key in members {
             subscriptions.ask_again(key, id, alone, turn);

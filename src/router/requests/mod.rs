@@ -19,6 +19,7 @@ mod coming;
 mod crowd;
 mod deferred;
 mod gather;
+mod health;
 mod plan;
 mod request;
 mod upstream;
@@ -253,6 +254,7 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         turn.timers.stop(Timer::Request(id, number));
+        turn.timers.stop(Timer::Echo(id, number));
         self.give_up_place(id, number);
         let Some(request) = self.remove(id, number) else { return };
         for key in &request.members {
@@ -277,6 +279,7 @@ impl Requests {
     fn retire(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) {
         self.give_up_place(id, number);
         turn.timers.stop(Timer::Request(id, number));
+        turn.timers.stop(Timer::Echo(id, number));
         if let Some(request) = self.all.get_mut(&(id, number)) {
             request.duty = Duty::Over;
             turn.timers.set(Timer::Retired(id, number), turn.now.mono + REQUEST_LINGER);
@@ -316,6 +319,7 @@ impl Requests {
             request.arrivals.awaited = true;
             if request.outstanding == 0 || request.gathers() {
                 turn.timers.stop(Timer::Request(id, number));
+                turn.timers.stop(Timer::Echo(id, number));
                 self.remove(id, number);
                 continue;
             }

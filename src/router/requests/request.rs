@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::time::Now;
-use crate::constants::EOSE_SILENT;
+use crate::constants::{ECHO_KINDS, ECHO_MEMORY, EOSE_SILENT};
 use crate::ids::{RequestNumber, SubscriptionKey};
-use crate::nostr::event::Event;
+use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
@@ -39,6 +39,7 @@ pub(super) struct Request {
     pub(super) complete: Duration,
     /// Something new has come since.
     pub(super) brought: bool,
+    pub(super) health: Health,
     /// What did not fit into its message goes in others, each under a number of its own.
     pub(super) wires: Wires,
     pub(super) arrivals: Arrivals,
@@ -55,8 +56,10 @@ pub(super) struct Request {
 pub(super) enum Duty {
     /// It brings its members' events.
     Serves,
-    /// The members have another request until its EOSE, and this one is silent until then.
+    /// The members have another request until this one is known to serve, and it is silent until its EOSE.
     Gathers,
+    /// The same for one that was live for long, or has missed something: it brings what that has missed.
+    Renews,
     /// It is closed, and passes on what was under way.
     Over,
 }
@@ -70,6 +73,23 @@ pub(super) enum Sent {
     Asked { at: Now, again: bool },
     /// The relay's EOSE has come.
     Live,
+}
+
+/// What a live request has shown of being served.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// The relay has said nothing against it for a while after its EOSE.
+    pub(super) proven: bool,
+    /// When it has brought something last, or had its EOSE (unix seconds).
+    pub(super) sure: u64,
+    /// What it has brought last.
+    pub(super) recent: VecDeque<EventId>,
+    /// Kinds of events of ours that it has brought back.
+    pub(super) echoes: BTreeSet<u16>,
+    /// An event of ours that it is to bring back.
+    pub(super) awaited: Option<(EventId, u16)>,
+    /// When it was asked again last for want of one.
+    pub(super) renewed: Duration,
 }
 
 /// The numbers by which a relay knows one request: its own, and those of what did not fit.
@@ -132,6 +152,7 @@ impl Request {
             filters: 0,
             complete: Duration::ZERO,
             brought: false,
+            health: Health::default(),
             wires: Wires::default(),
             arrivals: Arrivals::default(),
             outstanding: 0,
@@ -152,7 +173,7 @@ impl Request {
     }
 
     pub(super) fn gathers(&self) -> bool {
-        self.duty == Duty::Gathers
+        matches!(self.duty, Duty::Gathers | Duty::Renews)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -173,6 +194,22 @@ impl Request {
 
     pub(super) fn is_unheard(&self) -> bool {
         self.unanswered().is_some() && !self.heard
+    }
+
+    /// An event has come over it by its id, given before or not, after its EOSE.
+    pub(super) fn note_new(&mut self, event: &EventId, unix: u64) {
+        self.brought = true;
+        let health = &mut self.health;
+        health.sure = unix;
+        if let Some((_, kind)) = health.awaited.take_if(|(awaited, _)| awaited == event)
+            && health.echoes.len() < ECHO_KINDS
+        {
+            health.echoes.insert(kind);
+        }
+        if health.recent.len() >= ECHO_MEMORY {
+            health.recent.pop_front();
+        }
+        health.recent.push_back(*event);
     }
 
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
-use crate::constants::{LESSON, RELAY_SUBSCRIPTIONS_LEAST};
+use crate::constants::RELAY_SUBSCRIPTIONS_LEAST;
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::Reason;
 
@@ -14,6 +14,8 @@ use crate::nostr::reason::Reason;
 pub(super) struct Crowd {
     /// When the first came.
     pub(super) since: Duration,
+    /// How many requests the relay had been asked then.
+    pub(super) asked: usize,
     /// How many of them named theirs, …
     pub(super) named: usize,
     /// … and how many others there were when those were asked.
@@ -35,9 +37,9 @@ pub(super) struct Lesson {
 }
 
 impl Lesson {
-    /// It serves no more requests than this.
-    pub(super) fn learn_most(&mut self, most: usize, now: Duration) {
-        self.most = Some((most.max(RELAY_SUBSCRIPTIONS_LEAST), now + LESSON));
+    /// It serves no more requests than this, as far as is known until then.
+    pub(super) fn learn_most(&mut self, most: usize, until: Duration) {
+        self.most = Some((most.max(RELAY_SUBSCRIPTIONS_LEAST), until));
     }
 
     /// How many it serves, where it says so many.

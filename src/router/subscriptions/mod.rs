@@ -297,6 +297,11 @@ impl Subscriptions {
         Some(pause)
     }
 
+    /// Whether the relay has refused it more than once or twice by now.
+    pub(super) fn is_refused_often(&self, key: SubscriptionKey, relay: RelayId) -> bool {
+        self.get(key).and_then(|it| it.part_of(relay)).is_some_and(Part::is_refused_often)
+    }
+
     /// The relay has not answered for it in time: it is asked for once more, alone.
     pub(super) fn lose_patience(
         &mut self,

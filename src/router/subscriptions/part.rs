@@ -138,6 +138,11 @@ impl Part {
         self.relay
     }
 
+    /// The request that brings its events.
+    pub(in crate::router) const fn request(&self) -> Option<RequestNumber> {
+        self.request
+    }
+
     /// The requests that bring its events, or are about to.
     pub(in crate::router) fn requests(&self) -> impl Iterator<Item = RequestNumber> {
         [self.request, self.next].into_iter().flatten()
@@ -244,6 +249,11 @@ impl Part {
     /// How long an answer is waited for before it is asked again. A slow relay is given more each time.
     pub(in crate::router) fn patience(&self) -> Duration {
         EOSE_SILENT.saturating_mul(2_u32.saturating_pow(self.patience.times)).min(REFUSED_MOST)
+    }
+
+    /// Whether the relay has not served it more than once or twice by now.
+    pub(super) const fn is_refused_often(&self) -> bool {
+        self.patience.times > 1
     }
 
     /// Whether the relay has left it without an answer, and does so still.

@@ -94,6 +94,8 @@ pub(super) struct Model {
     pub(super) most: usize,
     pub(super) most_open: usize,
     pub(super) refused: usize,
+    /// REQs it has read.
+    pub(super) reqs: usize,
     /// Answers come in an order of their own.
     pub(super) disorder: Option<Dice>,
     pub(super) dice: Dice,
@@ -141,6 +143,7 @@ impl Model {
         let id = message[1].as_str().unwrap_or_default().to_owned();
         match message[0].as_str().unwrap() {
             "REQ" => {
+                self.reqs += 1;
                 let replaces = self.open.contains_key(&id);
                 let Character { past_most, one_filter, most_filters, cap, unreadable, moody } =
                     self.character;
