@@ -201,6 +201,7 @@ impl Requests {
         let mut again = true;
         let text = if let Some(filters) = request.words.take() {
             if !request.gathers() {
+                request.narrowed = Some(turn.now.unix);
                 for key in &request.members {
                     subscriptions.resumed(*key, id);
                 }
@@ -209,11 +210,10 @@ impl Requests {
         } else {
             let mut filters: Vec<String> = Vec::new();
             for key in &request.members {
-                let Some((due, repeats)) = subscriptions.ask(*key, id, limits, turn) else {
-                    continue;
-                };
-                again &= repeats;
-                for filter in due {
+                let Some(asking) = subscriptions.ask(*key, id, limits, turn) else { continue };
+                again &= asking.again;
+                request.narrowed = request.narrowed.max(asking.narrowed);
+                for filter in asking.filters {
                     if !filters.contains(&filter) {
                         filters.push(filter);
                     }

@@ -24,6 +24,9 @@ pub(super) struct Request {
     /// The filters of its message, if they are not what the members are due when its turn comes.
     pub(super) words: Option<Vec<String>>,
     pub(super) sent: Sent,
+    /// The latest date (unix seconds) up to which a filter's own `since` was moved: before it, it asks
+    /// for less than a first one of its members would.
+    pub(super) narrowed: Option<u64>,
     pub(super) duty: Duty,
     /// How long an answer is waited for before the relay is asked again.
     pub(super) patience: Duration,
@@ -126,6 +129,7 @@ impl Request {
             ending: None,
             sent: Sent::Lined,
             patience: EOSE_SILENT,
+            narrowed: None,
             heard: false,
             complaint: None,
             among: 0,
