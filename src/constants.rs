@@ -76,8 +76,9 @@ pub(crate) const EOSE_QUIET: Duration = Duration::from_millis(1_500);
 pub(crate) const EOSE_SILENT: Duration = Duration::from_secs(4);
 /// A relay that still streams stored events is waited for this long.
 pub(crate) const EOSE_STREAMING: Duration = Duration::from_secs(30);
-/// How far before the loss of a relay a repeated REQ reaches back, in seconds.
-pub(crate) const REPLAY_MARGIN: u64 = 15 * 60;
+/// How far before the loss of a relay a repeated REQ reaches back, in seconds: the clocks of wallets
+/// are slow, and what they send later has to match it too.
+pub(crate) const REPLAY_MARGIN: u64 = 60 * 60;
 /// The same where gift wraps (kind 1059) can match: NIP-59 sets them back up to two days.
 pub(crate) const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
 /// A relay that refuses a subscription for a reason that passes is asked again after this …
@@ -88,8 +89,7 @@ pub(crate) const REFUSED_MOST: Duration = Duration::from_mins(5);
 pub(crate) const REFUSED_FOR_GOOD: Duration = Duration::from_mins(30);
 /// A client whose subscription no relay serves is told so by a NOTICE after this.
 pub(crate) const UNSERVED_NOTICE: Duration = Duration::from_mins(1);
-/// Ephemeral events before the EOSE of a repeated REQ are replays and dropped, but a relay that
-/// never sends that EOSE must not silence them for ever.
+/// A request that has had no EOSE for this long counts as one that will have none.
 pub(crate) const REPLAY_WINDOW: Duration = Duration::from_secs(30);
 
 /// Bytes of stored events one subscription holds until it is their turn; past it they go out as
@@ -173,23 +173,21 @@ pub(crate) const SLOW_CLOCK: u64 = 60;
 
 // --- What was delivered (rules 3.3, 6.2) ---------------------------------------------------------
 
-/// Full ids remembered by one subscription; older ones are folded into keyed fingerprints.
-pub const SEEN_EXACT: usize = 65_536;
-/// Fingerprints per generation, in multiples of the full ids; two generations are kept. So one
-/// subscription remembers over a million events.
-pub(crate) const SEEN_FOLDS: usize = 8;
-/// Ids and fingerprints of all subscriptions together (some 100 MiB). Past it, each keeps no more
-/// than an even share …
-pub(crate) const SEEN_ALL: usize = 4 << 20;
-/// … but this many full ids at least.
-pub(crate) const SEEN_EXACT_LEAST: usize = 256;
-/// Events dated further in the future than this are remembered apart (seconds).
-pub(crate) const SEEN_FUTURE: u64 = 60;
-/// How many of those one subscription takes.
-pub(crate) const SEEN_FUTURE_MAX: usize = 1_024;
-/// Full ids remembered of what an inside client was given for one subscription id, over all cores of
-/// the process; with the fingerprints some 70,000 events.
-pub(crate) const INSIDE_MEMORY: usize = 4_096;
+/// Events remembered by one subscription, in some 30 bytes each.
+pub const SEEN_MOST: usize = 1 << 20;
+/// The same for all subscriptions together (some 100 MiB). Past it, each keeps no more than an even
+/// share …
+pub(crate) const SEEN_ALL: usize = 3 << 20;
+/// … but this many at least.
+pub(crate) const SEEN_LEAST: usize = 4_096;
+/// Of what is too many, so much is forgotten with each event that is given: a share that has become
+/// smaller is no reason to stand still.
+pub(crate) const SEEN_SHED: usize = 64;
+/// How many are kept in one piece. Longer ones take longer to be added to, shorter ones to be let go.
+pub(crate) const SEEN_RUN: usize = 256;
+/// Events remembered of what an inside client was given for one subscription id, over all cores of
+/// the process.
+pub(crate) const INSIDE_MEMORY: usize = 65_536;
 /// Verified events kept for the copies that other subscriptions will be sent, in all.
 pub(crate) const RECENT_EVENTS: usize = 8_192;
 /// The same in bytes.

@@ -32,7 +32,7 @@ mod stats;
 /// What the benchmarks measure. Nothing else is meant to link this crate.
 #[doc(hidden)]
 pub mod measured {
-    pub use crate::constants::SEEN_EXACT;
+    pub use crate::constants::SEEN_MOST;
     pub use crate::ids::{RequestNumber, SubscriptionKey};
     pub use crate::nostr::event::{Event, EventError, EventId, Unverified, event_id};
     pub use crate::nostr::filter::Filter;

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) struct Now {
     /// Since the core started; never goes back. All deadlines are counted on it.
     pub mono: Duration,
-    /// Unix seconds, for what events and filters say. May jump.
+    /// Unix seconds, for what events and filters say. May jump either way.
     pub unix: u64,
     /// And how far that second is, in nanoseconds: for the page.
     pub nanos: u32,
@@ -22,6 +22,23 @@ impl Now {
     /// Unix seconds with their fraction.
     pub(crate) fn precisely(self) -> f64 {
         Duration::new(self.unix, self.nanos).as_secs_f64()
+    }
+
+    /// The earliest date (unix seconds) that this moment, which is past, may have: the clock may have
+    /// been set since. Never later than now.
+    pub(crate) fn earliest(self, now: Self) -> u64 {
+        self.unix.min(self.by_the_clock_of(now))
+    }
+
+    /// And the latest.
+    pub(crate) fn latest(self, now: Self) -> u64 {
+        self.unix.max(self.by_the_clock_of(now))
+    }
+
+    /// Its date as the clock goes at another time.
+    fn by_the_clock_of(self, now: Self) -> u64 {
+        let passed = now.mono.saturating_sub(self.mono);
+        Duration::new(now.unix, now.nanos).saturating_sub(passed).as_secs()
     }
 }
 
@@ -61,6 +78,17 @@ impl TokenBucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_has_two_dates_where_the_clock_was_set_since() {
+        let at = |mono, wall| Now::new(Duration::from_millis(mono), Duration::from_millis(wall));
+        let then = at(1_950, 99_950);
+        let dates = |now| (then.earliest(now), then.latest(now));
+        assert_eq!(dates(at(2_900, 100_900)), (99, 99), "not set");
+        assert_eq!(dates(at(2_900, 40_900)), (39, 99), "set back");
+        assert_eq!(dates(at(2_900, 160_900)), (99, 159), "set forward");
+        assert_eq!(dates(at(9_000, 3_000)), (0, 99), "to before the beginning");
+    }
 
     #[test]
     fn a_burst_then_the_rate() {

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP};
+use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP, is_ephemeral};
 use crate::nostr::hex;
 
 /// One filter. A field that is `None` accepts everything.
@@ -111,7 +111,7 @@ impl Filter {
             || self.authors.as_ref().is_some_and(Vec::is_empty)
             || self.kinds.as_ref().is_some_and(Vec::is_empty)
             || self.tags.iter().any(|(_, values)| values.is_empty())
-            || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
+            || !self.reaches(self.since)
     }
 
     /// How many stored events it can have at most, where that is known: its limit, or one for each
@@ -126,6 +126,12 @@ impl Filter {
         among(self.kinds.as_deref(), &KIND_GIFT_WRAP)
     }
 
+    /// Whether it asks for ephemeral kinds alone, which relays do not store.
+    pub fn is_ephemeral(&self) -> bool {
+        let kinds = self.kinds.as_deref().unwrap_or_default();
+        !kinds.is_empty() && kinds.iter().all(|kind| is_ephemeral(*kind))
+    }
+
     /// Whether this is a client's liveness ping (rule 3.9): ids nobody has, asked for once.
     /// nostr-tools sends the id `aaaa…` with `limit` 1, earlier versions with `limit` 0.
     pub fn is_ping(&self) -> bool {
@@ -137,16 +143,22 @@ impl Filter {
         }
     }
 
-    /// The filter for a REQ that repeats an earlier one: no `limit`, and nothing before `since`.
-    /// `None` where that leaves nothing to ask for.
-    pub fn repeated(&self, since: u64) -> Option<String> {
-        let since = self.since.map_or(since, |own| own.max(since));
-        if self.until.is_some_and(|until| until < since) {
+    /// Whether it asks for anything from this date on.
+    pub fn reaches(&self, since: Option<u64>) -> bool {
+        !matches!((since, self.until), (Some(since), Some(until)) if until < since)
+    }
+
+    /// The filter for a REQ that repeats an earlier one: no `limit`, and this `since` if it is to have
+    /// another. `None` where that leaves nothing to ask for.
+    pub fn repeated(&self, since: Option<u64>) -> Option<String> {
+        if !self.reaches(since) {
             return None;
         }
         let mut fields: Map<String, Value> = serde_json::from_str(&self.json).ok()?;
         fields.remove("limit");
-        fields.insert("since".to_owned(), since.into());
+        if let Some(since) = since {
+            fields.insert("since".to_owned(), since.into());
+        }
         Some(Value::Object(fields).to_string())
     }
 }

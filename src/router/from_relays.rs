@@ -218,7 +218,7 @@ impl Keepers {
         let number = copy.expected.number;
         requests.look_at_arrivals(copy.relay, number, subscriptions, relays, turn);
         let same = intake.found_true(event, |copy| {
-            requests.lacks(copy.relay, copy.expected.number, event.id(), subscriptions)
+            requests.lacks(copy.relay, copy.expected.number, event, subscriptions)
         });
         for copy in same {
             requests.verdict(copy.relay, copy.expected, Some(event), subscriptions, relays, turn);

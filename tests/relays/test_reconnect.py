@@ -30,7 +30,7 @@ from support.wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
 
-BEFORE_LOSS = 15 * 60
+BEFORE_LOSS = 60 * 60
 GIFT_WRAP_BEFORE_LOSS = 3 * 24 * 3600
 
 

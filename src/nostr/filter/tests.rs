@@ -155,7 +155,7 @@ proptest! {
         let filter = filter(&wanted);
         let own_since = wanted["since"].as_u64().unwrap_or(0);
         let moved = own_since.max(since);
-        let repeated = filter.repeated(since);
+        let repeated = filter.repeated(Some(moved));
         let over = wanted["until"].as_u64().is_some_and(|until| until < moved);
         prop_assert_eq!(repeated.is_none(), over);
         let Some(repeated) = repeated else { return Ok(()) };

@@ -34,6 +34,8 @@ struct Shape {
     ids: bool,
     authors: bool,
     kinds: Option<Vec<u16>>,
+    /// They ask for ephemeral kinds alone, which are asked for whatever the date after a loss.
+    ephemeral: bool,
     tags: Vec<Box<str>>,
 }
 
@@ -57,11 +59,11 @@ impl Combined {
     }
 
     /// Adds all of these filters, or none: false if they have no place any more. `since` gives the
-    /// date from which on each is meant, or `None` where it asks for nothing.
+    /// date from which on each is meant; one that asks for nothing from there on is left out.
     pub(super) fn add<'a>(
         &mut self,
         filters: impl Iterator<Item = &'a Filter> + Clone,
-        since: impl Fn(&Filter) -> Option<Option<u64>>,
+        since: impl Fn(&Filter) -> Option<u64>,
     ) -> bool {
         let bytes: usize = filters.clone().map(|filter| filter.json.len() + FRAME).sum();
         if self.bytes + bytes > self.most_bytes {
@@ -75,7 +77,8 @@ impl Combined {
         }
         self.bytes += bytes;
         for filter in filters {
-            if let Some(since) = since(filter) {
+            let since = since(filter);
+            if filter.reaches(since) {
                 self.merge(filter, since);
             }
         }
@@ -108,6 +111,7 @@ impl Combined {
             ids: filter.ids.is_some(),
             authors: filter.authors.is_some(),
             kinds: kinds.map(|kinds| if self.broad { Vec::new() } else { kinds.clone() }),
+            ephemeral: filter.is_ephemeral(),
             tags: sorted_tags(filter).into_iter().map(|(name, _)| name.clone()).collect(),
         }
     }

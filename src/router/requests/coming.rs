@@ -51,11 +51,13 @@ impl Requests {
         }
         let mut members = request.members.iter();
         let only = members.next().filter(|_| members.next().is_none());
-        let given = only.and_then(|key| subscriptions.get(*key)).is_some_and(|it| it.has(event));
+        let only = only.and_then(|key| subscriptions.get(*key));
+        let date = only.and_then(|_| message::scan_date(json.as_bytes())).unwrap_or_default();
+        let given = only.is_some_and(|member| member.has(event, date));
         if request.is_live()
             && let Some(request) = self.get_mut(id, number)
         {
-            request.note_new(event, turn.now.unix);
+            request.note_new(event, turn.now);
             if given {
                 return Incoming::Copy;
             }
@@ -63,7 +65,6 @@ impl Requests {
         self.hear_noise(id, number, subscriptions);
         let Some(request) = self.get_mut(id, number) else { return Incoming::NoRequest };
         if given {
-            let date = message::scan_date(json.as_bytes()).unwrap_or_default();
             request.arrivals.push(Some(Arrival::Copy(rank(date, *event))));
             turn.due.arrivals.insert((id, number));
             return Incoming::Copy;
@@ -266,7 +267,7 @@ impl Requests {
         }
         request.sent = Sent::Live;
         request.complete = turn.now.mono;
-        request.health.sure = turn.now.unix;
+        request.health.sure = turn.now;
         let gathers = request.gathers();
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
@@ -386,6 +387,11 @@ impl Requests {
         if other == number {
             return;
         }
+        let narrowed = |number| self.all.get(&(id, number)).and_then(|request| request.narrowed);
+        if narrowed(other) > narrowed(number) {
+            // It repeats an earlier one and reaches less far back. This is the one to move to.
+            return upstream.name(name, number);
+        }
         for key in keys {
             if let Some(request) = self.all.get_mut(&(id, other)) {
                 request.members.insert(key);
@@ -468,10 +474,11 @@ impl Requests {
         &self,
         id: RelayId,
         number: RequestNumber,
-        event: &EventId,
+        event: &Event,
         subscriptions: &Subscriptions,
     ) -> bool {
         let members = self.all.get(&(id, number)).into_iter().flat_map(|request| &request.members);
-        members.filter_map(|key| subscriptions.get(*key)).any(|member| !member.has(event))
+        let mut members = members.filter_map(|key| subscriptions.get(*key));
+        members.any(|member| !member.has(event.id(), event.created_at()))
     }
 }

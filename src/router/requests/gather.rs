@@ -10,7 +10,7 @@ use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Refusal, Subscriptions, margin};
+use crate::router::subscriptions::{Refusal, Subscriptions, asked_from};
 use crate::router::turn::Turn;
 
 use super::combine::Combined;
@@ -36,13 +36,6 @@ struct Aim {
 
 /// Live requests, those with the fewest members first.
 type Live = Vec<(usize, RequestNumber)>;
-
-/// From which date on a filter is meant after a loss at this one; `None`: it asks for nothing.
-pub(super) fn since_loss(filter: &Filter, lost: u64) -> Option<u64> {
-    let since = lost.saturating_sub(margin(filter));
-    let since = filter.since.map_or(since, |own| own.max(since));
-    filter.until.is_none_or(|until| until >= since).then_some(since)
-}
 
 impl Requests {
     /// Where places run short, begins to gather live requests into one.
@@ -196,8 +189,8 @@ impl Requests {
                 continue;
             }
             let since = |filter: &Filter| match resumed {
-                Some((_, lost)) => since_loss(filter, lost).map(Some),
-                None => Some(filter.since),
+                Some((_, lost)) => asked_from(filter, lost),
+                None => filter.since,
             };
             if combined.add(filters, since) {
                 numbers.push(*number);

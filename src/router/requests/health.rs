@@ -10,11 +10,10 @@ use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Part, Subscriptions};
+use crate::router::subscriptions::{Part, Subscriptions, asked_from};
 use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
-use super::gather::since_loss;
 use super::request::Duty;
 use super::{Requests, Wording};
 
@@ -47,7 +46,7 @@ impl Requests {
         let keys = self.staying(id, number, subscriptions);
         let Some(request) = self.get_mut(id, number).filter(|it| it.is_live()) else { return };
         request.health.renewed = turn.now.mono;
-        let sure = request.health.sure.min(turn.now.unix);
+        let sure = request.health.sure.earliest(turn.now);
         Self::renew_later(id, number, turn);
         let filters = self.words_since(id, &keys, sure, subscriptions, relays);
         if !keys.is_empty() && !filters.is_empty() {
@@ -92,8 +91,7 @@ impl Requests {
         let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
         for broad in [false, true] {
             let mut combined = Combined::new(most, most_bytes, broad);
-            let since = |filter: &Filter| since_loss(filter, date).map(Some);
-            if combined.add(filters.clone(), since) {
+            if combined.add(filters.clone(), |filter: &Filter| asked_from(filter, date)) {
                 return combined.into_filters(None);
             }
         }
@@ -120,7 +118,7 @@ impl Requests {
         let health = &mut request.health;
         if health.recent.contains(event.id()) {
             health.awaited = Some((*event.id(), event.kind()));
-            return request.note_new(event.id(), turn.now.unix);
+            return request.note_new(event.id(), turn.now);
         }
         if health.awaited.is_none() {
             health.awaited = Some((*event.id(), event.kind()));

@@ -140,7 +140,7 @@ impl Requests {
         let worded = words.as_ref().map(Vec::len);
         self.last_serial += 1;
         let members = keys.iter().copied().collect();
-        let mut request = Request::new(members, asks, words, duty, self.last_serial);
+        let mut request = Request::new(members, asks, words, duty, self.last_serial, turn.now);
         let gathers = request.gathers();
         if let [key] = keys {
             let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
@@ -202,6 +202,7 @@ impl Requests {
         let mut again = true;
         let text = if let Some(filters) = request.words.take() {
             if !request.gathers() {
+                request.narrowed = Some(turn.now.unix);
                 for key in &request.members {
                     subscriptions.resumed(*key, id);
                 }
@@ -210,11 +211,10 @@ impl Requests {
         } else {
             let mut filters: Vec<String> = Vec::new();
             for key in &request.members {
-                let Some((due, repeats)) = subscriptions.ask(*key, id, limits, turn) else {
-                    continue;
-                };
-                again &= repeats;
-                for filter in due {
+                let Some(asking) = subscriptions.ask(*key, id, limits, turn) else { continue };
+                again &= asking.again;
+                request.narrowed = request.narrowed.max(asking.narrowed);
+                for filter in asking.filters {
                     if !filters.contains(&filter) {
                         filters.push(filter);
                     }

@@ -5,16 +5,16 @@
 //! run short, `gather` makes place. What waits takes turns, client by client, and several go in one
 //! request.
 
+use crate::base::time::Now;
 use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN};
 use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Part, Refusal, Subscription, Subscriptions};
+use crate::router::subscriptions::{Part, Refusal, Subscription, Subscriptions, asked_from};
 use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
-use super::gather::since_loss;
 use super::request::Duty;
 use super::{Requests, Wording};
 
@@ -174,7 +174,8 @@ impl Requests {
             let gap = gap(id, key, subscriptions).filter(|_| is_sociable(id, key, subscriptions));
             let filters = subscriptions.get(key).map(Subscription::filters);
             let takes = gap.zip(filters).is_some_and(|(gap, filters)| {
-                combined.add(filters.iter(), |filter: &Filter| since_loss(filter, gap).map(Some))
+                let lost = gap.earliest(turn.now);
+                combined.add(filters.iter(), |filter: &Filter| asked_from(filter, lost))
             });
             if takes {
                 keys.push(key);
@@ -232,6 +233,6 @@ fn is_sociable(id: RelayId, key: SubscriptionKey, subscriptions: &Subscriptions)
     })
 }
 
-fn gap(id: RelayId, key: SubscriptionKey, subscriptions: &Subscriptions) -> Option<u64> {
+fn gap(id: RelayId, key: SubscriptionKey, subscriptions: &Subscriptions) -> Option<Now> {
     subscriptions.get(key)?.part_of(id)?.gap()
 }

@@ -24,6 +24,9 @@ pub(super) struct Request {
     /// The filters of its message, if they are not what the members are due when its turn comes.
     pub(super) words: Option<Vec<String>>,
     pub(super) sent: Sent,
+    /// The latest date (unix seconds) up to which a filter's own `since` was moved: before it, it asks
+    /// for less than a first one of its members would.
+    pub(super) narrowed: Option<u64>,
     pub(super) duty: Duty,
     /// How long an answer is waited for before the relay is asked again.
     pub(super) patience: Duration,
@@ -76,12 +79,12 @@ pub(super) enum Sent {
 }
 
 /// What a live request has shown of being served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
     /// The relay has said nothing against it for a while after its EOSE.
     pub(super) proven: bool,
-    /// When it has brought something last, or had its EOSE (unix seconds).
-    pub(super) sure: u64,
+    /// When it has brought something last, or had its EOSE, or was made.
+    pub(super) sure: Now,
     /// What it has brought last.
     pub(super) recent: VecDeque<EventId>,
     /// Kinds of events of ours that it has brought back.
@@ -129,6 +132,19 @@ pub(in crate::router) enum Arrival {
     Closed(Reason),
 }
 
+impl Health {
+    const fn new(now: Now) -> Self {
+        Self {
+            proven: false,
+            sure: now,
+            recent: VecDeque::new(),
+            echoes: BTreeSet::new(),
+            awaited: None,
+            renewed: Duration::ZERO,
+        }
+    }
+}
+
 impl Request {
     pub(super) fn new(
         members: BTreeSet<SubscriptionKey>,
@@ -136,6 +152,7 @@ impl Request {
         words: Option<Vec<String>>,
         duty: Duty,
         serial: u64,
+        now: Now,
     ) -> Self {
         Self {
             members,
@@ -146,13 +163,14 @@ impl Request {
             ending: None,
             sent: Sent::Lined,
             patience: EOSE_SILENT,
+            narrowed: None,
             heard: false,
             complaint: None,
             among: 0,
             filters: 0,
             complete: Duration::ZERO,
             brought: false,
-            health: Health::default(),
+            health: Health::new(now),
             wires: Wires::default(),
             arrivals: Arrivals::default(),
             outstanding: 0,
@@ -197,10 +215,10 @@ impl Request {
     }
 
     /// An event has come over it by its id, given before or not, after its EOSE.
-    pub(super) fn note_new(&mut self, event: &EventId, unix: u64) {
+    pub(super) fn note_new(&mut self, event: &EventId, now: Now) {
         self.brought = true;
         let health = &mut self.health;
-        health.sure = unix;
+        health.sure = now;
         if let Some((_, kind)) = health.awaited.take_if(|(awaited, _)| awaited == event)
             && health.echoes.len() < ECHO_KINDS
         {

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::hash::Map;
-use crate::constants::{HELD_BYTES_ALL, SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
+use crate::base::time::Now;
+use crate::constants::{HELD_BYTES_ALL, SEEN_ALL, SEEN_LEAST, SEEN_MOST};
 use crate::ids::{ClientId, Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, KIND_AUTH};
 use crate::nostr::filter::Filter;
@@ -32,8 +33,8 @@ pub use index::Index;
 pub(super) use merge::{Rank, rank};
 pub(super) use part::{Came, Part, Refusal};
 pub use seen::Seen;
-pub(super) use subscription::{Opening, Subscription, margin};
-use subscription::{Phase, Standing, Taken};
+use subscription::{Asking, Phase, Standing, Taken};
+pub(super) use subscription::{Opening, Subscription, asked_from};
 
 /// See the module's own page.
 #[derive(Debug, Default)]
@@ -175,8 +176,9 @@ impl Subscriptions {
 
     /// A relay's connection is lost; its last sign of life was at `heard` (unix seconds).
     pub(super) fn relay_lost(&mut self, relay: RelayId, heard: u64, turn: &mut Turn<'_>) {
+        let since = Now::new(turn.now.mono, Duration::from_secs(heard));
         for (key, subscription) in &mut self.all {
-            if subscription.relay_lost(relay, heard) {
+            if subscription.relay_lost(relay, since) {
                 turn.due.eose.insert(*key);
             }
         }
@@ -250,7 +252,7 @@ impl Subscriptions {
         relay: RelayId,
         limits: RelayLimits,
         turn: &Turn<'_>,
-    ) -> Option<(Vec<String>, bool)> {
+    ) -> Option<Asking> {
         self.all.get_mut(&key)?.ask(relay, limits, turn.now)
     }
 
@@ -383,18 +385,18 @@ impl Subscriptions {
         turn: &mut Turn<'_>,
     ) -> Offered {
         let shared = self.remembered < SEEN_ALL;
-        let even = SEEN_ALL / (SEEN_FOLDS * 2 + 1) / self.all.len().max(1);
-        let exact_max = if shared { SEEN_EXACT } else { even.max(SEEN_EXACT_LEAST) };
+        let even = SEEN_ALL / self.all.len().max(1);
+        let most = if shared { SEEN_MOST } else { even.clamp(SEEN_LEAST, SEEN_MOST) };
         let Some(target) = self.all.get_mut(&key) else { return Offered::Dropped };
-        if target.seen.contains(event.id()) {
+        if target.has(event.id(), event.created_at()) {
             return Offered::Seen;
         }
         // Proofs of who somebody is are passed on to nobody (NIP-42).
-        if event.kind() == KIND_AUTH || !target.admits(event, from, came) {
+        if event.kind() == KIND_AUTH || !target.admits(event, from, came, turn.now) {
             return Offered::Dropped;
         }
         let before = target.seen.len();
-        let new = target.seen.insert(event.id(), event.created_at(), turn.now.unix, exact_max);
+        let new = target.seen.insert(event.id(), event.created_at(), turn.now.unix, most);
         self.remembered = self.remembered + target.seen.len() - before;
         if !new {
             return Offered::Seen;

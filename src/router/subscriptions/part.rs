@@ -53,8 +53,8 @@ pub(in crate::router) struct Part {
     pub(super) stage: PartStage,
     /// Whether the client's EOSE waits for this relay.
     pub(super) holds: bool,
-    /// Unix seconds since when events of this relay may have been missed, once it has been live.
-    pub(super) gap: Option<u64>,
+    /// Since when events of this relay may have been missed, once it has been live.
+    pub(super) gap: Option<Now>,
     /// The relay's request that brings its events.
     pub(super) request: Option<RequestNumber>,
     /// The request it moves to as soon as that one is live.
@@ -153,8 +153,8 @@ impl Part {
         self.requests().any(|own| own == number)
     }
 
-    /// Since when (unix seconds) events may have been missed that it is to be asked for again.
-    pub(in crate::router) const fn gap(&self) -> Option<u64> {
+    /// Since when events may have been missed that it is to be asked for again.
+    pub(in crate::router) const fn gap(&self) -> Option<Now> {
         self.gap
     }
 
@@ -224,7 +224,7 @@ impl Part {
 
     pub(super) fn ask_again(&mut self, alone: bool, now: Now) {
         if self.stage == PartStage::Live {
-            self.gap = self.gap.or(Some(now.unix));
+            self.gap = self.gap.or(Some(now));
         }
         self.stage = PartStage::Unasked;
         (self.request, self.next) = (None, None);
@@ -284,11 +284,11 @@ impl Part {
         waited
     }
 
-    /// Its connection is lost. True: the EOSE waited for it, and does no longer.
-    pub(super) fn lost(&mut self, heard: u64) -> bool {
+    /// Its connection is lost, and nothing has come since then. True: the EOSE waited for it, and does no longer.
+    pub(super) fn lost(&mut self, since: Now) -> bool {
         if self.stage == PartStage::Live {
             // A first REQ that was not answered in full is asked again in full, so has no gap.
-            self.gap = self.gap.or(Some(heard));
+            self.gap = self.gap.or(Some(since));
         }
         let held = self.stage != PartStage::Unasked && std::mem::take(&mut self.holds);
         self.stage = PartStage::Unasked;

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::base::time::Now;
 use crate::constants::{
-    EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, REPLAY_WINDOW,
-    SLOW_CLOCK, UNSERVED_NOTICE,
+    EOSE_QUIET, EOSE_SILENT, EOSE_STREAMING, REPLAY_MARGIN, REPLAY_MARGIN_GIFT_WRAP, SLOW_CLOCK,
+    UNSERVED_NOTICE,
 };
 use crate::ids::{ClientId, Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP, is_ephemeral};
@@ -76,6 +76,18 @@ pub(super) enum Taken {
     Held,
     /// A newer version of it was given.
     Superseded,
+}
+
+/// What a relay is to be asked for a subscription.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::router) struct Asking {
+    /// As JSON objects, none with a `limit` over the relay's.
+    pub(in crate::router) filters: Vec<String>,
+    /// It repeats an earlier request, or comes late.
+    pub(in crate::router) again: bool,
+    /// The latest date (unix seconds) up to which the `since` of a filter is moved. `None`: each reaches
+    /// as far back as the client wants.
+    pub(in crate::router) narrowed: Option<u64>,
 }
 
 /// What a subscription begins with.
@@ -163,11 +175,12 @@ impl Subscription {
     /// relay that comes late.
     fn resume(&mut self, Resumed { since, whole }: Resumed) {
         self.phase = Phase::Live;
+        let lost = Now { unix: since, ..self.opened };
         if !whole {
-            self.opened.unix = self.opened.unix.min(since);
+            self.opened.unix = lost.earliest(self.opened);
         }
         for part in &mut self.parts {
-            (part.holds, part.gap) = (false, whole.then_some(since));
+            (part.holds, part.gap) = (false, whole.then_some(lost));
         }
     }
 
@@ -211,9 +224,9 @@ impl Subscription {
         self.phase == Phase::Live
     }
 
-    /// Whether it was given an event of this id, or is about to be.
-    pub(in crate::router) fn has(&self, id: &EventId) -> bool {
-        self.seen.contains(id)
+    /// Whether it was given an event of this id and date, or is about to be.
+    pub(in crate::router) fn has(&self, id: &EventId, created_at: u64) -> bool {
+        self.seen.contains(id, created_at)
     }
 
     /// The requests that bring its events.
@@ -267,21 +280,15 @@ impl Subscription {
         self.phase != Phase::Collecting || part.is_some_and(|part| part.gap.is_some())
     }
 
-    /// What this relay is asked for now: filters as JSON objects, none with a `limit` over the relay's,
-    /// and whether that repeats an earlier request or comes late. `None`: nothing, now or any more.
-    pub(super) fn ask(
-        &mut self,
-        relay: RelayId,
-        limits: RelayLimits,
-        now: Now,
-    ) -> Option<(Vec<String>, bool)> {
+    /// What this relay is asked for now. `None`: nothing, now or any more.
+    pub(super) fn ask(&mut self, relay: RelayId, limits: RelayLimits, now: Now) -> Option<Asking> {
         let late = self.phase != Phase::Collecting;
         let Self { parts, filters, opened, .. } = self;
         let part = parts.iter_mut().find(|part| part.relay == relay)?;
         if part.stage != PartStage::Unasked {
             return None;
         }
-        let replay = late || part.gap.is_some();
+        let again = late || part.gap.is_some();
         part.stage = PartStage::Asked { heard: false };
         (part.stream, part.turn.used) = (Stream::default(), true);
         part.stalls = false;
@@ -292,29 +299,37 @@ impl Subscription {
         let Some(gap) = part.gap else {
             let asked = |filter: &Filter| asked_as(filter, limits.max_limit);
             let mut due: Vec<String> = filters.iter().map(asked).collect();
+            let mut narrowed = None;
             if late {
                 // What came to a late relay since the REQ was live once, so no `limit` may hide it.
+                let since = opened.earliest(now);
                 let limited = |filter: &&Filter| filter.limit.is_some();
-                let missed = |filter: &Filter| reaching_back(filter, opened.unix);
+                let missed = |filter: &Filter| filter.repeated(asked_from(filter, since));
                 due.extend(filters.iter().filter(limited).filter_map(missed));
                 if limits.max_filters.is_some_and(|most| due.len() > most) {
                     let new = |filter| {
                         if limited(&filter) { missed(filter) } else { Some(asked(filter)) }
                     };
                     due = filters.iter().filter_map(new).collect();
+                    narrowed =
+                        filters.iter().filter(limited).filter_map(|it| moved(it, since)).max();
                 }
             }
-            return Some((due, replay));
+            return Some(Asking { filters: due, again, narrowed });
         };
-        let repeated: Vec<String> =
-            filters.iter().filter_map(|filter| reaching_back(filter, gap)).collect();
+        let since = gap.earliest(now);
+        let repeated: Vec<String> = filters
+            .iter()
+            .filter_map(|filter| filter.repeated(asked_from(filter, since)))
+            .collect();
         if repeated.is_empty() {
             // Its time window lies before the gap: the relay has nothing to add.
             part.stage = PartStage::Live;
             part.gap = None;
             return None;
         }
-        Some((repeated, replay))
+        let narrowed = filters.iter().filter_map(|filter| moved(filter, since)).max();
+        Some(Asking { filters: repeated, again, narrowed })
     }
 
     /// An event has come from this relay, or a copy of one, and the relay has not given its EOSE:
@@ -334,24 +349,27 @@ impl Subscription {
     /// The date (unix seconds) before which an ephemeral event of this request is no live one but
     /// an old order, to be dropped. `asked`: when it went out, and whether it is a repeated one;
     /// `None`: its EOSE has come.
+    ///
+    /// An order that is as new as the REQ and comes by a slow clock looks like a replay, and is taken
+    /// for one: nobody pays an order that was dropped. So is what lies between two dates that the REQ
+    /// may have where our own clock was set.
     pub(in crate::router) fn stale_before(&self, asked: Option<(Now, bool)>, now: Now) -> u64 {
         match asked {
-            Some((at, true)) if now.mono < at.mono + REPLAY_WINDOW => u64::MAX,
-            Some((at, true)) => at.unix,
+            Some((at, true)) => at.latest(now),
             // Perhaps the first REQ, but the client no longer takes what comes for stored.
-            Some((at, false)) if self.phase == Phase::Live && !self.complete => at.unix,
+            Some((at, false)) if self.phase == Phase::Live && !self.complete => at.latest(now),
             // The REQ may have had its EOSE at once: an order by a clock that is slow passes.
-            Some((at, false)) if self.complete => at.unix.saturating_sub(SLOW_CLOCK),
+            Some((at, false)) if self.complete => at.latest(now).saturating_sub(SLOW_CLOCK),
             None | Some((_, false)) => 0,
         }
     }
 
     /// Whether a true event that matches may be given, or held.
-    pub(super) fn admits(&self, event: &Event, from: Origin, came: Came) -> bool {
+    pub(super) fn admits(&self, event: &Event, from: Origin, came: Came, now: Now) -> bool {
         match came {
             _ if is_ephemeral(event.kind()) => true,
             Came::Stored if self.phase == Phase::Live => {
-                let since = self.live_from(event);
+                let since = self.live_from(event, now);
                 let passed = from
                     .relay()
                     .and_then(|relay| self.part_of(relay))
@@ -360,7 +378,7 @@ impl Subscription {
                     || (!passed && self.merge.had_place(&self.filters, event))
             }
             Came::Stored | Came::Live => true,
-            Came::Repeated => self.reaches(event, from),
+            Came::Repeated => self.reaches(event, from, now),
         }
     }
 
@@ -382,20 +400,20 @@ impl Subscription {
 
     /// From this date on an event that came to a relay before its EOSE counts as new: there is no
     /// other sign. The dates of gift wraps say nothing.
-    fn live_from(&self, event: &Event) -> u64 {
-        if event.kind() == KIND_GIFT_WRAP { 0 } else { self.opened.unix }
+    fn live_from(&self, event: &Event, now: Now) -> u64 {
+        if event.kind() == KIND_GIFT_WRAP { 0 } else { self.opened.earliest(now) }
     }
 
     /// Whether it lies in what is asked for again, and is not only sent because another subscription
     /// reaches further back.
-    fn reaches(&self, event: &Event, from: Origin) -> bool {
+    fn reaches(&self, event: &Event, from: Origin, now: Now) -> bool {
         let part = from.relay().and_then(|relay| self.part_of(relay));
         let Some(part) = part else { return true };
-        let since = part.gap.unwrap_or(self.opened.unix);
+        let since = part.gap.unwrap_or(self.opened).earliest(now);
         let late = part.gap.is_none();
         self.filters.iter().any(|filter| {
             filter.matches(event)
-                && (event.created_at() >= since.saturating_sub(margin(filter))
+                && (Some(event.created_at()) >= asked_from(filter, since)
                     || (late && filter.limit.is_none()))
         }) || (late && self.merge.had_place(&self.filters, event))
     }
@@ -484,7 +502,7 @@ impl Subscription {
         let part = self.part(relay)?;
         match part.stage {
             PartStage::Refused(_) => return None,
-            PartStage::Live => part.gap = part.gap.or(Some(now.unix)),
+            PartStage::Live => part.gap = part.gap.or(Some(now)),
             PartStage::Unasked | PartStage::Asked { .. } => {}
         }
         let pause = part.refuse(refusal, now);
@@ -495,11 +513,10 @@ impl Subscription {
         Some(pause)
     }
 
-    /// The relay's connection is lost; its last sign of life was at `heard` (unix seconds). False: it
-    /// had no part in it.
-    pub(super) fn relay_lost(&mut self, relay: RelayId, heard: u64) -> bool {
+    /// The relay's connection is lost, and nothing has come since then. False: it had no part in it.
+    pub(super) fn relay_lost(&mut self, relay: RelayId, since: Now) -> bool {
         let Some(part) = self.part(relay) else { return false };
-        if part.lost(heard) {
+        if part.lost(since) {
             self.hints.push(Hint::None);
         }
         true
@@ -629,14 +646,23 @@ fn asked_as(filter: &Filter, most: Option<u64>) -> String {
     }
 }
 
-/// The filter for what may have been missed since this date (unix seconds), with a margin.
-fn reaching_back(filter: &Filter, since: u64) -> Option<String> {
-    filter.repeated(since.saturating_sub(margin(filter)))
+/// From which date on a filter is asked for again, where events may have been missed since this one
+/// (unix seconds, both). `None`: whatever the date.
+///
+/// All that is to come has to match it too, so there is a margin for clocks that are slow; and where
+/// nothing is stored, there is nothing to be spared.
+pub(in crate::router) fn asked_from(filter: &Filter, missed: u64) -> Option<u64> {
+    if filter.is_ephemeral() {
+        return filter.since;
+    }
+    let gift_wraps = filter.takes_gift_wraps();
+    let margin = if gift_wraps { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN };
+    filter.since.max(Some(missed.saturating_sub(margin)))
 }
 
-/// Seconds by which a date may lie before its event's coming.
-pub(in crate::router) fn margin(filter: &Filter) -> u64 {
-    if filter.takes_gift_wraps() { REPLAY_MARGIN_GIFT_WRAP } else { REPLAY_MARGIN }
+/// The same, where it is later than what the client wants.
+fn moved(filter: &Filter, missed: u64) -> Option<u64> {
+    asked_from(filter, missed).filter(|since| Some(*since) != filter.since)
 }
 
 #[cfg(test)]

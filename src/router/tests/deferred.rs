@@ -2,6 +2,7 @@
 
 use super::auth::{WHO, keyed, keys};
 use super::*;
+use crate::constants::REPLAY_MARGIN;
 
 const NONE: [Value; 0] = [];
 
@@ -18,7 +19,7 @@ fn what_it_ended_for_want_of_an_authentication_is_asked_for_again() {
     }
     assert_eq!(world.heard(), NONE, "neither CLOSED nor EOSE: it is still open");
     world.relay_answers(0, &auth, true, "");
-    let since = UNIX - 15 * 60;
+    let since = UNIX - REPLAY_MARGIN;
     assert_eq!(
         world.got(0),
         [json!(["REQ", "3", {"kinds": [1]}]), json!(["REQ", "4", {"kinds": [1], "since": since}]),],

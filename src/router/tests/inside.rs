@@ -174,7 +174,7 @@ fn relays_named_later_and_no_more() {
     assert_eq!(asked(&mut world, 1), None);
     assert_eq!(asked(&mut world, 0), Some(number.clone()));
     assert_eq!(world.heard_by(INSIDE), [json!(["BEHIND", "a"])]);
-    let stale = event(21_000, UNIX, &json!([]), "an order");
+    let stale = event(21_000, UNIX - 1, &json!([]), "an order");
     let stored = note("stored");
     world.relay_says(0, &json!(["EVENT", number, stale]));
     world.relay_says(0, &json!(["EVENT", number, stored]));
@@ -196,7 +196,7 @@ fn a_subscription_goes_on_with_an_earlier_one() {
     let req = world.got(0).pop().unwrap();
     assert_eq!(req[2], json!({"kinds": [1, 21_000], "since": UNIX - 60 - REPLAY_MARGIN}));
     let number = &req[1];
-    let stale = event(21_000, UNIX, &json!([]), "an order");
+    let stale = event(21_000, UNIX - 1, &json!([]), "an order");
     let missed = note("missed");
     world.relay_says(0, &json!(["EVENT", number, stale]));
     world.relay_says(0, &json!(["EVENT", number, missed]));

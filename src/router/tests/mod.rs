@@ -5,6 +5,7 @@ mod authenticate;
 mod backlog;
 mod budget;
 mod characters;
+mod clocks;
 mod counting;
 mod deferred;
 mod doubt;

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::{Opening, Part, PartStage, Phase, Refusal, Subscription};
 use crate::base::time::Now;
-use crate::constants::REPLAY_WINDOW;
 use crate::ids::{ClientId, RelayId};
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
@@ -21,13 +20,11 @@ use crate::router::Role;
 /// The wall clock when the REQ comes.
 const UNIX: u64 = 1_800_000_000;
 const HOUR: u64 = 60 * 60;
-const MARGIN: u64 = HOUR / 4;
+const MARGIN: u64 = HOUR;
 const GIFT_WRAP_MARGIN: u64 = 3 * 24 * HOUR;
 
-/// What `stale_before` says of an event that is delivered whatever its kind …
+/// What `stale_before` says where every event is delivered.
 const LIVE: u64 = 0;
-/// … and of one that is dropped if it is ephemeral.
-const REPLAY: u64 = u64::MAX;
 
 /// So long after the REQ.
 fn after(mono: Duration) -> Now {
@@ -57,8 +54,8 @@ fn subscription(filters: &[Value], relays: std::ops::Range<u64>) -> Subscription
 
 /// The filters of the REQ for relay 0, after a look at its envelope.
 fn asked(subscription: &mut Subscription, now: Now) -> Option<Vec<Value>> {
-    let (filters, _) = subscription.ask(RelayId(0), RelayLimits::default(), now)?;
-    Some(filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect())
+    let asking = subscription.ask(RelayId(0), RelayLimits::default(), now)?;
+    Some(asking.filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect())
 }
 
 /// A subscription that is live at relay 0, its only one.
@@ -82,21 +79,21 @@ fn a_relay_is_asked_once_per_connection_and_only_if_it_has_a_part() {
     let mut subscription = live(&[json!({})]);
     assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(2)), None);
     assert_eq!(subscription.ask(RelayId(7), RelayLimits::default(), seconds(2)), None);
-    subscription.relay_lost(RelayId(0), UNIX + 3);
+    subscription.relay_lost(RelayId(0), seconds(3));
     assert!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(4)).is_some());
     assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(4)), None);
 }
 
 #[test]
-fn after_a_loss_the_req_reaches_back_a_quarter_of_an_hour_before_it_without_limit() {
+fn after_a_loss_the_req_reaches_back_an_hour_before_it_without_limit() {
     let long_ago = UNIX - 5 * HOUR;
     let mut subscription = live(&[
         json!({"kinds": [1], "limit": 5}),
         json!({"kinds": [4], "since": long_ago, "until": UNIX + HOUR}),
         json!({"kinds": [4], "since": UNIX + 60}),
     ]);
-    subscription.relay_lost(RelayId(0), UNIX + HOUR);
-    let since = UNIX + HOUR - MARGIN;
+    subscription.relay_lost(RelayId(0), seconds(2 * HOUR));
+    let since = UNIX + 2 * HOUR - MARGIN;
     let expected = [
         json!({"kinds": [1], "since": since}),
         json!({"kinds": [4], "since": since, "until": UNIX + HOUR}),
@@ -108,7 +105,7 @@ fn after_a_loss_the_req_reaches_back_a_quarter_of_an_hour_before_it_without_limi
 #[test]
 fn a_filters_own_later_since_stays() {
     let mut subscription = live(&[json!({"kinds": [1], "since": UNIX + 5})]);
-    subscription.relay_lost(RelayId(0), UNIX + 10);
+    subscription.relay_lost(RelayId(0), seconds(10));
     let expected = [json!({"kinds": [1], "since": UNIX + 5})];
     assert_eq!(asked(&mut subscription, seconds(11)).unwrap(), expected);
 }
@@ -117,7 +114,7 @@ fn a_filters_own_later_since_stays() {
 fn where_gift_wraps_can_match_the_req_reaches_back_three_days() {
     let filters = [json!({"kinds": [1_059]}), json!({"#p": ["a"]}), json!({"kinds": [1]})];
     let mut subscription = live(&filters);
-    subscription.relay_lost(RelayId(0), UNIX + HOUR);
+    subscription.relay_lost(RelayId(0), seconds(HOUR));
     let expected = [
         json!({"kinds": [1_059], "since": UNIX + HOUR - GIFT_WRAP_MARGIN}),
         json!({"#p": ["a"], "since": UNIX + HOUR - GIFT_WRAP_MARGIN}),
@@ -130,12 +127,12 @@ fn where_gift_wraps_can_match_the_req_reaches_back_three_days() {
 fn a_filter_whose_time_is_over_is_not_asked_again() {
     let over = json!({"kinds": [4], "until": UNIX - HOUR});
     let mut subscription = live(&[over.clone(), json!({"kinds": [1]})]);
-    subscription.relay_lost(RelayId(0), UNIX + 10);
+    subscription.relay_lost(RelayId(0), seconds(10));
     let expected = [json!({"kinds": [1], "since": UNIX + 10 - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(11)).unwrap(), expected);
 
     let mut subscription = live(&[over]);
-    subscription.relay_lost(RelayId(0), UNIX + 10);
+    subscription.relay_lost(RelayId(0), seconds(10));
     assert_eq!(subscription.ask(RelayId(0), RelayLimits::default(), seconds(11)), None);
     assert_eq!(subscription.parts[0].stage, PartStage::Live, "it has no more to add");
 }
@@ -147,7 +144,7 @@ fn a_first_req_that_was_lost_before_its_eose_is_sent_again_in_full() {
     for minute in 0..3 {
         let now = seconds(minute * 60);
         assert_eq!(asked(&mut subscription, now).unwrap(), filters);
-        subscription.relay_lost(RelayId(0), now.unix);
+        subscription.relay_lost(RelayId(0), now);
     }
 }
 
@@ -155,12 +152,12 @@ fn a_first_req_that_was_lost_before_its_eose_is_sent_again_in_full() {
 fn a_repeated_req_that_was_lost_before_its_eose_still_reaches_back_to_the_first_loss() {
     let mut subscription = live(&[json!({"kinds": [1]})]);
     for hour in 1..4 {
-        subscription.relay_lost(RelayId(0), UNIX + hour * HOUR);
+        subscription.relay_lost(RelayId(0), seconds(hour * HOUR));
         let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
         assert_eq!(asked(&mut subscription, seconds(hour * HOUR + 1)).unwrap(), expected);
     }
     assert!(subscription.relay_eose(RelayId(0), Hint::None, seconds(5 * HOUR)));
-    subscription.relay_lost(RelayId(0), UNIX + 6 * HOUR);
+    subscription.relay_lost(RelayId(0), seconds(6 * HOUR));
     let expected = [json!({"kinds": [1], "since": UNIX + 6 * HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(7 * HOUR)).unwrap(), expected);
 }
@@ -178,7 +175,7 @@ fn a_relay_that_ended_it_is_asked_again_after_a_loss_from_the_end_on() {
         None,
         "not on the same connection"
     );
-    subscription.relay_lost(RelayId(0), UNIX + 9 * HOUR);
+    subscription.relay_lost(RelayId(0), seconds(9 * HOUR));
     let expected = [json!({"kinds": [1], "since": UNIX + HOUR - MARGIN})];
     assert_eq!(asked(&mut subscription, seconds(9 * HOUR)).unwrap(), expected);
 }
@@ -193,7 +190,7 @@ fn a_relay_that_refused_the_first_req_is_asked_in_full_after_a_loss() {
             .refused(RelayId(0), &Reason::read("error: no"), Refusal::Passing, seconds(1))
             .is_some()
     );
-    subscription.relay_lost(RelayId(0), UNIX + HOUR);
+    subscription.relay_lost(RelayId(0), seconds(HOUR));
     assert_eq!(asked(&mut subscription, seconds(HOUR)).unwrap(), filters);
 }
 
@@ -211,15 +208,73 @@ fn a_relay_added_later_is_asked_in_full_and_given_one_part() {
 #[test]
 fn dates_near_the_epoch_do_not_underflow() {
     let mut subscription = live(&[json!({"kinds": [1]}), json!({})]);
-    subscription.relay_lost(RelayId(0), 60);
+    subscription.relay_lost(RelayId(0), Now { unix: 60, ..seconds(60) });
     let expected = [json!({"kinds": [1], "since": 0}), json!({"since": 0})];
     assert_eq!(asked(&mut subscription, seconds(150)).unwrap(), expected);
 }
 
+#[test]
+fn where_only_ephemeral_kinds_are_asked_for_the_req_is_repeated_from_any_date_on() {
+    let filters = [
+        json!({"kinds": [23_194, 20_000], "limit": 5}),
+        json!({"kinds": [29_999], "since": UNIX - 5}),
+        json!({"kinds": [23_194, 1]}),
+        json!({"kinds": [30_000]}),
+    ];
+    let mut subscription = live(&filters);
+    subscription.relay_lost(RelayId(0), seconds(5 * HOUR));
+    let since = UNIX + 5 * HOUR - MARGIN;
+    let expected = [
+        json!({"kinds": [23_194, 20_000]}),
+        json!({"kinds": [29_999], "since": UNIX - 5}),
+        json!({"kinds": [23_194, 1], "since": since}),
+        json!({"kinds": [30_000], "since": since}),
+    ];
+    assert_eq!(asked(&mut subscription, seconds(6 * HOUR)).unwrap(), expected);
+}
+
+/// How far, in seconds, the `since` of the REQ after a loss lies before the loss, where the clock has
+/// gone like this: by so much it was set between the loss and the REQ, a minute later.
+fn back_from_a_loss(set: i64) -> i64 {
+    let mut subscription = live(&[json!({"kinds": [1]})]);
+    subscription.relay_lost(RelayId(0), seconds(9 * HOUR));
+    let then = seconds(9 * HOUR + 60);
+    let now = Now { unix: then.unix.saturating_add_signed(set), ..then };
+    let since = asked(&mut subscription, now).unwrap()[0]["since"].as_u64().unwrap();
+    assert!(since <= now.unix, "nobody asks for what is to come");
+    i64::try_from(UNIX + 9 * HOUR).unwrap() - i64::try_from(since).unwrap()
+}
+
+#[test]
+fn a_clock_that_is_set_around_a_loss_leaves_no_gap() {
+    let margin = i64::try_from(MARGIN).unwrap();
+    assert_eq!(back_from_a_loss(0), margin);
+    // Whichever of the two was right.
+    assert_eq!(back_from_a_loss(-8 * margin), 9 * margin);
+    assert_eq!(back_from_a_loss(8 * margin), margin);
+}
+
+#[test]
+fn a_request_that_was_narrowed_says_so() {
+    let narrowed = |filters: &[Value]| {
+        let mut subscription = live(filters);
+        subscription.relay_lost(RelayId(0), seconds(5 * HOUR));
+        let asking = subscription.ask(RelayId(0), RelayLimits::default(), seconds(6 * HOUR));
+        asking.unwrap().narrowed
+    };
+    let since = UNIX + 5 * HOUR - MARGIN;
+    assert_eq!(narrowed(&[json!({"kinds": [1_059]}), json!({"kinds": [1]})]), Some(since));
+    assert_eq!(narrowed(&[json!({"kinds": [1], "since": since + 1})]), None);
+    assert_eq!(narrowed(&[json!({"kinds": [23_194]})]), None);
+    let mut first = subscription(&[json!({"kinds": [1]})], 0..1);
+    let asking = first.ask(RelayId(0), RelayLimits::default(), seconds(0));
+    assert_eq!(asking.unwrap().narrowed, None);
+}
+
 /// Asks relay 0: when, and whether as a repeated request.
 fn sent(subscription: &mut Subscription, now: Now) -> Option<(Now, bool)> {
-    let (_, again) = subscription.ask(RelayId(0), RelayLimits::default(), now)?;
-    Some((now, again))
+    let asking = subscription.ask(RelayId(0), RelayLimits::default(), now)?;
+    Some((now, asking.again))
 }
 
 #[test]
@@ -232,23 +287,25 @@ fn events_of_a_first_req_are_no_replays() {
 }
 
 #[test]
-fn events_of_a_repeated_req_are_replays_until_its_eose() {
+fn what_is_older_than_a_repeated_req_is_a_replay_until_its_eose() {
     let mut subscription = live(&[json!({})]);
-    subscription.relay_lost(RelayId(0), UNIX + 10);
+    subscription.relay_lost(RelayId(0), seconds(10));
     let sent = sent(&mut subscription, seconds(20));
-    assert_eq!(subscription.stale_before(sent, seconds(21)), REPLAY);
+    for later in [20, 21, 22, HOUR] {
+        assert_eq!(subscription.stale_before(sent, seconds(later)), UNIX + 20);
+    }
     assert_eq!(subscription.stale_before(None, seconds(22)), LIVE);
 }
 
 #[test]
-fn a_relay_that_never_ends_its_replay_is_believed_after_the_window_in_what_is_newer() {
+fn a_clock_that_is_set_makes_no_replay_look_new() {
     let mut subscription = live(&[json!({})]);
-    subscription.relay_lost(RelayId(0), UNIX + 10);
-    let asked_at = Duration::from_secs(20);
-    let sent = sent(&mut subscription, after(asked_at));
-    let last = after(asked_at + REPLAY_WINDOW.saturating_sub(Duration::from_nanos(1)));
-    assert_eq!(subscription.stale_before(sent, last), REPLAY);
-    assert_eq!(subscription.stale_before(sent, after(asked_at + REPLAY_WINDOW)), UNIX + 20);
+    subscription.relay_lost(RelayId(0), seconds(10));
+    let sent = sent(&mut subscription, seconds(20));
+    let set_back = Now { unix: UNIX + 22 - HOUR, ..seconds(22) };
+    assert_eq!(subscription.stale_before(sent, set_back), UNIX + 20);
+    let set_forward = Now { unix: UNIX + 22 + HOUR, ..seconds(22) };
+    assert_eq!(subscription.stale_before(sent, set_forward), UNIX + 20 + HOUR);
 }
 
 #[test]
@@ -257,7 +314,7 @@ fn what_a_first_req_brings_after_the_clients_eose_is_a_replay() {
     let mut subscription = subscription(&[json!({})], 0..1);
     subscription.phase = Phase::Live;
     let sent = sent(&mut subscription, seconds(5));
-    assert_eq!(subscription.stale_before(sent, seconds(6)), REPLAY);
+    assert_eq!(subscription.stale_before(sent, seconds(6)), UNIX + 5);
 }
 
 #[test]
@@ -282,7 +339,7 @@ fn a_relay_asked_late_is_asked_for_what_a_limit_would_hide_too() {
         json!({"kinds": [1], "limit": 5}),
         json!({"kinds": [4], "since": UNIX - HOUR}),
         json!({"#p": ["a"], "limit": 1}),
-        json!({"kinds": [1], "limit": 1, "until": UNIX - HOUR}),
+        json!({"kinds": [1], "limit": 1, "until": UNIX - MARGIN - 1}),
         json!({"kinds": [1], "limit": 1, "since": UNIX + 5}),
     ];
     let mut subscription = subscription(&filters, 0..1);
@@ -307,8 +364,8 @@ fn a_relay_is_asked_within_what_it_takes() {
     let limits =
         RelayLimits { max_limit: Some(500), max_filters: Some(4), ..RelayLimits::default() };
     let asked = |subscription: &mut Subscription, now| -> Vec<Value> {
-        let (filters, _) = subscription.ask(RelayId(0), limits, now).unwrap();
-        filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect()
+        let asking = subscription.ask(RelayId(0), limits, now).unwrap();
+        asking.filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect()
     };
     let expected = [
         // Which of them it would leave out is its choice.

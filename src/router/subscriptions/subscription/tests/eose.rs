@@ -101,7 +101,7 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
                 subscription.refused(relay, &Reason::read("error: no"), Refusal::Passing, now);
             }
         }
-        Did::Lost => drop(subscription.relay_lost(relay, now.unix)),
+        Did::Lost => drop(subscription.relay_lost(relay, now)),
         Did::Added => subscription.add_relay(relay),
     }
 }
