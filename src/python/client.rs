@@ -79,6 +79,9 @@ fn told(reply: Reply, url: String) -> Told {
             let verb = if accepted { "OK" } else { "REFUSED" };
             (verb, hex::encode(&id), why.to_string(), why.code().to_owned(), nothing(), 0)
         }
+        Reply::NoId { id, why } => {
+            ("REFUSED", id.into(), why.to_string(), why.code().to_owned(), nothing(), 0)
+        }
         Reply::Count { id, counted } => {
             ("COUNT", id.into(), counted.to_json(), url, nothing(), counted.count)
         }

@@ -28,7 +28,8 @@ use super::{Client, Clients, Role};
 
 const WHO_ARE_YOU: &str = "this relay is for those its owner has listed";
 const NOT_LISTED: &str = "the owner of this relay has not listed your public key";
-const AUTHOR_WANTED: &str = "a protected event (NIP-70) is taken from its author only";
+const AUTHOR_WANTED: &str =
+    "a protected event (NIP-70), or a repost of one, is taken from its author only";
 const NO_CHALLENGE: &str = "nobody has asked this connection to authenticate";
 const TOO_MANY_KEYS: &str = "no more public keys are taken on this connection";
 
@@ -269,21 +270,22 @@ impl Clients {
         Some((judged, identity.checking == 0))
     }
 
-    /// Why this client may not publish the event, if it may not (NIP-70). It has its challenge then.
+    /// Why this client may not publish the event, if it may not: it is protected, or reposts one that is
+    /// (NIP-70). It has its challenge then.
     pub(in crate::router) fn not_its_author(
         &mut self,
         client: ClientId,
         event: &Event,
         turn: &mut Turn<'_>,
     ) -> Option<Reason> {
-        if !event.is_protected() {
+        if event.guardians().is_empty() {
             return None;
         }
         // It may have gone meanwhile.
         let Some(Client { role, identity, .. }) = self.all.get(&client) else {
             return Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED));
         };
-        if identity.keys.contains(event.pubkey()) {
+        if event.guardians().iter().all(|key| identity.keys.contains(key)) {
             None
         } else if !identity.keys.is_empty() || *role == Role::Inside {
             Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED))
