@@ -216,8 +216,8 @@ impl Keepers {
     /// 3. `sweep`, then `send`: what leaves leaves when all of it is in line, and may still be taken back
     ///    until then
     fn tell_relays(&mut self, turn: &mut Turn<'_>) -> bool {
-        if let Some((relay, event)) = turn.due.unsent.pop_front() {
-            self.not_sent(relay, &event, turn);
+        if let Some((relay, event, audience)) = turn.due.unsent.pop_front() {
+            self.not_sent(relay, &event, audience, turn);
         } else if let Some(relay) = turn.due.plan.pop_first() {
             self.requests.plan(relay, &mut self.subscriptions, &mut self.relays, turn);
         } else if let Some(relay) = turn.due.flush.pop_first() {

@@ -367,3 +367,34 @@ fn what_is_refused_for_want_of_a_place_leaves_nothing_behind() {
     world.pass_ms(2_000);
     assert!(world.router.keepers.publishing.named_in_turns() <= 64);
 }
+
+/// A flood of OKs for what it was never sent.
+#[test]
+fn answers_to_nothing_are_junk() {
+    let mut world = World::new(1);
+    for number in 0..=crate::constants::JUNK_BURST {
+        assert_eq!(world.cut, [0; 0]);
+        world.relay_says(0, &json!(["OK", format!("{number:064x}"), true, ""]));
+    }
+    assert_eq!(world.cut, [0]);
+}
+
+/// It is slow, but it answers what it was asked.
+#[test]
+fn late_answers_are_none() {
+    let mut world = World::new(1);
+    let orders: Vec<Value> = (0..3 * crate::constants::JUNK_BURST)
+        .map(|number| event(20_001, UNIX, &json!([]), &number.to_string()))
+        .collect();
+    for orders in orders.chunks(1_000) {
+        for order in orders {
+            world.say(CLIENT, &json!(["EVENT", order]));
+        }
+        world.pass_ms(2_000);
+        assert_eq!(world.heard().len(), orders.len());
+    }
+    for order in &orders {
+        world.relay_says(0, &ok(order, true, ""));
+    }
+    assert_eq!(world.cut, [0; 0]);
+}
