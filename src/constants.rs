@@ -281,6 +281,12 @@ pub(crate) const MAILBOX_BYTES_ALL: usize = 256 << 20;
 pub(crate) const MAILBOX_BYTES_SHARE: usize = 1 << 20;
 /// Bytes kept of the owner's reason to cut a client off. A close frame takes 123.
 pub(crate) const CLOSE_REASON: usize = 100;
+/// After a standstill, or a time in which a client was not read, this long without a message from it
+/// means that it is read up to date: what is in its socket comes at once, what is still with it after
+/// the round trip of a far client …
+pub(crate) const CATCH_UP_QUIET: Duration = Duration::from_millis(500);
+/// … and after this it counts as such, should it never pause.
+pub(crate) const CATCH_UP_MOST: Duration = Duration::from_secs(10);
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
 pub(crate) const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.

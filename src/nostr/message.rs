@@ -79,6 +79,12 @@ impl ClientMessage {
         Self::read(text, max_filters).unwrap_or_else(Self::Refused)
     }
 
+    /// A message that is no text.
+    pub fn binary() -> Self {
+        let why = Reason::new(Prefix::Invalid, "binary frames are not understood");
+        Self::Refused(Reply::Notice(why.to_string()))
+    }
+
     /// What a message over the size limit gets: refused by its id, where the first part of it,
     /// `head`, shows one.
     pub fn too_long(head: &str, max: usize) -> Self {

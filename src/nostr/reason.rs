@@ -149,7 +149,8 @@ impl Reason {
     /// by which clients decide; where there is none, it is `error:`.
     pub(crate) fn of_refusal(text: &str) -> Self {
         let has_word = text.split_once(": ").is_some_and(|(word, _)| {
-            let part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            let part =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             !word.is_empty() && word.bytes().all(part)
         });
         if has_word || Prefix::read(text).is_some() {

@@ -42,6 +42,10 @@ impl Client {
         self.0.feed(text)
     }
 
+    fn feed_binary(&self) -> bool {
+        self.0.feed_binary()
+    }
+
     fn drain(&self, most: usize) -> Vec<String> {
         self.0.drain(most)
     }

@@ -132,7 +132,7 @@ fn no_second_eose_for_filters_that_match_nothing() {
     let mut message = ClientMessage::parse(&text, 100);
     let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
     *resumed = Some(Resumed { since: UNIX, whole: true });
-    world.input(Input::ClientSaid(ClientId(INSIDE), message, Ticket::default()));
+    world.says(INSIDE, message);
     assert_eq!(world.heard_by(INSIDE), [] as [Value; 0]);
 }
 
