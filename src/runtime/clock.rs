@@ -81,9 +81,9 @@ mod tests {
         // As if the machine had slept since the start.
         clock.sleepless -= Duration::from_secs(20);
         let elapsed = clock.elapsed();
-        assert!((25.0..26.0).contains(&elapsed.as_secs_f64()), "{elapsed:?}");
+        assert!((24.9..25.1).contains(&elapsed.as_secs_f64()), "{elapsed:?}");
         let due = clock.instant(Duration::from_secs(30)) - Instant::now();
-        assert!((4.0..=5.0).contains(&due.as_secs_f64()), "{due:?}");
+        assert!((4.9..5.2).contains(&due.as_secs_f64()), "{due:?}");
         clock.sleepless += Duration::from_secs(20);
         assert!(clock.elapsed() >= elapsed, "it never goes back");
     }
