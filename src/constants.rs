@@ -224,6 +224,9 @@ pub(crate) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 pub(crate) const BACKOFF_MOST: Duration = Duration::from_mins(1);
 /// A connection that lived this long resets the backoff.
 pub(crate) const BACKOFF_RESET: Duration = Duration::from_secs(30);
+/// A relay that refuses the handshake and says how long it wants to be left alone (`Retry-After`) is, up
+/// to this. A relay may err by days, and nobody would see why nothing is tried.
+pub(crate) const RETRY_AFTER_MOST: Duration = Duration::from_mins(5);
 /// Errors and notices kept per relay.
 pub(crate) const RELAY_LOG: usize = 50;
 /// Characters kept of one of them.
@@ -244,6 +247,9 @@ pub(crate) const RELAY_EVENTS: usize = 2 * MAX_UNANSWERED_EVENTS;
 pub(crate) const RELAY_EVENT_BYTES: usize = 32 << 20;
 /// REQs whose subscription has ended in the meantime; past it they are swept out of the line.
 pub(crate) const RELAY_DEAD_ASKS: usize = 4_096;
+/// Events of one connection whose `OK` is still expected: at most `MAX_UNANSWERED_EVENTS` are sent in
+/// each `OK_DEADLINE`, so a relay may be 40 s behind. An `OK` for any other event is junk.
+pub(crate) const AWAITED_OKS: usize = 20 * MAX_UNANSWERED_EVENTS;
 /// Frames a relay may send that nobody can use (forged, malformed, matching nothing): a burst …
 pub(crate) const JUNK_BURST: u32 = 2_000;
 /// … and per second. Past it the relay is cut off and waits for its backoff.
@@ -313,6 +319,12 @@ pub(crate) const MAILBOX_BYTES_ALL: usize = 256 << 20;
 pub(crate) const MAILBOX_BYTES_SHARE: usize = 1 << 20;
 /// Bytes kept of the owner's reason to cut a client off. A close frame takes 123.
 pub(crate) const CLOSE_REASON: usize = 100;
+/// After a standstill, or a time in which a client was not read, this long without a message from it
+/// means that it is read up to date: what is in its socket comes at once, what is still with it after
+/// the round trip of a far client …
+pub(crate) const CATCH_UP_QUIET: Duration = Duration::from_millis(500);
+/// … and after this it counts as such, should it never pause.
+pub(crate) const CATCH_UP_MOST: Duration = Duration::from_secs(10);
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
 pub(crate) const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.

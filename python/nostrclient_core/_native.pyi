@@ -94,8 +94,11 @@ class Client:
         """WebSocket close code and reason once the core has cut this client off."""
 
     def feed(self, text: str) -> bool:
-        """Hand over one text message. Always taken. False: call no more until
-        `writable` is true again."""
+        """Hand over one text message as soon as it is read. Always taken. False: call no
+        more until `writable` is true again."""
+
+    def feed_binary(self) -> bool:
+        """The same for a binary message, which the client is told nobody understands."""
 
     def drain(self, most: int) -> list[str]:
         """The messages waiting for this client, oldest first, at most `most`."""
@@ -148,6 +151,11 @@ class Core:
     def ready(self) -> list[int]:
         """Tokens of the clients that have messages waiting, became writable or were
         closed since the last call. Never blocks; makes `wake_fd` unreadable."""
+
+    def beat(self) -> None:
+        """Whoever reads the clients' sockets is at it. Once begun, more than two seconds
+        without a beat count as a standstill, sleep of the machine included: ephemeral
+        events that are read first after it are refused, since they may be as old."""
 
     def connect(self, public: bool = True, hosts: list[str] = ...) -> Client:
         """Admit a client. `public`: by the endpoint that is for everybody, or for those

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from ._native import STORE, Client, Core
 
+BEAT = 0.5  # seconds
+
 
 class Woken(Protocol):
     """Whoever waits for something of a client."""
@@ -80,6 +82,7 @@ class Bridge:
         self._connections: dict[int, Woken] = {}
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)
+        self._beat()
 
     def connect(self, public: bool = True, hosts: Sequence[str] = ()) -> Connection:
         """Admit a client. `public`, `hosts`: as `Core.connect`. Raises
@@ -110,9 +113,15 @@ class Bridge:
         """Stop the core and let every client's tasks see that it is over. Idempotent."""
         self.stopped = True
         self._detach()
+        self._next_beat.cancel()
         self.core.stop()
         for connection in list(self._connections.values()):
             connection.wake()
+
+    def _beat(self) -> None:
+        """This loop reads the sockets: the core has to know if it stood still."""
+        self.core.beat()
+        self._next_beat = self.loop.call_later(BEAT, self._beat)
 
     def _wake(self) -> None:
         try:

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 
 use crate::nostr::hll::Hll;
+use crate::nostr::json::is_object;
 
 /// The largest count that is believed and sent: the largest integer every JSON reader takes.
 pub(crate) const MAX_COUNT: u64 = (1 << 53) - 1;
@@ -38,7 +39,7 @@ impl Counted {
             #[serde(default)]
             hll: serde_json::Value,
         }
-        let said: Said = serde_json::from_str(json).ok()?;
+        let said: Said = serde_json::from_str(Some(json).filter(|json| is_object(json))?).ok()?;
         (said.count <= MAX_COUNT).then(|| Self {
             count: said.count,
             approximate: said.approximate.as_bool(),
@@ -126,7 +127,9 @@ mod tests {
         let odd = r#"{"count":5,"approximate":"yes","hll":"00"}"#;
         assert_eq!(Counted::parse(odd), Some(Counted::exactly(5)));
         assert_eq!(Counted::parse(r#"{"count":5,"hll":7}"#), Some(Counted::exactly(5)));
-        for none in ["5", "[]", "{}", "null", r#"{"count":"5"}"#, r#"{"count":-1}"#] {
+        for none in
+            ["5", "[]", "[5,false,\"\"]", "{}", "null", r#"{"count":"5"}"#, r#"{"count":-1}"#]
+        {
             assert_eq!(Counted::parse(none), None, "{none}");
         }
         for none in ["1e30", "0.5", "null", "9007199254740992", "18446744073709551616"] {

@@ -8,16 +8,20 @@ use std::borrow::Cow;
 use secp256k1::XOnlyPublicKey;
 use secp256k1::schnorr::{self, Signature};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::nostr::hex;
+use crate::nostr::json;
 
 /// An event's id: the SHA-256 of its NIP-01 serialisation.
 pub type EventId = [u8; 32];
 
 /// Kind of a NIP-42 authentication event: for relays, never published.
 pub(crate) const KIND_AUTH: u16 = 22_242;
+/// Kinds of reposts (NIP-18), which carry the event they are about as JSON text.
+const KINDS_REPOST: [u16; 2] = [6, 16];
 /// Kind of a NIP-59 gift wrap, whose `created_at` is set back on purpose.
 pub(crate) const KIND_GIFT_WRAP: u16 = 1_059;
 
@@ -31,7 +35,7 @@ pub(crate) const fn is_ephemeral(kind: u16) -> bool {
 pub enum EventError {
     /// No JSON object with the seven fields in their types.
     #[error("not a Nostr event: {0}")]
-    Shape(String),
+    Shape(Cow<'static, str>),
     /// A field that must be lowercase hex of a fixed length is not.
     #[error("{0} must be {1} lowercase hex characters")]
     Hex(&'static str, usize),
@@ -60,6 +64,7 @@ pub struct Event {
     created_at: u64,
     kind: u16,
     tags: Vec<Tag>,
+    guardians: Box<[[u8; 32]]>,
     json: Box<str>,
 }
 
@@ -104,7 +109,8 @@ impl Event {
         tags: Vec<Tag>,
         json: &str,
     ) -> Self {
-        Self { id, pubkey, created_at, kind, tags, json: json.into() }
+        let guardians = Box::default();
+        Self { id, pubkey, created_at, kind, tags, guardians, json: json.into() }
     }
 
     /// NIP-40: unix seconds after which the event must not be delivered.
@@ -115,9 +121,10 @@ impl Event {
             .and_then(|tag| tag.value.as_ref()?.parse().ok())
     }
 
-    /// NIP-70: only its author may publish it.
-    pub fn is_protected(&self) -> bool {
-        self.tags.iter().any(|tag| &*tag.name == "-")
+    /// NIP-70: those without whom it may not be published. Its author, if it is protected, and the
+    /// author of a protected event that it reposts.
+    pub fn guardians(&self) -> &[[u8; 32]] {
+        &self.guardians
     }
 }
 
@@ -177,17 +184,21 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// [`EventError::Shape`] or [`EventError::Hex`].
     pub fn parse(text: &'a str) -> Result<Self, EventError> {
+        // Derived readers take a list of values for an object.
+        if !json::is_object(text) {
+            return Err(misshapen(text));
+        }
         let (wire, extra_fields) = match serde_json::from_str::<Strict>(text) {
             Ok(wire) => (wire, false),
             Err(_) => match serde_json::from_str::<Lenient>(text) {
                 Ok(Lenient { id, pubkey, created_at, kind, tags, content, sig }) => {
                     (Strict { id, pubkey, created_at, kind, tags, content, sig }, true)
                 }
-                Err(error) => return Err(EventError::Shape(shape_error(&error))),
+                Err(_) => return Err(misshapen(text)),
             },
         };
         if !wire.content.get().starts_with('"') {
-            return Err(EventError::Shape("content must be a string".to_owned()));
+            return Err(EventError::Shape(NO_TEXT.into()));
         }
         let id = hex::decode(&wire.id).ok_or(EventError::Hex("id", 64))?;
         let pubkey = hex::decode(&wire.pubkey).ok_or(EventError::Hex("pubkey", 64))?;
@@ -237,18 +248,21 @@ impl<'a> Unverified<'a> {
             pubkey: self.pubkey,
             created_at: self.created_at,
             kind: self.kind,
+            guardians: self.guardians(&tags),
             tags,
             json: self.json.into_owned().into_boxed_str(),
         })
     }
 
     fn read_and_hash(&self) -> Result<(Vec<Tag>, EventId), EventError> {
-        let shape = |error: serde_json::Error| EventError::Shape(shape_error(&error));
-        let tags: Vec<Vec<Cow<str>>> = serde_json::from_str(self.tags.get()).map_err(shape)?;
-        let content: Cow<str> = serde_json::from_str(self.content.get()).map_err(shape)?;
+        let shape = |why: &'static str| EventError::Shape(why.into());
+        let tags: Vec<Vec<Cow<str>>> =
+            serde_json::from_str(self.tags.get()).map_err(|_| shape(NO_TAGS))?;
+        let content: Cow<str> =
+            serde_json::from_str(self.content.get()).map_err(|_| shape(NO_TEXT))?;
         let id = self.hash(
-            &serde_json::to_string(&tags).map_err(shape)?,
-            &serde_json::to_string(&content).map_err(shape)?,
+            &serde_json::to_string(&tags).map_err(|_| shape(NO_TAGS))?,
+            &serde_json::to_string(&content).map_err(|_| shape(NO_TEXT))?,
         );
         let tags = tags
             .iter()
@@ -259,6 +273,18 @@ impl<'a> Unverified<'a> {
             })
             .collect();
         Ok((tags, id))
+    }
+
+    /// See [`Event::guardians`].
+    fn guardians(&self, tags: &[Tag]) -> Box<[[u8; 32]]> {
+        let protected = tags.iter().any(|tag| &*tag.name == "-");
+        let mut guardians = Vec::from_iter(protected.then_some(self.pubkey));
+        if KINDS_REPOST.contains(&self.kind)
+            && let Ok(text) = serde_json::from_str::<String>(self.content.get())
+        {
+            add_guardians(&text, &mut guardians);
+        }
+        guardians.into()
     }
 
     fn hash(&self, tags: &str, content: &str) -> EventId {
@@ -311,12 +337,52 @@ fn rewrite(wire: &Strict) -> String {
     )
 }
 
-/// serde's message without its line and column, which mean nothing to a client.
-fn shape_error(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+const NO_OBJECT: &str = "it must be a JSON object";
+const NO_TAGS: &str = "tags must be a list of lists of strings";
+const NO_TEXT: &str = "content must be a string";
+
+/// What is wrong with a text whose seven fields cannot be read.
+fn misshapen(text: &str) -> EventError {
+    let Some(fields) = json::fields(text) else { return EventError::Shape(NO_OBJECT.into()) };
+    for name in ["id", "pubkey", "created_at", "kind", "tags", "content", "sig"] {
+        let mut found = fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value);
+        let (Some(value), None) = (found.next(), found.next()) else {
+            return EventError::Shape(format!("it must have {name} once").into());
+        };
+        let (is_right, wanted) = match name {
+            "created_at" => (
+                serde_json::from_str::<u64>(value.get()).is_ok(),
+                format!("a whole number from 0 to {}", u64::MAX),
+            ),
+            "kind" => (
+                serde_json::from_str::<u16>(value.get()).is_ok(),
+                format!("a whole number from 0 to {}", u16::MAX),
+            ),
+            "tags" | "content" => continue,
+            _ => (serde_json::from_str::<Cow<str>>(value.get()).is_ok(), "a string".to_owned()),
+        };
+        if !is_right {
+            return EventError::Shape(format!("{name} must be {wanted}").into());
+        }
+    }
+    EventError::Shape("it cannot be read".into())
+}
+
+/// Adds the author of the event that a repost carries, if that one is protected, and so on if it is a
+/// repost itself. Nothing about it is checked: where it is not true there is nothing to protect, and the
+/// repost no loss.
+fn add_guardians(carried: &str, guardians: &mut Vec<[u8; 32]>) {
+    // Of a field that stands there twice the last one counts, as for most clients.
+    let Ok(Value::Object(event)) = serde_json::from_str(carried) else { return };
+    let text = |name| event.get(name).and_then(Value::as_str).unwrap_or_default();
+    let tags = event.get("tags").and_then(Value::as_array);
+    if tags.into_iter().flatten().any(|tag| tag.get(0).is_some_and(|name| name == "-")) {
+        guardians.extend(hex::decode(text("pubkey")));
+    }
+    let kind = event.get("kind").and_then(Value::as_u64);
+    if KINDS_REPOST.iter().any(|repost| kind == Some((*repost).into())) {
+        // Shorter each time, by its own quotes at least.
+        add_guardians(text("content"), guardians);
     }
 }
 

@@ -1,14 +1,12 @@
 //! NIP-01 filters: read once, matched against every event, written to relays as the client sent
 //! them, or narrowed for a repeated REQ.
 
-use std::fmt;
-
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::nostr::event::{Event, EventId, KIND_GIFT_WRAP, is_ephemeral};
 use crate::nostr::hex;
+use crate::nostr::json;
 
 /// One filter. A field that is `None` accepts everything.
 ///
@@ -58,13 +56,16 @@ impl Filter {
     /// # Errors
     /// A sentence saying which field is wrong, to follow `invalid: `.
     pub fn parse(raw: &RawValue) -> Result<Self, String> {
-        let fields = fields(raw).ok_or_else(|| "a filter must be an object".to_owned())?;
+        let fields =
+            json::fields(raw.get()).ok_or_else(|| "a filter must be an object".to_owned())?;
         let mut filter = Self { json: raw.get().into(), ..Self::default() };
         for (at, (name, value)) in fields.iter().enumerate() {
             // Which of the two counts, every relay would decide for itself.
             if fields[..at].iter().any(|(before, _)| before == name) {
                 return Err(format!("a filter has {} only once", shown(name)));
             }
+            // What cannot be read, as it is too deep, is of no field's type.
+            let value = &serde_json::from_str(value.get()).unwrap_or_default();
             match name.as_str() {
                 "ids" => filter.ids = Some(sorted(hex_list(name, value)?)),
                 "authors" => filter.authors = Some(sorted(hex_list(name, value)?)),
@@ -161,30 +162,6 @@ impl Filter {
         }
         Some(Value::Object(fields).to_string())
     }
-}
-
-/// The fields of an object in their order, those that stand there twice too. `None`: it is none.
-fn fields(raw: &RawValue) -> Option<Vec<(String, Value)>> {
-    struct Fields;
-
-    impl<'de> Visitor<'de> for Fields {
-        type Value = Vec<(String, Value)>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut fields = Vec::new();
-            while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                // What cannot be read, as it is too deep, is of no field's type.
-                fields.push((name, serde_json::from_str(value.get()).unwrap_or_default()));
-            }
-            Ok(fields)
-        }
-    }
-
-    serde_json::Deserializer::from_str(raw.get()).deserialize_map(Fields).ok()
 }
 
 fn among<T: Ord>(accepted: Option<&[T]>, value: &T) -> bool {

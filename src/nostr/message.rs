@@ -4,6 +4,7 @@
 //! Client messages are read in full. Of a relay's EVENT only the envelope is looked at, because
 //! most are copies of events already known; see [`RelayMessage::scan`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use crate::nostr::count::Counted;
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::nostr::hex;
+use crate::nostr::json;
 use crate::nostr::reason::{Prefix, Reason};
 
 /// What a client asks for.
@@ -77,11 +79,17 @@ impl ClientMessage {
         Self::read(text, max_filters).unwrap_or_else(Self::Refused)
     }
 
+    /// A message that is no text.
+    pub fn binary() -> Self {
+        let why = Reason::new(Prefix::Invalid, "binary frames are not understood");
+        Self::Refused(Reply::Notice(why.to_string()))
+    }
+
     /// What a message over the size limit gets: refused by its id, where the first part of it,
     /// `head`, shows one.
     pub fn too_long(head: &str, max: usize) -> Self {
         let why = Reason::new(Prefix::Restricted, format_args!("message longer than {max} bytes"));
-        let head = head.trim_start();
+        let head = json::without_mark(head).trim_start();
         let Some(rest) = head.strip_prefix('[') else {
             return Self::Refused(Reply::Notice(why.to_string()));
         };
@@ -93,7 +101,7 @@ impl ClientMessage {
                 None => Reply::Notice(why.to_string()),
             },
             "EVENT" | "AUTH" => match scan_id(rest) {
-                Some(id) => Reply::Ok { id, accepted: false, why },
+                Some(id) => refusal(id, why),
                 None => Reply::Notice(why.to_string()),
             },
             "NEG-OPEN" | "NEG-MSG" => match leading_string(rest) {
@@ -107,8 +115,8 @@ impl ClientMessage {
     fn read(text: &str, max_filters: usize) -> Result<Self, Reply> {
         let invalid = |why: &str| Reason::new(Prefix::Invalid, why);
         let notice = |why: &str| Reply::Notice(invalid(why).to_string());
-        let parts: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|_| notice("a message is a JSON array"))?;
+        let parts: Vec<&RawValue> = serde_json::from_str(json::without_mark(text))
+            .map_err(|_| notice("a message is a JSON array"))?;
         let verb: String = parts
             .first()
             .and_then(|verb| serde_json::from_str(verb.get()).ok())
@@ -116,9 +124,15 @@ impl ClientMessage {
         let id = parts.get(1).and_then(|id| serde_json::from_str::<Box<str>>(id.get()).ok());
         match verb.as_str() {
             "EVENT" => match parts.get(1) {
-                Some(event) => {
-                    Ok(Self::Event { id: event_id(event.get()), json: event.get().into() })
-                }
+                Some(event) => match claimed_id(event.get()) {
+                    Some(id) if hex::decode::<32>(&id).is_none() => {
+                        Err(refusal(&id, invalid(NOT_LOWERCASE)))
+                    }
+                    id => {
+                        let id = id.and_then(|id| hex::decode(&id));
+                        Ok(Self::Event { id, json: event.get().into() })
+                    }
+                },
                 None => Err(notice("EVENT carries an event")),
             },
             "REQ" | "COUNT" => {
@@ -155,8 +169,9 @@ impl ClientMessage {
             },
             "AUTH" => {
                 let event = parts.get(1).ok_or_else(|| notice("AUTH carries an event"))?;
-                let id = event_id(event.get())
+                let id = claimed_id(event.get())
                     .ok_or_else(|| notice("AUTH carries an event with an id"))?;
+                let id = hex::decode(&id).ok_or_else(|| refusal(&id, invalid(NOT_LOWERCASE)))?;
                 Ok(Self::Auth { id, json: event.get().into() })
             }
             "NEG-CLOSE" if id.is_some() => Ok(Self::NegClose),
@@ -172,6 +187,7 @@ impl ClientMessage {
     }
 }
 
+const NOT_LOWERCASE: &str = "id must be 64 lowercase hex characters";
 const NO_SYNC: &str = "this relay keeps no events of its own to compare with";
 const NO_SUCH_SYNC: &str = "no sync of this id is open";
 
@@ -208,6 +224,13 @@ pub enum Reply {
         /// Whether it is in safe hands (the one rule).
         accepted: bool,
         /// The reason; empty if there is none.
+        why: Reason,
+    },
+    /// The same, `false`, where what the client sent as an id is one but for its case.
+    NoId {
+        /// As it was sent: what the client waits for.
+        id: Box<str>,
+        /// The reason.
         why: Reason,
     },
     /// The end of a subscription that the client did not end itself.
@@ -297,7 +320,7 @@ impl Reply {
             Self::Eose { id, hint } => id.len() + hint.written().len(),
             Self::Whole { id, .. } => id.len(),
             Self::Count { id, counted } => id.len() + 64 + counted.hll.as_ref().map_or(0, |_| 512),
-            Self::Ok { why, .. } => 64 + why.as_str().len(),
+            Self::Ok { why, .. } | Self::NoId { why, .. } => 64 + why.as_str().len(),
             Self::Closed { id, why } | Self::NegErr { id, why } => id.len() + why.as_str().len(),
             Self::Notice(text) => text.len(),
             Self::Auth { challenge } => challenge.len(),
@@ -331,6 +354,12 @@ impl Reply {
                 out.push_str("[\"OK\",\"");
                 hex::push(id, &mut out);
                 out.push_str(if *accepted { "\",true," } else { "\",false," });
+                push_string(why.as_str(), &mut out);
+            }
+            Self::NoId { id, why } => {
+                out.push_str("[\"OK\",");
+                push_string(id, &mut out);
+                out.push_str(",false,");
                 push_string(why.as_str(), &mut out);
             }
             Self::Closed { id, why } => {
@@ -409,14 +438,18 @@ impl<'a> RelayMessage<'a> {
         if let Some(message) = Self::scan_event(text) {
             return Ok(message);
         }
-        Self::parse(text.trim())
+        Self::parse(json::without_mark(text).trim())
     }
 
     fn scan_event(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix("[\"EVENT\",\"")?;
         let (subscription, json) = rest.split_once("\",")?;
         let json = json.strip_suffix(']')?;
-        Some(Self::Event { number: RequestNumber::read(subscription), id: scan_id(json)?, json })
+        // Whatever stands behind the event is not read for a part of it.
+        let is_all =
+            json.ends_with('}') && memchr::memchr_iter(b'{', json.as_bytes()).nth(1).is_none();
+        let id = hex::decode(scan_id(json)?).filter(|_| is_all)?;
+        Some(Self::Event { number: RequestNumber::read(subscription), id, json })
     }
 
     fn parse(text: &'a str) -> Result<Self, &'static str> {
@@ -429,7 +462,9 @@ impl<'a> RelayMessage<'a> {
         match string(0).as_deref() {
             Some("EVENT") => {
                 let json = parts.get(2).ok_or(malformed)?.get();
-                let id = event_id(json).ok_or("sent an event without an id")?;
+                let id = claimed_id(json)
+                    .and_then(|id| hex::decode(&id))
+                    .ok_or("sent an event without an id")?;
                 Ok(Self::Event { number: number(), id, json })
             }
             Some("EOSE") => {
@@ -494,24 +529,41 @@ pub(crate) fn auth(event: &str) -> String {
     format!("[\"AUTH\",{event}]")
 }
 
-/// The `id` of an event given as JSON, read properly.
-fn event_id(json: &str) -> Option<EventId> {
-    #[derive(Deserialize)]
-    struct Id<'a> {
-        #[serde(borrow)]
-        id: std::borrow::Cow<'a, str>,
+/// An EVENT or AUTH is refused by its id, as it was sent.
+fn refusal(id: &str, why: Reason) -> Reply {
+    match hex::decode(id) {
+        Some(id) => Reply::Ok { id, accepted: false, why },
+        None => Reply::NoId { id: id.into(), why },
     }
-    scan_id(json).or_else(|| hex::decode(&serde_json::from_str::<Id>(json).ok()?.id))
+}
+
+/// The `id` of an event given as JSON, read properly, if it is one but for its case.
+fn claimed_id(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    if let Some(id) = scan_id(json) {
+        return Some(id.into());
+    }
+    let Event { id } =
+        serde_json::from_str(Some(json).filter(|json| json::is_object(json))?).ok()?;
+    Some(id).filter(|id| is_id(id))
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The first `"id":"…"` of a JSON object, where that is surely the outermost object's: no other
 /// brace comes before it, and it does not begin with an escaped quote.
-fn scan_id(json: &str) -> Option<EventId> {
+fn scan_id(json: &str) -> Option<&str> {
     let at = memchr::memmem::find(json.as_bytes(), b"\"id\":\"")?;
     let before = json.as_bytes()[..at].trim_ascii_start().strip_prefix(b"{")?;
     let is_outermost = memchr::memchr(b'{', before).is_none();
     let is_name = before.last() != Some(&b'\\');
-    hex::decode(json.get(at + 6..at + 70)?).filter(|_| is_outermost && is_name)
+    json.get(at + 6..at + 70).filter(|id| is_id(id) && is_outermost && is_name)
 }
 
 /// The date an event given as JSON claims, in unix seconds: only good for its place among others. No

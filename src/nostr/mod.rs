@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod filter;
 pub mod hex;
 pub(crate) mod hll;
+pub(crate) mod json;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod message;

@@ -2,7 +2,8 @@
 //! a CLOSED (NIP-01).
 //!
 //! What a reason means is decided by its [`Prefix`] and here alone; its text is for people. One a relay
-//! has given is read once, where its message is, and passed on to the letter.
+//! has given is read once, where its message is, and passed on to the letter, but for the prefix that a
+//! refusal must have.
 
 use std::fmt;
 
@@ -144,6 +145,23 @@ impl Reason {
         Self { prefix: Prefix::read(&text), cause: None, text }
     }
 
+    /// As a relay gives it for an `OK false` or a `CLOSED`. NIP-01 wants a word for machines in front,
+    /// by which clients decide; where there is none, it is `error:`.
+    pub(crate) fn of_refusal(text: &str) -> Self {
+        let has_word = text.split_once(": ").is_some_and(|(word, _)| {
+            let part =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !word.is_empty() && word.bytes().all(part)
+        });
+        if has_word || Prefix::read(text).is_some() {
+            Self::read(text)
+        } else if text.trim().is_empty() {
+            Self::new(Prefix::Error, "the relay gave no reason")
+        } else {
+            Self::new(Prefix::Error, text)
+        }
+    }
+
     /// The same, about this.
     pub(crate) fn about(self, cause: Cause) -> Self {
         Self { cause: Some(cause), ..self }
@@ -262,6 +280,27 @@ mod tests {
             let reason = Reason::read(text);
             assert_eq!((reason.prefix(), reason.as_str()), (prefix, text));
             assert_eq!(reason.code().is_empty(), prefix.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_refused_without_a_word_for_machines_is_an_error() {
+        for (text, passed_on) in [
+            ("blocked: no", "blocked: no"),
+            ("blocked:no", "blocked:no"),
+            ("auth-required:", "auth-required:"),
+            ("full: no place", "full: no place"),
+            ("no place", "error: no place"),
+            ("Blocked: no", "error: Blocked: no"),
+            ("not here: go away", "error: not here: go away"),
+            (": no", "error: : no"),
+            ("http://go.away", "error: http://go.away"),
+            ("", "error: the relay gave no reason"),
+            (" ", "error: the relay gave no reason"),
+        ] {
+            let reason = Reason::of_refusal(text);
+            assert_eq!(reason.as_str(), passed_on);
+            assert_eq!(reason, Reason::read(passed_on));
         }
     }
 

@@ -47,7 +47,7 @@ impl<T> Job<T> {
         let Self { tag, claimed, text } = self;
         // A panic here would be a bug; it may cost the event, never the process.
         let result = catch_unwind(AssertUnwindSafe(|| check(&text)))
-            .unwrap_or_else(|_| Err(EventError::Shape("it could not be read".to_owned())))
+            .unwrap_or_else(|_| Err(EventError::Shape("it could not be read".into())))
             .and_then(|event| match claimed {
                 Some(id) if id != *event.id() => Err(EventError::Id),
                 _ => Ok(Arc::new(event)),

@@ -42,6 +42,10 @@ impl Client {
         self.0.feed(text)
     }
 
+    fn feed_binary(&self) -> bool {
+        self.0.feed_binary()
+    }
+
     fn drain(&self, most: usize) -> Vec<String> {
         self.0.drain(most)
     }
@@ -78,6 +82,9 @@ fn told(reply: Reply, url: String) -> Told {
         Reply::Ok { id, accepted, why } => {
             let verb = if accepted { "OK" } else { "REFUSED" };
             (verb, hex::encode(&id), why.to_string(), why.code().to_owned(), nothing(), 0)
+        }
+        Reply::NoId { id, why } => {
+            ("REFUSED", id.into(), why.to_string(), why.code().to_owned(), nothing(), 0)
         }
         Reply::Count { id, counted } => {
             ("COUNT", id.into(), counted.to_json(), url, nothing(), counted.count)

@@ -51,6 +51,10 @@ impl Core {
         self.0.ready().into_iter().map(number).collect()
     }
 
+    fn beat(&self) {
+        self.0.beat();
+    }
+
     #[pyo3(signature = (public=true, hosts=Vec::new()))]
     fn connect(&self, public: bool, hosts: Vec<String>) -> PyResult<Client> {
         let client = self.0.connect(if public { Role::Public } else { Role::Private })?;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
+use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
@@ -45,9 +45,10 @@ pub(crate) trait Dial: Send + Sync + 'static {
 /// Why there is no connection: a sentence for the relay's list of errors.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// The relay, or what stands before it, answered the handshake with this HTTP status.
+    /// The relay, or what stands before it, answered the handshake with this HTTP status, and perhaps
+    /// with how long not to come again.
     #[error("the relay refused the connection (HTTP {0})")]
-    Refused(u16),
+    Refused(u16, Option<Duration>),
     /// There is no way to it.
     #[error("{CLOSED}")]
     NoProxy,
@@ -60,7 +61,7 @@ impl DialError {
     /// Its kind in the relay's log.
     pub(super) const fn kind(&self) -> Trouble {
         match self {
-            Self::Refused(_) => Trouble::TurnedAway,
+            Self::Refused(..) => Trouble::TurnedAway,
             Self::NoProxy => Trouble::NoProxy,
             Self::Failed(_) => Trouble::Unreachable,
         }
@@ -142,7 +143,12 @@ async fn dial(
     let (socket, _) = client_async_tls_with_config(request, stream, Some(config()), None)
         .await
         .map_err(|error| match error {
-            Error::Http(answer) => DialError::Refused(answer.status().as_u16()),
+            Error::Http(answer) => {
+                let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| {
+                    Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
+                });
+                DialError::Refused(answer.status().as_u16(), retry_after)
+            }
             _ => DialError::Failed(format!("no WebSocket: {error}")),
         })?;
     Ok(socket)
@@ -191,7 +197,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move {
-            for status in ["403 Forbidden", "200 OK"] {
+            for status in [
+                "403 Forbidden",
+                "200 OK",
+                "429 Too Many Requests\r\nRetry-After: 90",
+                "503 Service Unavailable\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT",
+            ] {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 // To its end: the answer would be lost with what was not read.
                 let mut request = Vec::new();
@@ -203,11 +214,12 @@ mod tests {
             }
         });
         let url = format!("ws://127.0.0.1:{port}");
-        for status in [403, 200] {
+        for (status, retry_after) in [(403, None), (200, None), (429, Some(90)), (503, None)] {
             let error = connect(&Network::default(), &url).await.unwrap_err();
             let sentence = format!("the relay refused the connection (HTTP {status})");
             assert_eq!(error.to_string(), sentence);
-            assert!(matches!(error, DialError::Refused(_)));
+            let DialError::Refused(_, wait) = error else { panic!("{error:?}") };
+            assert_eq!(wait, retry_after.map(Duration::from_secs));
         }
         server.await.unwrap();
     }

@@ -198,10 +198,13 @@ impl<D: Dial> Reader<'_, D> {
             Ok(RelayMessage::Eose(number, hint)) => Frame::Eose(number, hint),
             Ok(RelayMessage::Count(number, counted)) => Frame::Count(number, counted),
             Ok(RelayMessage::Closed(number, why)) => {
-                Frame::Closed(number, Reason::read(shortened(&why)))
+                Frame::Closed(number, Reason::of_refusal(&shortened(&why)))
             }
-            Ok(RelayMessage::Ok(id, accepted, why)) => {
-                Frame::Ok(id, accepted, Reason::read(shortened(&why)))
+            Ok(RelayMessage::Ok(id, true, why)) => {
+                Frame::Ok(id, true, Reason::read(shortened(&why)))
+            }
+            Ok(RelayMessage::Ok(id, false, why)) => {
+                Frame::Ok(id, false, Reason::of_refusal(&shortened(&why)))
             }
             Ok(RelayMessage::Notice(notice)) => {
                 stats.notice(unix_now(), &notice);

@@ -15,6 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
@@ -117,11 +118,17 @@ impl<D: Dial> RelayTask<D> {
                     }
                 })
                 .await?;
+            let mut retry_after = Duration::ZERO;
             let end = match dialled {
                 None => End::Anew,
                 Some(Ok(socket)) => self.serve(link, socket, rerouted.as_mut()).await?,
                 Some(Err(error)) => {
-                    self.stats.refused.store(matches!(error, DialError::Refused(_)), Relaxed);
+                    if let DialError::Refused(_, wait) = &error {
+                        self.stats.refused.store(true, Relaxed);
+                        retry_after = wait.unwrap_or_default();
+                    } else {
+                        self.stats.refused.store(false, Relaxed);
+                    }
                     End::Lost(error.kind(), error.to_string())
                 }
             };
@@ -133,7 +140,7 @@ impl<D: Dial> RelayTask<D> {
                     continue;
                 }
             }
-            let wait = backoff.next(started.elapsed());
+            let wait = backoff.next(started.elapsed(), retry_after);
             let hurry = Arc::clone(&self.hurry);
             // Listens before anybody can see that it waits.
             let hurried = hurry.notified();

@@ -2,11 +2,12 @@
 //! they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::base::ticket::Ticket;
+use crate::constants::OK_DEADLINE;
 use crate::ids::{ClientId, Position, RelayId, SubscriptionKey};
 use crate::nostr::count::Counted;
-use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH};
+use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{ClientMessage, Hint, Reply, Resumed};
 use crate::nostr::reason::{Prefix, Reason};
@@ -15,6 +16,7 @@ use super::Keepers;
 use super::answers::accept;
 use super::clients::Hearing;
 use super::counting::{CountQuery, Ended};
+use super::input::Said;
 use super::subscriptions::{Look, Opening};
 use super::terms::{Purpose, Role};
 use super::turn::Turn;
@@ -54,48 +56,37 @@ impl Keepers {
         }
     }
 
-    pub(super) fn client_said(
-        &mut self,
-        client: ClientId,
-        message: ClientMessage,
-        ticket: Ticket,
-        turn: &mut Turn<'_>,
-    ) {
+    pub(super) fn client_said(&mut self, client: ClientId, said: Said, turn: &mut Turn<'_>) {
         if self.clients.get(client).is_none() {
             return;
         }
-        if !self.clients.takes(client, &message, turn.now) {
-            return self.hear_too_fast(client, message, turn);
+        if !self.clients.takes(client, &said.message, turn.now) {
+            return self.hear_too_fast(client, said.message, turn);
         }
-        let (message, ticket) = match self.clients.hold(client, message, ticket) {
+        let said = match self.clients.hold(client, said) {
             Hearing::Later => return,
-            Hearing::Now(message, ticket) => (message, ticket),
-            Hearing::AfterTheOthers(message, ticket) => {
+            Hearing::Now(said) => said,
+            Hearing::AfterTheOthers(said) => {
                 self.hear_out(client, turn);
-                (message, ticket)
+                said
             }
         };
-        self.hear(client, message, ticket, turn);
+        self.hear(client, said, turn);
     }
 
     /// What waited for a verdict on who the client is waits no more.
     fn hear_out(&mut self, client: ClientId, turn: &mut Turn<'_>) {
-        for (message, ticket) in self.clients.take_held(client) {
-            if self.clients.takes(client, &message, turn.now) {
-                self.hear(client, message, ticket, turn);
+        for said in self.clients.take_held(client) {
+            if self.clients.takes(client, &said.message, turn.now) {
+                self.hear(client, said, turn);
             } else {
-                self.hear_too_fast(client, message, turn);
+                self.hear_too_fast(client, said.message, turn);
             }
         }
     }
 
-    fn hear(
-        &mut self,
-        client: ClientId,
-        message: ClientMessage,
-        ticket: Ticket,
-        turn: &mut Turn<'_>,
-    ) {
+    fn hear(&mut self, client: ClientId, said: Said, turn: &mut Turn<'_>) {
+        let Said { message, read, ticket } = said;
         // What gets the same answer whoever asks.
         let open = matches!(
             message,
@@ -111,7 +102,7 @@ impl Keepers {
         match message {
             ClientMessage::Event { id, json } => {
                 let position = self.publishing.next_position(turn.now);
-                let purpose = Purpose::Published(client, id, position, ticket);
+                let purpose = Purpose::Published { client, id, position, read, ticket };
                 self.intake.take_from_client(client, purpose, json);
             }
             ClientMessage::Req { id, filters, resumed } => {
@@ -196,6 +187,7 @@ impl Keepers {
         client: ClientId,
         id: Option<EventId>,
         position: Position,
+        read: Option<Duration>,
         result: Result<Arc<Event>, EventError>,
         turn: &mut Turn<'_>,
     ) {
@@ -216,6 +208,11 @@ impl Keepers {
             "kind 22242 is for authentication and never published"
         } else if event.expiration().is_some_and(|at| at <= turn.now.unix) {
             "expired"
+        } else if is_ephemeral(event.kind())
+            && read.is_none_or(|read| turn.now.mono > read + OK_DEADLINE)
+        {
+            // Who sent it may have given up on it: an order that comes late pays what was paid otherwise.
+            return self.refuse_unread(client, *event.id(), &late(), turn);
         } else if let Some(why) = self.clients.not_its_author(client, &event, turn) {
             return self.refuse_unread(client, *event.id(), &why, turn);
         } else {
@@ -389,4 +386,8 @@ impl Keepers {
         self.close(client, &id, turn);
         turn.tell(client, Reply::Closed { id, why });
     }
+}
+
+fn late() -> Reason {
+    Reason::new(Prefix::Mute, "it had waited too long before it was read here, and is not sent")
 }

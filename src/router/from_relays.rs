@@ -12,7 +12,7 @@ use crate::stats::{RelayStats, Trouble};
 
 use super::Keepers;
 use super::input::Frame;
-use super::relays::{Answered, Work};
+use super::relays::{Answered, Lost, Work};
 use super::requests::{Arrival, Incoming};
 use super::subscriptions::Subscription;
 use super::terms::{Audience, RelayCopy, Role, Switches, Word};
@@ -107,13 +107,12 @@ impl Keepers {
         &mut self,
         id: RelayId,
         link: LinkId,
-        mut unsent: Vec<EventId>,
+        unsent: Vec<EventId>,
         heard: u64,
         turn: &mut Turn<'_>,
     ) {
-        let Some(lost) = self.relays.link_down(id, link) else { return };
-        unsent.extend(lost.unsent);
-        let mut missed = lost.missed;
+        let Some(lost) = self.relays.link_down(id, link, unsent) else { return };
+        let Lost { unsent, mut missed } = lost;
         // What is still open is decided below, and by the outbox.
         missed.retain(|event| {
             !self.publishing.is_open(event.id()) && !self.outbox.contains(event.id())
@@ -234,9 +233,15 @@ impl Keepers {
         turn: &mut Turn<'_>,
     ) {
         match self.relays.auth_answered(id, event, accepted, why, turn) {
-            Answered::OtherEvent => self.publish(turn, |publishing, means| {
-                publishing.relay_ok(id, event, Word { accepted, why }, means);
-            }),
+            Answered::OtherEvent => {
+                let again = self.relays.says_of(id, event, turn);
+                if again && !accepted && why.wants_auth() {
+                    return; // by the time it came to the later copy it may have known us
+                }
+                self.publish(turn, |publishing, means| {
+                    publishing.relay_ok(id, event, Word { accepted, why }, means);
+                });
+            }
             Answered::Nothing => {}
             Answered::Known => self.send_deferred(id, turn),
             Answered::Refused => self.refuse_deferred(id, turn),

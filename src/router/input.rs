@@ -61,8 +61,8 @@ pub(crate) enum Input {
     ClientReached(ClientId, Box<[Box<str>]>),
     /// An inside client wants these relays and no others from now on.
     ClientRelays(ClientId, Box<[RelayId]>),
-    /// A client's message, and its share of the client's budget.
-    ClientSaid(ClientId, ClientMessage, Ticket),
+    /// A client has said something.
+    ClientSaid(ClientId, Said),
     /// A client is gone.
     ClientLeft(ClientId),
     /// An event handed out for verification is back.
@@ -77,6 +77,18 @@ pub(crate) enum Input {
     OutboxGone(Vec<EventId>),
     /// What became of the batch of this number.
     OutboxWritten(BatchNumber, Written),
+}
+
+/// A client's message.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The message.
+    pub message: ClientMessage,
+    /// When it was read, by the clock of [`Now::mono`](crate::base::time::Now::mono). `None`: it may
+    /// have waited for long before.
+    pub read: Option<Duration>,
+    /// Its share of the client's budget.
+    pub ticket: Ticket,
 }
 
 /// A relay's message, as much of it as the router needs.

@@ -58,7 +58,7 @@ use requests::Requests;
 use subscriptions::Subscriptions;
 use turn::{Due, Timer, Timers, Turn};
 
-pub(crate) use input::{Effects, Frame, Input, Outgoing};
+pub(crate) use input::{Effects, Frame, Input, Outgoing, Said};
 pub use subscriptions::{Index, Seen};
 use terms::Purpose;
 pub(crate) use terms::{
@@ -217,8 +217,8 @@ impl Keepers {
     /// 4. `sweep`, then `send`: what leaves leaves when all of it is in line, and may still be taken back
     ///    until then
     fn tell_relays(&mut self, turn: &mut Turn<'_>) -> bool {
-        if let Some((relay, event)) = turn.due.unsent.pop_front() {
-            self.not_sent(relay, &event, turn);
+        if let Some((relay, event, audience)) = turn.due.unsent.pop_front() {
+            self.not_sent(relay, &event, audience, turn);
         } else if let Some(relay) = turn.due.plan.pop_first() {
             self.requests.plan(relay, &mut self.subscriptions, &mut self.relays, turn);
         } else if let Some(relay) = turn.due.flush.pop_first() {
@@ -291,9 +291,7 @@ impl Keepers {
             }
             Input::ClientReached(client, hosts) => self.clients.reached(client, &hosts),
             Input::ClientRelays(client, relays) => self.name_relays(client, &relays, turn),
-            Input::ClientSaid(client, message, ticket) => {
-                self.client_said(client, message, ticket, turn);
-            }
+            Input::ClientSaid(client, said) => self.client_said(client, said, turn),
             Input::ClientLeft(client) => self.client_left(client, turn),
             Input::Verified(verdict) => self.verified(verdict, turn),
             Input::Settings(Settings { outbox_size, public_reads, public_allowed }) => {
@@ -371,8 +369,8 @@ impl Keepers {
             Err(_) => turn.stats.forged.add(),
         }
         match (purpose, result) {
-            (Purpose::Published(client, id, position, _ticket), result) => {
-                self.published(client, id, position, result, turn);
+            (Purpose::Published { client, id, position, read, ticket: _ticket }, result) => {
+                self.published(client, id, position, read, result, turn);
             }
             (Purpose::Auth(client, id, _ticket), result) => {
                 self.signed_in(client, id, &result, turn);

@@ -12,7 +12,7 @@ use crate::nostr::reason::{Prefix, Reason};
 use super::Keepers;
 use super::input::Outgoing;
 use super::relays::Work;
-use super::terms::Word;
+use super::terms::{Audience, Word};
 use super::turn::Turn;
 
 impl Keepers {
@@ -24,7 +24,9 @@ impl Keepers {
                 Work::Count(number) => self.count_text(id, number),
                 Work::Text(text) => Some(Outgoing { text, event: None }),
                 Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
-                Work::Publish { event, until, .. } => self.event(id, event, until, turn),
+                Work::Publish { event, audience, until } => {
+                    self.event(id, event, audience, until, turn)
+                }
             };
             if let Some(outgoing) = outgoing {
                 self.relays.send(id, outgoing, turn);
@@ -60,11 +62,12 @@ impl Keepers {
         &mut self,
         id: RelayId,
         event: Arc<Event>,
+        audience: Audience,
         until: Duration,
         turn: &mut Turn<'_>,
     ) -> Option<Outgoing> {
         if is_ephemeral(event.kind()) && turn.now.mono > until {
-            turn.due.unsent.push_back((id, *event.id()));
+            turn.due.unsent.push_back((id, *event.id(), audience));
             return None;
         }
         self.publishing.sent(id, event.id());
@@ -80,7 +83,7 @@ impl Keepers {
             return None;
         }
         let sent = Some(*event.id());
-        self.relays.in_flight(id, event);
+        self.relays.in_flight(id, event, audience);
         Some(Outgoing { text, event: sent })
     }
 
@@ -94,9 +97,16 @@ impl Keepers {
     }
 
     /// A relay's line has dropped an event before it was sent.
-    pub(super) fn not_sent(&mut self, id: RelayId, event: &EventId, turn: &mut Turn<'_>) {
-        let open = self.publish(turn, |publishing, means| publishing.dropped(id, event, means));
-        if !open && !self.outbox.dropped(id, event, turn) {
+    pub(super) fn not_sent(
+        &mut self,
+        id: RelayId,
+        event: &EventId,
+        audience: Audience,
+        turn: &mut Turn<'_>,
+    ) {
+        let open =
+            self.publish(turn, |publishing, means| publishing.dropped(id, event, audience, means));
+        if !open && audience == Audience::Owners && !self.outbox.dropped(id, event, turn) {
             self.relays.tally(id, |stats| &stats.backlog_dropped);
         }
     }

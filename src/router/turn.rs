@@ -53,8 +53,8 @@ pub(super) struct Due {
     pub(super) cut: BTreeMap<RelayId, (Trouble, &'static str)>,
     /// Relays that public clients may read from no more, or again.
     pub(super) readers: BTreeSet<RelayId>,
-    /// Events that a relay's line has dropped before they were sent.
-    pub(super) unsent: VecDeque<(RelayId, EventId)>,
+    /// Events that a relay's line has dropped before they were sent, and for whom they were there.
+    pub(super) unsent: VecDeque<(RelayId, EventId, Audience)>,
     /// Relays at which something has changed for the plan of what they are asked.
     pub(super) plan: BTreeSet<RelayId>,
     /// Relays that may be due something of what is in the outbox.

@@ -1,8 +1,9 @@
 //! A client's end of the core: what it says goes through a task of its own, which reads the
 //! messages (JSON is read here, not on the caller's thread) and passes them to the router.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
@@ -12,11 +13,13 @@ use crate::base::ticket::Ticket;
 use crate::constants::{CLOSE_REASON, INBOX_BYTES, INBOX_MESSAGES, MAX_INSIDE_CLIENTS};
 use crate::ids::{ClientId, RelayId};
 use crate::nostr::message::{ClientMessage, Reply, Resumed};
-use crate::router::{Input, Limits, Role};
+use crate::router::{Input, Limits, Role, Said};
 use crate::runtime::mailbox::{CLOSE_POLICY, CLOSE_TRY_LATER, Slot, mailbox};
 use crate::stats::ClientStats;
 
 use super::budget::Budget;
+use super::clock::Clock;
+use super::reading::Reading;
 use super::{CoreError, Shared, ToRouter, lock};
 
 /// How much of a message that is too long is looked at for its id.
@@ -32,6 +35,7 @@ pub(crate) struct ClientHandle {
     door: Arc<Door>,
     shared: Arc<Shared>,
     stats: Arc<ClientStats>,
+    reading: Mutex<Reading>,
     /// Unix seconds.
     since: f64,
 }
@@ -63,6 +67,9 @@ struct Door {
     bytes: AtomicUsize,
     /// The reader was asked to wait.
     paused: AtomicBool,
+    /// When it was last asked to go on, in milliseconds.
+    resumed: AtomicU64,
+    clock: Arc<Clock>,
     gone: Notify,
     left: AtomicBool,
 }
@@ -70,8 +77,10 @@ struct Door {
 /// What waits in a client's inbox.
 #[derive(Debug)]
 enum Text {
-    Whole(Box<str>),
+    /// And when it was read; `None`: it may have lain there for long before.
+    Whole(Box<str>, Option<Duration>),
     TooLong(Box<str>),
+    Binary,
     /// A REQ that goes on with an earlier one.
     Resumed(Box<str>, Resumed),
     /// The relays the client wants from now on.
@@ -101,6 +110,8 @@ pub(super) fn connect(
         messages: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
         paused: AtomicBool::new(false),
+        resumed: AtomicU64::new(0),
+        clock: Arc::clone(&shared.clock),
         gone: Notify::new(),
         left: AtomicBool::new(false),
     });
@@ -111,7 +122,8 @@ pub(super) fn connect(
     let joined = ToRouter::Joined(id, role, Arc::clone(&stats), mailbox);
     runtime.spawn(serve(id, joined, Arc::clone(&door), messages, shared.limits, router));
     let (shared, since) = (Arc::clone(shared), unix_now());
-    Ok(ClientHandle { id, role, inbox, door, shared, stats, since })
+    let reading = Mutex::new(Reading::new(shared.clock.elapsed()));
+    Ok(ClientHandle { id, role, inbox, door, shared, stats, reading, since })
 }
 
 /// Where clients of this role are counted.
@@ -120,14 +132,32 @@ const fn place(role: Role) -> usize {
 }
 
 impl ClientHandle {
-    /// Hands over one message. False: call no more until [`Self::is_writable`].
+    /// Hands over one message that was just read. False: call no more until [`Self::is_writable`].
     pub(crate) fn feed(&self, text: &str) -> bool {
         let max = self.shared.limits.max_message_length;
+        let read = self.read();
         self.hand_over(if text.len() > max {
             Text::TooLong(text[..text.floor_char_boundary(HEAD.min(max))].into())
         } else {
-            Text::Whole(text.into())
+            Text::Whole(text.into(), read)
         })
+    }
+
+    /// The same for a binary one.
+    pub(crate) fn feed_binary(&self) -> bool {
+        self.read();
+        self.hand_over(Text::Binary)
+    }
+
+    /// Something is read from it. When; `None`: it may have lain there for long.
+    fn read(&self) -> Option<Duration> {
+        let now = self.shared.clock.elapsed();
+        if self.role == Role::Inside {
+            return Some(now); // there is no socket
+        }
+        let resumed = Duration::from_millis(self.door.resumed.load(SeqCst));
+        let late = lock(&self.reading).is_late(now, resumed, &self.shared.pulse);
+        (!late).then_some(now)
     }
 
     /// Hands over a REQ that goes on with one that has had its EOSE, on an earlier connection. Only
@@ -248,7 +278,8 @@ impl Drop for ClientHandle {
 impl Text {
     const fn size(&self) -> usize {
         match self {
-            Self::Whole(text) | Self::TooLong(text) | Self::Resumed(text, _) => text.len(),
+            Self::Whole(text, _) | Self::TooLong(text) | Self::Resumed(text, _) => text.len(),
+            Self::Binary => 0,
             Self::Relays(relays) => size_of_val(&**relays),
             Self::Reached(hosts) => size_of_val(&**hosts),
         }
@@ -279,8 +310,13 @@ async fn serve(
         };
         let Some(text) = text else { break };
         let size = text.size();
+        let mut read = Some(door.clock.elapsed());
         let message = match text {
-            Text::Whole(text) => Some(ClientMessage::parse(&text, limits.max_filters)),
+            Text::Whole(text, when) => {
+                read = when;
+                Some(ClientMessage::parse(&text, limits.max_filters))
+            }
+            Text::Binary => Some(ClientMessage::binary()),
             Text::TooLong(head) => Some(ClientMessage::too_long(&head, limits.max_message_length)),
             Text::Resumed(text, how) => {
                 let mut message = ClientMessage::parse(&text, limits.max_filters);
@@ -302,7 +338,7 @@ async fn serve(
         };
         if let Some(message) = message {
             let ticket = ticket(&budget, &message).await;
-            let said = Input::ClientSaid(id, message, ticket);
+            let said = Input::ClientSaid(id, Said { message, read, ticket });
             open = router.send(ToRouter::Input(said)).await.is_ok();
         }
         door.settle(size);
@@ -317,6 +353,8 @@ impl Door {
         let waiting = self.bytes.fetch_sub(size, SeqCst) - size;
         let room = count <= INBOX_MESSAGES / 2 && waiting <= INBOX_BYTES / 2;
         if room && self.paused.swap(false, SeqCst) {
+            let now = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.resumed.store(now, SeqCst);
             self.slot.nudge();
         }
     }

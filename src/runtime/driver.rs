@@ -2,13 +2,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use hashbrown::hash_map::Entry;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
-use crate::base::clock::unix_time;
 use crate::base::hash::Map;
 use crate::base::time::Now;
 use crate::constants::{BACKOFF_FIRST, ROUTER_BATCH, ROUTER_QUEUE, VERIFY_DEPTH};
@@ -58,7 +58,6 @@ struct Driver {
     verdicts: mpsc::Receiver<Verdict<Errand>>,
     mailboxes: Map<ClientId, Mailbox>,
     lines: Map<RelayId, LinkEnd>,
-    started: Instant,
     /// The unix second it is.
     second: u64,
     /// Kept for its memory.
@@ -92,7 +91,6 @@ impl Driver {
             verdicts,
             mailboxes: Map::default(),
             lines: Map::default(),
-            started: Instant::now(),
             second: 0,
             effects: Effects::default(),
         };
@@ -101,11 +99,11 @@ impl Driver {
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<ToRouter>, stop: &mut watch::Receiver<()>) {
-        let timer = sleep_until(self.started);
+        let timer = sleep_until(self.shared.clock.instant(Duration::ZERO));
         tokio::pin!(timer);
         loop {
             let deadline = self.router.next_deadline();
-            if let Some(due) = deadline.map(|deadline| self.started + deadline)
+            if let Some(due) = deadline.map(|deadline| self.shared.clock.instant(deadline))
                 && timer.deadline() != due
             {
                 timer.as_mut().reset(due);
@@ -142,7 +140,7 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        Now::new(self.started.elapsed(), unix_time())
+        self.shared.clock.now()
     }
 
     fn take(&mut self, now: Now, step: Step) {
@@ -250,7 +248,7 @@ mod tests {
     use crate::base::ticket::Ticket;
     use crate::nostr::keys::Keys;
     use crate::nostr::message::{ClientMessage, Reply};
-    use crate::router::{Limits, Role};
+    use crate::router::{Limits, Role, Said};
 
     /// The event is decided on and the connection is lost in the same round.
     #[tokio::test]
@@ -277,10 +275,8 @@ mod tests {
         let keys = Keys::generate().unwrap();
         let event = keys.sign_event(now.unix, 1, &[], "hello").unwrap();
         let message = ClientMessage::parse(&format!("[\"EVENT\",{event}]"), 1);
-        take(
-            &mut driver,
-            ToRouter::Input(Input::ClientSaid(ClientId(2), message, Ticket::default())),
-        );
+        let said = Said { message, read: Some(now.mono), ticket: Ticket::default() };
+        take(&mut driver, ToRouter::Input(Input::ClientSaid(ClientId(2), said)));
         let job = driver.effects.verify.pop().unwrap();
         driver.take(now, Step::Verdict(job.run()));
         let down = Input::LinkDown {

@@ -5,10 +5,12 @@
 
 pub(crate) mod budget;
 mod client;
+mod clock;
 mod desk;
 mod driver;
 mod keys;
 pub(crate) mod mailbox;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -34,9 +36,11 @@ use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
 
 pub(crate) use client::{ClientHandle, ClientView};
+use clock::Clock;
 use desk::Desk;
 pub(crate) use desk::{OutboxCall, StoreTask};
 pub(crate) use mailbox::Caller;
+use reading::Pulse;
 
 /// What the router's queue takes.
 #[derive(Debug)]
@@ -139,6 +143,10 @@ struct Shared {
     secret: Secret,
     bell: Arc<Bell>,
     stats: Arc<CoreStats>,
+    /// The router's, and of those who note when something was read.
+    clock: Arc<Clock>,
+    /// Of whoever reads the clients' sockets.
+    pulse: Pulse,
     /// The relays by url. The owner's wish; the router has the state.
     relays: Mutex<BTreeMap<String, Registration>>,
     /// Who we are to relays that ask (NIP-42), by url, for those that are yet to be added too.
@@ -166,6 +174,8 @@ impl Shared {
             settings: Mutex::default(),
             bell,
             stats: Arc::default(),
+            clock: Arc::new(Clock::start()),
+            pulse: Pulse::default(),
             relays: Mutex::default(),
             keys: Mutex::default(),
             router: Mutex::new(router),
@@ -360,6 +370,12 @@ impl Core {
     /// again or were closed; and the database.
     pub(crate) fn ready(&self) -> Vec<Caller> {
         self.shared.bell.answer()
+    }
+
+    /// Whoever reads the clients' sockets is at it. To be called several times in two seconds, or what
+    /// clients send counts as having lain there.
+    pub(crate) fn beat(&self) {
+        self.shared.pulse.beat(self.shared.clock.elapsed());
     }
 
     /// The limits it was started with.

@@ -155,7 +155,7 @@ impl Dial for TestNetwork {
             return Err("nobody there".to_owned().into());
         }
         if *lock(&relay.refuses) {
-            return Err(DialError::Refused(403));
+            return Err(DialError::Refused(403, None));
         }
         let (ours, theirs) = duplex(4 << 10);
         let line = tokio::spawn(Arc::clone(&relay).serve(theirs));

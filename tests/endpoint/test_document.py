@@ -28,6 +28,27 @@ async def test_the_document(endpoint: Endpoint) -> None:
             assert document["limitation"]["auth_required"] is False
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_asked_for"),
+    [
+        ("APPLICATION/NOSTR+JSON", True),
+        ("Application/Nostr+Json; charset=utf-8", True),
+        ("text/html, application/nostr+json;q=0.9, */*;q=0.1", True),
+        ("application/nostr+json-seq", False),
+        ("text/html;for=application/nostr+json", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+async def test_it_is_asked_for_in_any_spelling(
+    endpoint: Endpoint, accept: str, is_asked_for: bool
+) -> None:
+    response = await get(endpoint.public_url, Accept=accept)
+    assert response.status_code == 200
+    is_document = response.headers["content-type"] == "application/nostr+json"
+    assert is_document is is_asked_for
+
+
 async def test_its_limits_are_true(endpoint: Endpoint) -> None:
     await endpoint.use(ScriptedRelay())
     limits = (await get(endpoint.public_url, **NOSTR)).json()["limitation"]

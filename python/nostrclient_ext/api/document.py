@@ -67,10 +67,17 @@ async def api_describe(request: Request, endpoint_id: str) -> Response:
     config = await settings_if_open(endpoint_id)
     if config is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "Not Found")
-    if MEDIA_TYPE not in request.headers.get("accept", ""):
+    if not _asks_for_document(request.headers.getlist("accept")):
         return PlainTextResponse(GREETING, headers=CORS)
     answer = _document(public and bool(config.public_allowed))
     return JSONResponse(answer.dict(), headers=CORS, media_type=MEDIA_TYPE)
+
+
+def _asks_for_document(accept: list[str]) -> bool:
+    """Whether one of the types that these headers list is the document's: in any case,
+    with any parameters (RFC 9110)."""
+    listed = ",".join(accept).split(",")
+    return MEDIA_TYPE in (one.partition(";")[0].strip().lower() for one in listed)
 
 
 def _by_relays(found: Running) -> set[int]:

@@ -32,7 +32,6 @@ CLOSE_SECONDS = 30.0  # for the closing handshake; uvicorn's own limits end soon
 TRY_AGAIN_LATER = 1013  # close code
 INTERNAL_ERROR = 1011  # close code
 
-BINARY = json.dumps(["NOTICE", "invalid: binary frames are not understood"])
 STARTING = "nostrclient cannot read its relays from the database yet."
 TOO_MANY = json.dumps(["NOTICE", "rate-limited: too many clients"])
 
@@ -133,10 +132,7 @@ async def _read(websocket: WebSocket, connection: "Connection") -> None:
         if message["type"] == "websocket.disconnect":
             return
         text = message.get("text")
-        if text is None:
-            if not await _send(websocket, BINARY):
-                return
-        elif not client.feed(text):
+        if not (client.feed_binary() if text is None else client.feed(text)):
             while not client.writable and client.closed is None:
                 connection.incoming.clear()
                 await connection.incoming.wait()

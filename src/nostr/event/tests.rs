@@ -275,8 +275,32 @@ fn the_first_expiration_tag_counts_if_it_is_a_number() {
 
 #[test]
 fn a_dash_tag_protects() {
-    assert!(ours(1, 1, &[vec!["t", "-"], vec!["-"]], "").is_protected());
-    assert!(!ours(1, 1, &[vec!["t", "-"], vec!["--"], vec![]], "-").is_protected());
+    let event = ours(1, 1, &[vec!["t", "-"], vec!["-"]], "");
+    assert_eq!(event.guardians(), [*event.pubkey()]);
+    assert!(ours(1, 1, &[vec!["t", "-"], vec!["--"], vec![]], "-").guardians().is_empty());
+}
+
+#[test]
+fn a_repost_has_the_guardian_of_what_it_carries() {
+    let carried = |kind: u16, tag: &str, content: &str| {
+        let author = "ab".repeat(32);
+        json!({"pubkey": author, "kind": kind, "tags": [["t"], [tag]], "content": content})
+    };
+    let protected = carried(1, "-", "").to_string();
+    let of = |kind, content: &str| ours(1, kind, &[], content).guardians().to_vec();
+    for kind in [6, 16] {
+        assert_eq!(of(kind, &protected), [[0xab; 32]]);
+        assert_eq!(of(kind, &format!(" {protected}\n")), [[0xab; 32]]);
+        assert_eq!(of(kind, &carried(6, "p", &protected).to_string()), [[0xab; 32]], "twice");
+        for open in
+            [&carried(1, "p", &protected).to_string(), "", "{}", "[]", "null", "{\"tags\":[[]]}"]
+        {
+            assert!(of(kind, open).is_empty(), "{open}");
+        }
+        let own = ours(1, kind, &[vec!["-"]], &protected);
+        assert_eq!(own.guardians(), [*own.pubkey(), [0xab; 32]]);
+    }
+    assert!(of(1, &protected).is_empty());
 }
 
 #[test]
@@ -286,11 +310,36 @@ fn ephemeral_kinds_are_20000_to_29999() {
     assert!([20_000, 22_242, 23_194, 23_195, 24_133, 29_999].into_iter().all(ephemeral));
 }
 
+/// They go to people, who know nothing of how this is written.
 #[test]
-fn errors_are_sentences_without_line_numbers() {
-    let error = check("{\n\"id\": 5}").unwrap_err();
-    assert!(matches!(&error, EventError::Shape(why) if !why.contains("line")), "{error}");
-    assert!(error.to_string().starts_with("not a Nostr event: "), "{error}");
+fn errors_say_what_is_wrong() {
+    let event = ours(1, 1, &[], "").json;
+    let event: Value = serde_json::from_str(&event).unwrap();
+    let with = |name: &str, value: Value| {
+        let mut event = event.clone();
+        event[name] = value;
+        check(&event.to_string()).unwrap_err().to_string()
+    };
+    let as_list: Vec<&Value> = event.as_object().unwrap().values().collect();
+    let twice = event.to_string().replacen('{', "{\"sig\":\"\",", 1);
+    for (error, says) in [
+        (check(&json!(as_list).to_string()).unwrap_err().to_string(), "it must be a JSON object"),
+        (check("5").unwrap_err().to_string(), "it must be a JSON object"),
+        (check("{}").unwrap_err().to_string(), "it must have id once"),
+        (check(&twice).unwrap_err().to_string(), "it must have sig once"),
+        (with("id", json!(5)), "id must be a string"),
+        (with("pubkey", json!(null)), "pubkey must be a string"),
+        (
+            with("created_at", json!(1.5)),
+            "created_at must be a whole number from 0 to 18446744073709551615",
+        ),
+        (with("kind", json!(65_536)), "kind must be a whole number from 0 to 65535"),
+        (with("tags", json!([["a", 5]])), "tags must be a list of lists of strings"),
+        (with("tags", json!("a")), "tags must be a list of lists of strings"),
+        (with("content", json!({})), "content must be a string"),
+    ] {
+        assert_eq!(error, format!("not a Nostr event: {says}"));
+    }
     let error = EventError::Hex("sig", 128).to_string();
     assert_eq!(error, "sig must be 128 lowercase hex characters");
 }

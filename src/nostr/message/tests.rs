@@ -34,6 +34,7 @@ fn refusal(message: ClientMessage) -> (&'static str, String, String) {
         ClientMessage::Refused(Reply::Ok { id, accepted: false, why }) => {
             ("OK false", hex::encode(&id), why.to_string())
         }
+        ClientMessage::Refused(Reply::NoId { id, why }) => ("OK false", id.into(), why.to_string()),
         ClientMessage::Refused(Reply::NegErr { id, why }) => {
             ("NEG-ERR", id.into(), why.to_string())
         }
@@ -58,13 +59,36 @@ fn an_event_is_taken_as_it_stands_with_the_id_it_claims() {
 
 #[test]
 fn an_event_without_a_readable_id_is_taken_for_the_verdict_that_it_is_none() {
-    for event in ["{}", "5", "null", "\"x\"", "{\"id\":5}", "{\"id\":\"ab\"}", "[[]]"] {
+    let list = format!("[\"{}\"]", id());
+    for event in ["{}", "5", "null", "\"x\"", "{\"id\":5}", "{\"id\":\"ab\"}", "[[]]", &list] {
         let expected = ClientMessage::Event { id: None, json: event.into() };
         assert_eq!(parsed(&format!("[\"EVENT\",{event}]")), expected);
     }
-    let upper = format!("{{\"id\":\"{}\"}}", id().to_uppercase());
-    let expected = ClientMessage::Event { id: None, json: upper.as_str().into() };
-    assert_eq!(parsed(&format!("[\"EVENT\",{upper}]")), expected);
+}
+
+/// The client waits for an OK with the id as it wrote it.
+#[test]
+fn an_id_in_capitals_is_refused_as_it_was_sent() {
+    for sent in [id().to_uppercase(), id().replacen('a', "A", 1)] {
+        let why = "invalid: id must be 64 lowercase hex characters";
+        for text in [
+            format!("[\"EVENT\",{{\"id\":\"{sent}\"}}]"),
+            format!("[\"EVENT\",{{\"kind\":1, \"id\" : \"{sent}\"}}, 5]"),
+            format!("[\"AUTH\",{{\"id\":\"{sent}\"}}]"),
+        ] {
+            let expected = ("OK false", sent.clone(), why.to_owned());
+            assert_eq!(refusal(parsed(&text)), expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let close = ClientMessage::Close { id: "a".into() };
+    assert_eq!(parsed("\u{feff}[\"CLOSE\",\"a\"]"), close);
+    assert_eq!(refusal(parsed("\u{feff}\u{feff}[\"CLOSE\",\"a\"]")).0, "NOTICE");
+    let head = format!("\u{feff}[\"EVENT\",{{\"id\":\"{}\"", id());
+    assert_eq!(refusal(ClientMessage::too_long(&head, 9)).0, "OK false");
 }
 
 /// The id that an EVENT with this JSON is answered for.
@@ -178,7 +202,6 @@ fn what_is_no_message_gets_a_notice() {
         "[\"CLOSE\",\"a\"]x",
         "[\"CLOSE\",\"a\"][]",
         "[\"CLOSE\",\"a\"]\0",
-        "\u{feff}[\"CLOSE\",\"a\"]",
         "[\"CLOSE\",\"a\",]",
         "[\"CLOSE\",\"\\ud800\"]",
         "['CLOSE','a']",
@@ -237,10 +260,12 @@ fn a_sync_is_refused_by_its_id() {
 #[test]
 fn a_message_too_long_is_refused_by_what_its_beginning_shows() {
     let id = id();
+    let capitals = id.to_uppercase();
     let event = format!("[\"EVENT\",{{\"kind\":1,\"id\":\"{id}\",\"content\":\"abc");
     for (head, kind, said) in [
         (&*event, "OK false", &*id),
         (&format!(" [ \"EVENT\" , {{\"id\":\"{id}\""), "OK false", &id),
+        (&format!("[\"EVENT\",{{\"id\":\"{capitals}\""), "OK false", &capitals),
         (&format!("[\"EVENT\",{{\"id\":\"{}", &id[1..]), "NOTICE", ""),
         ("[\"EVENT\",{\"content\":\"\\\"id\\\":\\\"", "NOTICE", ""),
         ("[\"REQ\",\"a\\\"\",{\"ids\":[\"", "CLOSED", "a\""),
@@ -294,6 +319,7 @@ proptest! {
             (Reply::Eose { id: Arc::clone(&shared), hint: Hint::More }, json!(["EOSE", id, ["more"]])),
             (Reply::Eose { id: shared, hint: Hint::Finish }, json!(["EOSE", id, ["finish"]])),
             (ok, json!(["OK", hex, accepted, why])),
+            (Reply::NoId { id: id.as_str().into(), why: Reason::read(why.as_str()) }, json!(["OK", id, false, why])),
             (closed, json!(["CLOSED", id, why])),
             (Reply::NegErr { id: id.as_str().into(), why: Reason::read(why.as_str()) }, json!(["NEG-ERR", id, why])),
             (Reply::Auth { challenge: why.as_str().into() }, json!(["AUTH", why])),

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::base::ticket::Ticket;
 use crate::base::time::Now;
 use crate::constants::{
     AUTH_HELD_BYTES, AUTH_HELD_MESSAGES, AUTH_WINDOW, CHALLENGE_BYTES, MAX_CLIENT_KEYS,
@@ -22,13 +21,15 @@ use crate::nostr::event::{Event, EventError, KIND_AUTH};
 use crate::nostr::hex;
 use crate::nostr::message::{ClientMessage, Reply};
 use crate::nostr::reason::{Prefix, Reason};
+use crate::router::input::Said;
 use crate::router::turn::Turn;
 
 use super::{Client, Clients, Role};
 
 const WHO_ARE_YOU: &str = "this relay is for those its owner has listed";
 const NOT_LISTED: &str = "the owner of this relay has not listed your public key";
-const AUTHOR_WANTED: &str = "a protected event (NIP-70) is taken from its author only";
+const AUTHOR_WANTED: &str =
+    "a protected event (NIP-70), or a repost of one, is taken from its author only";
 const NO_CHALLENGE: &str = "nobody has asked this connection to authenticate";
 const TOO_MANY_KEYS: &str = "no more public keys are taken on this connection";
 
@@ -51,7 +52,7 @@ pub(super) struct Identity {
     /// AUTHs that are being verified.
     checking: usize,
     /// What was said since.
-    held: Vec<(ClientMessage, Ticket)>,
+    held: Vec<Said>,
     held_bytes: usize,
 }
 
@@ -135,9 +136,9 @@ pub(in crate::router) enum Hearing {
     /// It waits for the verdict on an AUTH.
     Later,
     /// It is heard now.
-    Now(ClientMessage, Ticket),
+    Now(Said),
     /// It is heard now, but first all that waits, for which there is no more room.
-    AfterTheOthers(ClientMessage, Ticket),
+    AfterTheOthers(Said),
 }
 
 impl Clients {
@@ -194,46 +195,38 @@ impl Clients {
     }
 
     /// Keeps what has to wait for the verdict on an AUTH.
-    pub(in crate::router) fn hold(
-        &mut self,
-        client: ClientId,
-        message: ClientMessage,
-        ticket: Ticket,
-    ) -> Hearing {
+    pub(in crate::router) fn hold(&mut self, client: ClientId, said: Said) -> Hearing {
         let Some(Client { identity, .. }) = self.all.get_mut(&client) else {
-            return Hearing::Now(message, ticket);
+            return Hearing::Now(said);
         };
         if identity.checking == 0 {
-            return Hearing::Now(message, ticket);
+            return Hearing::Now(said);
         }
-        let size = match &message {
+        let size = match &said.message {
             ClientMessage::Event { json, .. } => json.len(),
             ClientMessage::Req { filters, .. } | ClientMessage::Count { filters, .. } => {
                 filters.iter().map(|filter| filter.json.len()).sum()
             }
             ClientMessage::Close { id } => {
-                identity.held.retain(|(held, _)| match held {
+                identity.held.retain(|held| match &held.message {
                     ClientMessage::Req { id: asked, .. }
                     | ClientMessage::Count { id: asked, .. } => asked != id,
                     _ => true,
                 });
-                return Hearing::Now(message, ticket);
+                return Hearing::Now(said);
             }
-            _ => return Hearing::Now(message, ticket),
+            _ => return Hearing::Now(said),
         };
         if !identity.has_room(size) {
-            return Hearing::AfterTheOthers(message, ticket);
+            return Hearing::AfterTheOthers(said);
         }
         identity.held_bytes += size;
-        identity.held.push((message, ticket));
+        identity.held.push(said);
         Hearing::Later
     }
 
     /// What has waited, and waits no more.
-    pub(in crate::router) fn take_held(
-        &mut self,
-        client: ClientId,
-    ) -> Vec<(ClientMessage, Ticket)> {
+    pub(in crate::router) fn take_held(&mut self, client: ClientId) -> Vec<Said> {
         let Some(Client { identity, .. }) = self.all.get_mut(&client) else { return Vec::new() };
         identity.checking = 0;
         identity.held_bytes = 0;
@@ -269,21 +262,22 @@ impl Clients {
         Some((judged, identity.checking == 0))
     }
 
-    /// Why this client may not publish the event, if it may not (NIP-70). It has its challenge then.
+    /// Why this client may not publish the event, if it may not: it is protected, or reposts one that is
+    /// (NIP-70). It has its challenge then.
     pub(in crate::router) fn not_its_author(
         &mut self,
         client: ClientId,
         event: &Event,
         turn: &mut Turn<'_>,
     ) -> Option<Reason> {
-        if !event.is_protected() {
+        if event.guardians().is_empty() {
             return None;
         }
         // It may have gone meanwhile.
         let Some(Client { role, identity, .. }) = self.all.get(&client) else {
             return Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED));
         };
-        if identity.keys.contains(event.pubkey()) {
+        if event.guardians().iter().all(|key| identity.keys.contains(key)) {
             None
         } else if !identity.keys.is_empty() || *role == Role::Inside {
             Some(Reason::new(Prefix::Restricted, AUTHOR_WANTED))

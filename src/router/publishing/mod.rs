@@ -387,7 +387,9 @@ impl Publishing {
         let ids: Vec<EventId> = self.open.keys().copied().collect();
         for id in ids {
             let unsent = unsent.contains(&id);
-            self.lost(relay, &id, unsent, means);
+            for audience in self.audiences(&id) {
+                self.settle(&id, audience, |it| it.lost(relay, unsent), means);
+            }
         }
     }
 
@@ -396,17 +398,12 @@ impl Publishing {
         &mut self,
         relay: RelayId,
         id: &EventId,
+        audience: Audience,
         means: &mut Means<'_, '_>,
     ) -> bool {
-        let owners = self.is_open(id);
-        self.lost(relay, id, true, means);
-        owners
-    }
-
-    fn lost(&mut self, relay: RelayId, id: &EventId, unsent: bool, means: &mut Means<'_, '_>) {
-        for audience in self.audiences(id) {
-            self.settle(id, audience, |it| it.lost(relay, unsent), means);
-        }
+        let open = self.get_mut(id, audience).is_some();
+        self.settle(id, audience, |it| it.dropped(relay), means);
+        open
     }
 
     /// The clients get their answer, whatever is open.

@@ -89,11 +89,11 @@ impl Line {
         self.event_bytes -= bytes;
     }
 
-    /// Empties it; the events that were in line, in order.
-    pub(super) fn take_events(&mut self) -> Vec<Arc<Event>> {
+    /// Empties it; the events that were in line, in order, and for whom.
+    pub(super) fn take_events(&mut self) -> Vec<(Arc<Event>, Audience)> {
         let line = std::mem::take(self);
         let events = line.work.into_iter().filter_map(|work| match work {
-            Work::Publish { event, .. } => Some(event),
+            Work::Publish { event, audience, .. } => Some((event, audience)),
             Work::Ask(_) | Work::Text(_) | Work::Count(_) | Work::Close(_) => None,
         });
         events.collect()
@@ -131,14 +131,14 @@ impl Line {
     }
 
     /// Takes the oldest event out of the line, if there are too many.
-    pub(super) fn drop_oldest(&mut self) -> Option<EventId> {
+    pub(super) fn drop_oldest(&mut self) -> Option<(EventId, Audience)> {
         if self.events <= RELAY_EVENTS && self.event_bytes <= RELAY_EVENT_BYTES {
             return None;
         }
         let at = self.work.iter().position(|work| matches!(work, Work::Publish { .. }))?;
-        let Some(Work::Publish { event, .. }) = self.work.remove(at) else { return None };
+        let Some(Work::Publish { event, audience, .. }) = self.work.remove(at) else { return None };
         self.forget(event.json().len());
-        Some(*event.id())
+        Some((*event.id(), audience))
     }
 
     /// One more has ended before its turn. True: there are so many that it is time to sweep.

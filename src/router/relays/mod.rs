@@ -5,6 +5,7 @@
 //! it when the connection has room, and what follows from a connection that comes or goes is the
 //! router's to spread.
 
+mod awaited;
 mod backlog;
 mod line;
 mod signing_in;
@@ -29,6 +30,7 @@ use super::input::Outgoing;
 use super::terms::{Audience, Role, Switches};
 use super::turn::Turn;
 
+use awaited::Awaited;
 use backlog::Backlog;
 use line::Line;
 pub(super) use line::Work;
@@ -60,7 +62,7 @@ struct Relay {
     link: Option<Link>,
     /// What is to be sent. Empty while there is no connection.
     line: Line,
-    /// Given to the connection and not answered.
+    /// Given to the connection and not answered: the owner's.
     in_flight: Backlog,
     /// To be sent when it connects.
     backlog: Backlog,
@@ -77,6 +79,8 @@ struct Link {
     window: usize,
     /// Whether it was sent any REQ.
     asked: bool,
+    /// Events it was given, by anybody, and has not answered.
+    awaited: Awaited,
 }
 
 /// What has changed with a relay's switches.
@@ -91,9 +95,9 @@ pub(super) struct Changed {
 /// What a connection that is gone has left behind.
 #[derive(Debug)]
 pub(super) struct Lost {
-    /// Events that it never took, besides those its task tells of.
+    /// Events of which no copy has left.
     pub(super) unsent: Vec<EventId>,
-    /// Events that it may not have, in order.
+    /// Events of the owner's that it may not have, in order.
     pub(super) missed: Vec<Arc<Event>>,
 }
 
@@ -131,7 +135,8 @@ impl Relays {
             if !write {
                 // The owner publishes to it no more.
                 let dropped = relay.line.drop_events();
-                turn.due.unsent.extend(dropped.into_iter().map(|event| (id, event)));
+                let dropped = dropped.into_iter().map(|event| (id, event, Audience::Owners));
+                turn.due.unsent.extend(dropped);
             }
         }
         if changed.read && read && relay.link.as_ref().is_some_and(|link| link.asked) {
@@ -253,7 +258,8 @@ impl Relays {
     /// A connection stands. What the relay missed while it was away, in order.
     pub(super) fn link_up(&mut self, id: RelayId, link: LinkId) -> Option<Vec<Arc<Event>>> {
         let relay = self.all.get_mut(&id)?;
-        relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
+        let awaited = Awaited::default();
+        relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false, awaited });
         relay.line = Line::default();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
         relay.stats.authentication_required.store(false, Relaxed);
@@ -276,15 +282,37 @@ impl Relays {
         }
     }
 
-    /// A connection is gone. `None`: it was not the one that stood.
-    pub(super) fn link_down(&mut self, id: RelayId, link: LinkId) -> Option<Lost> {
+    /// A connection is gone, and has never written these events. `None`: it was not the one that stood.
+    pub(super) fn link_down(
+        &mut self,
+        id: RelayId,
+        link: LinkId,
+        mut unsent: Vec<EventId>,
+    ) -> Option<Lost> {
         let relay = self.all.get_mut(&id)?;
-        relay.link.take_if(|standing| standing.id == link)?;
+        let Link { mut awaited, .. } = relay.link.take_if(|standing| standing.id == link)?;
+        for event in &unsent {
+            awaited.done(event);
+        }
         let mut missed = relay.in_flight.take();
-        let in_line = relay.line.take_events();
-        let unsent = in_line.iter().map(|event| *event.id()).collect();
-        missed.extend(in_line);
+        for (event, audience) in relay.line.take_events() {
+            unsent.push(*event.id());
+            // Whoever has named the relay is told, and nothing is kept for him.
+            missed.extend((audience == Audience::Owners).then_some(event));
+        }
+        unsent.retain(|event| !awaited.has(event));
         Some(Lost { unsent, missed })
+    }
+
+    /// The relay has said what becomes of an event. Whether it has been given another copy since, of
+    /// which it will say so too. What it was not given counts as junk.
+    pub(super) fn says_of(&mut self, id: RelayId, event: &EventId, turn: &mut Turn<'_>) -> bool {
+        let link = self.all.get_mut(&id).and_then(|relay| relay.link.as_mut());
+        let left = link.and_then(|link| link.awaited.done(event));
+        if left.is_none() {
+            self.junk(id, turn);
+        }
+        left > Some(0)
     }
 
     /// It has sent what nobody can use. One that does not stop is cut off; its backoff does the rest.
@@ -316,8 +344,11 @@ impl Relays {
         let until = turn.now.mono + OK_DEADLINE;
         self.push(id, Work::Publish { event: Arc::clone(event), audience, until }, turn);
         if let Some(relay) = self.all.get_mut(&id) {
+            if audience == Audience::Owners {
+                relay.backlog.remove(event.id()); // it is not owed to it besides
+            }
             let dropped = std::iter::from_fn(|| relay.line.drop_oldest());
-            turn.due.unsent.extend(dropped.map(|event| (id, event)));
+            turn.due.unsent.extend(dropped.map(|(event, audience)| (id, event, audience)));
         }
     }
 
@@ -355,10 +386,12 @@ impl Relays {
         turn.effects.to_relay.push((id, link.id, outgoing));
     }
 
-    /// An event leaves: until it is answered it may have to be sent again.
-    pub(super) fn in_flight(&mut self, id: RelayId, event: Arc<Event>) {
-        if let Some(relay) = self.all.get_mut(&id).filter(|_| !is_ephemeral(event.kind())) {
-            relay.in_flight.append(event);
+    /// An event leaves: the relay is to answer it, and until then it may have to be sent again.
+    pub(super) fn in_flight(&mut self, id: RelayId, event: Arc<Event>, audience: Audience) {
+        let Some(Relay { link: Some(link), in_flight, .. }) = self.all.get_mut(&id) else { return };
+        link.awaited.sent(*event.id());
+        if audience == Audience::Owners && !is_ephemeral(event.kind()) {
+            in_flight.append(event);
         }
     }
 

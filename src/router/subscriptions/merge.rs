@@ -127,9 +127,15 @@ impl Merge {
         self.held.push(Held { rank, event: Arc::clone(event), from });
     }
 
-    /// The next event that is to be given, and where it came from. Where too much is held, the
-    /// next one goes whatever may still come before it.
-    pub(crate) fn next(&mut self, filters: &[Filter], bar: Bar) -> Option<(Arc<Event>, Origin)> {
+    /// The next event that is to be given at this time (unix seconds), and where it came from. Where too
+    /// much is held, the next one goes whatever may still come before it. What has expired meanwhile
+    /// takes no place.
+    pub(crate) fn next(
+        &mut self,
+        filters: &[Filter],
+        bar: Bar,
+        now: u64,
+    ) -> Option<(Arc<Event>, Origin)> {
         loop {
             let first = self.held.peek()?;
             if !bar.lets(first.rank) && self.bytes <= HELD_BYTES {
@@ -137,7 +143,8 @@ impl Merge {
             }
             let Held { event, from, .. } = self.held.pop()?;
             self.bytes -= size(&event);
-            if !self.versions.is_superseded(&event) && self.takes(filters, &event) {
+            let expired = event.expiration().is_some_and(|at| at <= now);
+            if !expired && !self.versions.is_superseded(&event) && self.takes(filters, &event) {
                 return Some((event, from));
             }
         }

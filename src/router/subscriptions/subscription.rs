@@ -423,7 +423,7 @@ impl Subscription {
     pub(super) fn release(&mut self, crowded: bool, now: Now) -> Option<(Arc<Event>, Origin)> {
         let waits = self.phase == Phase::Collecting && !crowded;
         let bar = if waits { self.bar(now) } else { Bar::Down };
-        self.merge.next(&self.filters, bar)
+        self.merge.next(&self.filters, bar, now.unix)
     }
 
     /// What the relays that are waited for may still send. Those that have been silent for too long

@@ -1,5 +1,7 @@
 //! What a verification is for, and where its verdict belongs.
 
+use std::time::Duration;
+
 use crate::base::ticket::Ticket;
 use crate::ids::{ClientId, Position, RelayId, RequestNumber};
 use crate::nostr::event::EventId;
@@ -12,9 +14,19 @@ pub(crate) struct Errand(pub(in crate::router) Purpose);
 pub(in crate::router) enum Purpose {
     /// A relay sent it for a subscription.
     Incoming(EventId, RelayCopy),
-    /// A client publishes it. The id is the one to answer for, the position its place among all that
-    /// is published.
-    Published(ClientId, Option<EventId>, Position, Ticket),
+    /// A client publishes it.
+    Published {
+        /// Who.
+        client: ClientId,
+        /// The one to answer for.
+        id: Option<EventId>,
+        /// Its place among all that is published.
+        position: Position,
+        /// As in `Said`.
+        read: Option<Duration>,
+        /// Released when it is judged.
+        ticket: Ticket,
+    },
     /// A client says who it is. The id is the one to answer for.
     Auth(ClientId, EventId, Ticket),
 }

@@ -154,6 +154,12 @@ impl Publication {
         if changed { self.fate() } else { None }
     }
 
+    /// The copy that waited for the relay's connection is gone.
+    pub(in crate::router) fn dropped(&mut self, relay: RelayId) -> Option<Fate> {
+        let changed = self.step(relay, &Delivery::Queued, Delivery::Unsent);
+        if changed { self.fate() } else { None }
+    }
+
     /// The deadline has passed: what is known by now. Unless it is in doubt, the event must be taken
     /// back wherever it is queued.
     pub(in crate::router) fn at_deadline(&self) -> Fate {

@@ -292,3 +292,39 @@ fn what_a_relay_never_showed_us_is_missing_from_all_there_is_even_when_the_relay
     assert_eq!(eose("blocked: no"), [json!(["EOSE", "a"])]);
     assert_eq!(eose(WHO), eose("blocked: no"));
 }
+
+/// Another relay took it, so it is published anew and in line; what was owed to this one is the same.
+#[test]
+fn what_is_published_again_meanwhile_is_sent_twice_and_not_three_times() {
+    let mut world = keyed(2);
+    let event = note("again");
+    let auth = world.challenge("a").unwrap();
+    for round in 0..2 {
+        world.publish(&event);
+        assert_eq!(world.got_events(0), std::slice::from_ref(&event));
+        if round == 0 {
+            world.relay_answers(0, &event, false, WHO);
+        }
+        world.relay_answers(1, &event, true, "");
+    }
+    world.relay_answers(0, &auth, true, "");
+    world.relay_answers(0, &event, true, "");
+    assert_eq!(world.got_events(0), NONE);
+}
+
+/// The relay refuses the first copy, comes to know us, and takes the second one.
+#[test]
+fn an_order_that_was_published_again_is_not_sent_for_its_first_copy() {
+    let mut world = keyed(2);
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    let auth = world.challenge("a").unwrap();
+    world.publish(&order);
+    world.relay_answers(1, &order, true, "");
+    world.publish(&order);
+    assert_eq!(world.got_events(0), [order.clone(), order.clone()]);
+    world.relay_answers(0, &order, false, WHO);
+    world.relay_answers(0, &auth, true, "");
+    assert_eq!(world.got_events(0), NONE, "what it says of the second copy is still to come");
+    world.relay_answers(0, &order, true, "");
+    assert_eq!(world.got_events(0), NONE);
+}

@@ -44,7 +44,7 @@ fn filled(text: &str) -> String {
 fn got(text: &str) -> String {
     let mut world = World::new(1);
     let message = ClientMessage::parse(text, Limits::default().max_filters);
-    world.input(Input::ClientSaid(ClientId(CLIENT), message, Ticket::default()));
+    world.says(CLIENT, message);
     let asked = world.got(0).iter().any(|message| message[0] == "REQ");
     let heard = world.heard();
     match &heard[..] {

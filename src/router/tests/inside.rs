@@ -28,7 +28,7 @@ fn resumed(world: &mut World, id: &str, filter: &Value, since: u64) {
     let mut message = ClientMessage::parse(&text, 100);
     let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
     *resumed = Some(Resumed { since, whole: true });
-    world.input(Input::ClientSaid(ClientId(INSIDE), message, Ticket::default()));
+    world.says(INSIDE, message);
 }
 
 #[test]

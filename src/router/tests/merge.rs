@@ -336,3 +336,20 @@ fn an_order_that_takes_the_last_place_ends_the_stored_events() {
     world.relay_says(0, &json!(["EVENT", number, older]));
     assert_eq!(world.heard(), [json!(["EVENT", "a", order]), json!(["EOSE", "a"])]);
 }
+
+#[test]
+fn what_expires_while_it_is_held_is_not_given() {
+    let (mut world, number) = two_relays(json!({"kinds": [1], "limit": 1}));
+    let expires = json!([["expiration", (UNIX + 1).to_string()]]);
+    let brief = event(1, UNIX, &expires, "brief");
+    let older = stored(1, 5, "older");
+    for event in [&brief, &older] {
+        world.relay_says(0, &json!(["EVENT", number, event]));
+    }
+    assert_eq!(given(&mut world), NONE, "the other relay may have a newer one");
+    world.pass_ms(1_000);
+    for relay in 0..2 {
+        world.relay_says(relay, &json!(["EOSE", number]));
+    }
+    assert_eq!(given(&mut world), [older], "it takes nobody's place either");
+}

@@ -43,7 +43,7 @@ use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
 use crate::router::{Batch, Row, Written};
-use crate::router::{Effects, Frame, Input, Limits, Role, Router, Settings};
+use crate::router::{Effects, Frame, Input, Limits, Role, Router, Said, Settings};
 use crate::stats::{CoreStats, RelayStats};
 
 use super::Errand;
@@ -265,7 +265,17 @@ impl World {
 
     fn say(&mut self, client: u64, message: &Value) {
         let message = ClientMessage::parse(&message.to_string(), 100);
-        self.input(Input::ClientSaid(ClientId(client), message, Ticket::default()));
+        self.says(client, message);
+    }
+
+    fn says(&mut self, client: u64, message: ClientMessage) {
+        self.says_read(client, message, Some(self.now.mono));
+    }
+
+    /// The same for what was read at this time.
+    fn says_read(&mut self, client: u64, message: ClientMessage, read: Option<Duration>) {
+        let said = Said { message, read, ticket: Ticket::default() };
+        self.input(Input::ClientSaid(ClientId(client), said));
     }
 
     fn relay_says(&mut self, relay: u64, message: &Value) {

@@ -132,7 +132,7 @@ fn no_second_eose_for_filters_that_match_nothing() {
     let mut message = ClientMessage::parse(&text, 100);
     let ClientMessage::Req { resumed, .. } = &mut message else { panic!("{text}") };
     *resumed = Some(Resumed { since: UNIX, whole: true });
-    world.input(Input::ClientSaid(ClientId(INSIDE), message, Ticket::default()));
+    world.says(INSIDE, message);
     assert_eq!(world.heard_by(INSIDE), [] as [Value; 0]);
 }
 
@@ -149,4 +149,60 @@ fn an_event_in_doubt_at_a_named_relay_is_not_promised_to_others() {
     world.relay_says(0, &ok(&event, false, "blocked: no"));
     // Nobody is known to have it, nobody will send it.
     assert_eq!(world.heard(), [ok(&event, false, "blocked: no")]);
+}
+
+/// The named relay is one of the owner's too, whose backlog is not for what an extension was told
+/// `false` about.
+#[test]
+fn what_was_answered_false_is_not_in_the_backlog_of_a_relay_that_is_the_owners_too() {
+    for sent in [false, true] {
+        let mut world = World::new(1);
+        world.join_inside(INSIDE, Some(&[0]));
+        world.stalled = !sent;
+        if !sent {
+            // What fills the connection, so that nothing more leaves.
+            for number in 0..crate::constants::RELAY_WINDOW {
+                world.say(
+                    CLIENT,
+                    &json!(["EVENT", event(20_001, UNIX, &json!([]), &number.to_string())]),
+                );
+            }
+        }
+        let event = note("for the named relay");
+        world.say(INSIDE, &json!(["EVENT", event]));
+        assert_eq!(world.got_events(0).contains(&event), sent);
+        world.down(0, 1);
+        world.pass_ms(2_000);
+        let told = world.heard_by(INSIDE).pop().unwrap();
+        let expected =
+            if sent { "sent to 1 relays, unanswered" } else { "mute: no relay connected" };
+        assert_eq!(told, ok(&event, sent, expected));
+        world.stalled = false;
+        world.up(0, 2);
+        world.pass_ms(60_000);
+        assert_eq!(world.got_events(0), [] as [Value; 0], "nobody keeps it for the named relay");
+    }
+}
+
+/// A line drops the copy for the owner's relays. That for the named one is still in it, and nobody may
+/// be told otherwise.
+#[test]
+fn a_copy_that_a_line_drops_is_not_the_other_one() {
+    let mut world = World::new(1);
+    world.join_inside(INSIDE, Some(&[0]));
+    world.stalled = true;
+    for number in 0..crate::constants::RELAY_WINDOW {
+        world.say(CLIENT, &json!(["EVENT", note(&number.to_string())]));
+    }
+    let both = note("both");
+    world.say(CLIENT, &json!(["EVENT", both]));
+    world.say(INSIDE, &json!(["EVENT", both]));
+    world.heard_by(INSIDE);
+    world.switch(0, OFF); // takes the owner's out of the line
+    assert_eq!(world.heard_by(INSIDE), [] as [Value; 0]);
+    world.stalled = false;
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), 64));
+    assert_eq!(world.got_events(0).last(), Some(&both));
+    world.relay_says(0, &ok(&both, true, ""));
+    assert_eq!(world.heard_by(INSIDE), [ok(&both, true, "")]);
 }

@@ -367,3 +367,79 @@ fn what_is_refused_for_want_of_a_place_leaves_nothing_behind() {
     world.pass_ms(2_000);
     assert!(world.router.keepers.publishing.named_in_turns() <= 64);
 }
+
+/// A flood of OKs for what it was never sent.
+#[test]
+fn answers_to_nothing_are_junk() {
+    let mut world = World::new(1);
+    for number in 0..=crate::constants::JUNK_BURST {
+        assert_eq!(world.cut, [0; 0]);
+        world.relay_says(0, &json!(["OK", format!("{number:064x}"), true, ""]));
+    }
+    assert_eq!(world.cut, [0]);
+}
+
+/// It is slow, but it answers what it was asked.
+#[test]
+fn late_answers_are_none() {
+    let mut world = World::new(1);
+    let orders: Vec<Value> = (0..3 * crate::constants::JUNK_BURST)
+        .map(|number| event(20_001, UNIX, &json!([]), &number.to_string()))
+        .collect();
+    for orders in orders.chunks(1_000) {
+        for order in orders {
+            world.say(CLIENT, &json!(["EVENT", order]));
+        }
+        world.pass_ms(2_000);
+        assert_eq!(world.heard().len(), orders.len());
+    }
+    for order in &orders {
+        world.relay_says(0, &ok(order, true, ""));
+    }
+    assert_eq!(world.cut, [0; 0]);
+}
+
+/// A suspended machine, a stopped process, a client that was not read: nobody knows when it was sent.
+#[test]
+fn an_order_that_waited_before_it_was_read_is_refused() {
+    let why = "mute: it had waited too long before it was read here, and is not sent";
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    let said = |event: &Value| ClientMessage::parse(&json!(["EVENT", event]).to_string(), 1);
+    let mut world = World::new(1);
+    world.say(OTHER_CLIENT, &json!(["REQ", "s", {"kinds": [23_194]}]));
+    world.relay_says(0, &json!(["EOSE", "1"]));
+    world.got(0);
+    world.heard_by(OTHER_CLIENT);
+    let now = world.now.mono;
+    for read in [None, Some(now.checked_sub(Duration::from_millis(2_001)).unwrap())] {
+        world.says_read(CLIENT, said(&order), read);
+        assert_eq!(world.heard(), [ok(&order, false, why)]);
+        assert_eq!(world.got(0), [] as [Value; 0]);
+        assert_eq!(world.heard_by(OTHER_CLIENT), [] as [Value; 0], "nor by the local loop");
+        // What is kept is never late.
+        let note = note(&format!("{read:?}"));
+        world.says_read(CLIENT, said(&note), read);
+        assert_eq!(world.got_events(0), [note]);
+        world.heard_by(OTHER_CLIENT);
+    }
+    world.says_read(CLIENT, said(&order), Some(now.checked_sub(Duration::from_secs(2)).unwrap()));
+    assert_eq!(world.got_events(0), std::slice::from_ref(&order), "it comes in time");
+    world.relay_says(0, &ok(&order, true, ""));
+    world.heard();
+    world.says_read(CLIENT, said(&order), None);
+    let told = ok(&order, true, "duplicate: a relay has accepted it before");
+    assert_eq!(world.heard(), [told], "no false about what somebody has");
+}
+
+/// It waits for a verifying thread while everything stands still.
+#[test]
+fn an_order_that_grows_old_before_its_verdict_is_refused() {
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    let mut world = World::new(1);
+    world.hold = true;
+    world.say(CLIENT, &json!(["EVENT", order]));
+    world.pass_ms(20_000);
+    world.release();
+    assert_eq!(world.heard()[0][2], json!(false));
+    assert_eq!(world.got_events(0), [] as [Value; 0]);
+}

@@ -54,6 +54,10 @@ proptest! {
             format!(" [\"EVENT\",\"{number}\",{event}]\r\n"),
             format!("[\n\"\\u0045VENT\"\t,\"{number}\" , {event} ]"),
             format!("[\"EVENT\", \"{number}\", {event}, \"more\"]"),
+            format!("[\"EVENT\",\"{number}\",{event},\"more\"]"),
+            format!("[\"EVENT\",\"{number}\",{event},{event}]"),
+            format!("[\"EVENT\",\"{number}\",{event} ]"),
+            format!("\u{feff}[\"EVENT\",\"{number}\",{event}]"),
         ] {
             prop_assert_eq!(RelayMessage::scan(&slow), Ok(expected.clone()), "{}", slow);
         }

@@ -68,3 +68,31 @@ fn a_protected_event_is_queued() {
     let heard = world.heard();
     assert_eq!(heard.last().unwrap()[2], json!(true), "{heard:?}");
 }
+
+/// Whoever has the event could publish it all the same, in a wrapping of his own.
+#[test]
+fn a_repost_of_a_protected_event_is_for_its_author_too() {
+    let repost = |number: u64, kind: u16, carried: &Value| -> Value {
+        let event = keys(number).sign_event(UNIX, kind, &[], &carried.to_string()).unwrap();
+        serde_json::from_str(&event).unwrap()
+    };
+    for kind in [6, 16] {
+        let mut world = World::new(1);
+        world.comes(GUEST, Role::Public);
+        assert_eq!(
+            world.publishes(GUEST, &repost(2, kind, &signed(1, 1, UNIX, &json!([])))),
+            "taken"
+        );
+        world.say(GUEST, &json!(["EVENT", repost(2, kind, &protected(1))]));
+        let heard = world.heard_by(GUEST);
+        assert_eq!(
+            (&heard[0][0], prefix(&heard[1][3])),
+            (&json!("AUTH"), "auth-required".to_owned())
+        );
+        let challenge = heard[0][1].as_str().unwrap();
+        world.auth(GUEST, &answer(2, challenge));
+        assert_eq!(world.publishes(GUEST, &repost(2, kind, &protected(1))), "restricted");
+        world.auth(GUEST, &answer(1, challenge));
+        assert_eq!(world.publishes(GUEST, &repost(2, kind, &protected(1))), "taken");
+    }
+}
