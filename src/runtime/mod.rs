@@ -28,7 +28,7 @@ use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
-use crate::relay::{Dial, Network, Proxy, RelayTask, Routes, ToLink, Wish, proxy};
+use crate::relay::{Badge, Dial, Network, Proxy, RelayTask, Routes, ToLink, Wish, proxy};
 use crate::router::{Input, Limits, Role, Settings, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
@@ -309,11 +309,12 @@ struct Running {
 }
 
 impl Core {
-    /// Starts a core without relays and clients.
+    /// Starts a core without relays and clients. `secret`: by which this server knows itself; without one
+    /// no other process is this server.
     ///
     /// # Errors
     /// [`CoreError::Limit`] or [`CoreError::System`].
-    pub(crate) fn start(limits: Limits) -> Result<Self, CoreError> {
+    pub(crate) fn start(limits: Limits, secret: Option<Secret>) -> Result<Self, CoreError> {
         let Limits {
             max_message_length,
             max_subscriptions,
@@ -342,7 +343,8 @@ impl Core {
             .build()
             .map_err(system)?;
         let (running, stop) = watch::channel(());
-        let network = Arc::<Network>::default();
+        let secret = secret.unwrap_or_else(|| shared.secret.clone());
+        let network = Arc::new(Network::new(Badge::new(secret)));
         let dial = Arc::clone(&network);
         runtime.spawn(driver::supervise(Arc::clone(&shared), queue, stop, threads, dial));
         let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
@@ -360,6 +362,11 @@ impl Core {
     /// again or were closed; and the database.
     pub(crate) fn ready(&self) -> Vec<Caller> {
         self.shared.bell.answer()
+    }
+
+    /// By which this server knows itself, and others of its kind.
+    pub(crate) fn badge(&self) -> &Badge {
+        self.network.badge()
     }
 
     /// The limits it was started with.

@@ -67,6 +67,8 @@ def limits_of(info: RelayInfo) -> dict[str, Any]:
         **info.limits.dict(include=set(KeptLimits.__fields__)),
         # A relay that lists no NIPs does not say.
         "counts": COUNT in info.supported_nips if info.supported_nips else None,
+        # Version 2.0.0 says it nowhere else.
+        "sibling": info.software == document.OWN_SOFTWARE,
     }
 
 

@@ -17,7 +17,6 @@ use crate::router::turn::Turn;
 use super::request::{Arrival, Duty, Sent};
 use super::{Requests, TooLong};
 use crate::router::terms::Expected;
-use crate::router::terms::Role;
 
 /// What is to be done with an event that a relay has sent, going by its request.
 #[derive(Debug)]
@@ -215,10 +214,9 @@ impl Requests {
         let unasked = keys.is_empty() && !asks.any(|filter| filter.matches(event));
         let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
         let mut offered = Offered::Dropped;
-        let barred = relays.bars_public(id);
         for key in keys.iter().filter(|_| !request.gathers() && !expired) {
             let Some(member) = subscriptions.get(*key) else { continue };
-            if barred && member.role() == Role::Public {
+            if relays.bars(id, member.role()) {
                 continue;
             }
             let stale_before = member.stale_before(asked, turn.now);

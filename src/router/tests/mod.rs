@@ -19,6 +19,7 @@ mod outbox;
 mod publish;
 mod races;
 mod relays;
+mod siblings;
 mod store;
 mod subscribe;
 
