@@ -216,13 +216,15 @@ class Core:
         max_message_length: int | None = None,
         max_limit: int | None = None,
         counts: bool | None = None,
-        sibling: bool = False,
     ) -> None:
-        """What a relay's own document (NIP-11) says it takes, and whether it is another
-        server of this extension, instead of what it said before. None: nothing; and so
-        counts what makes no sense, as zero. Nothing is kept of a relay that is not there.
-        Raises `ValueError` for a wrong url, `OverflowError` for what has more than 64
-        bits, `CoreStopped` or `CoreBusy`."""
+        """What a relay's own document (NIP-11) says it takes, instead of what it said
+        before. None: nothing; and so counts what makes no sense, as zero. Nothing is kept
+        of a relay that is not there. Raises `ValueError` for a wrong url, `OverflowError`
+        for what has more than 64 bits, `CoreStopped` or `CoreBusy`."""
+
+    def set_relay_sibling(self, url: str, sibling: bool) -> None:
+        """Whether a relay's own document says that it is another server of this
+        extension. Raises as `set_relay_limits`."""
 
     def set_proxy(self, url: str | None, for_all: bool) -> None:
         """The SOCKS5 proxy for `.onion` relays, which are reached no other way, and for

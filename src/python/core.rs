@@ -124,7 +124,7 @@ impl Core {
 
     #[pyo3(signature = (
         url, *, max_subscriptions=None, max_filters=None, max_message_length=None, max_limit=None,
-        counts=None, sibling=false
+        counts=None
     ))]
     fn set_relay_limits(
         &self,
@@ -134,12 +134,14 @@ impl Core {
         max_message_length: Option<i64>,
         max_limit: Option<i64>,
         counts: Option<bool>,
-        sibling: bool,
     ) -> PyResult<()> {
         let limits =
             RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, counts);
-        let limits = RelayLimits { sibling, ..limits };
         Ok(self.0.set_relay_limits(url, limits)?)
+    }
+
+    fn set_relay_sibling(&self, url: &str, sibling: bool) -> PyResult<()> {
+        Ok(self.0.set_relay_sibling(url, sibling)?)
     }
 
     fn set_proxy(&self, url: Option<&str>, for_all: bool) -> PyResult<()> {

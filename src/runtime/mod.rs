@@ -268,12 +268,17 @@ impl Shared {
         }
     }
 
-    /// Keeps a relay's limits. Which one it is; `None`: nobody wants that relay.
-    fn set_relay_limits(&self, url: &str, limits: RelayLimits) -> Option<RelayId> {
+    /// Changes what is kept of a relay's document. Which one it is; `None`: nobody wants that relay.
+    fn change_relay_limits(
+        &self,
+        url: &str,
+        change: impl FnOnce(&mut RelayLimits),
+    ) -> Option<(RelayId, RelayLimits)> {
         let relays = lock(&self.relays);
         let entry = relays.get(url)?;
-        entry.limits.send_replace(limits);
-        Some(entry.id)
+        entry.limits.send_modify(change);
+        let limits = *entry.limits.borrow();
+        Some((entry.id, limits))
     }
 
     /// Another way leads to these relays: they connect anew, whatever they are doing.
@@ -465,9 +470,27 @@ impl Core {
         text: &str,
         limits: RelayLimits,
     ) -> Result<(), CoreError> {
+        self.change_relay_limits(text, |kept| {
+            *kept = RelayLimits { sibling: kept.sibling, ..limits };
+        })
+    }
+
+    /// Whether a relay's own document says that it is another server of this extension.
+    ///
+    /// # Errors
+    /// As [`Self::set_relay_limits`].
+    pub(crate) fn set_relay_sibling(&self, text: &str, sibling: bool) -> Result<(), CoreError> {
+        self.change_relay_limits(text, |kept| kept.sibling = sibling)
+    }
+
+    fn change_relay_limits(
+        &self,
+        text: &str,
+        change: impl FnOnce(&mut RelayLimits),
+    ) -> Result<(), CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
-        match self.shared.set_relay_limits(&url, limits) {
-            Some(relay) => self.call(ToRouter::Input(Input::RelayLimits(relay, limits))),
+        match self.shared.change_relay_limits(&url, change) {
+            Some((relay, limits)) => self.call(ToRouter::Input(Input::RelayLimits(relay, limits))),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, accept_async, client_async_with_config};
+use tokio_tungstenite::{accept_async, client_async_with_config};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -418,9 +418,10 @@ async fn a_router_knows_a_relays_limits_before_its_connection() {
     let network = Arc::new(TestNetwork::default());
     lock(&network.0).insert("ws://a".to_owned(), TestRelay::new());
     let limits = RelayLimits { max_subscriptions: Some(3), ..RelayLimits::default() };
-    assert_eq!(shared.set_relay_limits("ws://a", limits), None, "nobody wants it yet");
+    let set = || shared.change_relay_limits("ws://a", |kept| *kept = limits);
+    assert_eq!(set(), None, "nobody wants it yet");
     shared.add_relay("ws://a".to_owned(), Switches::OFF, &Handle::current(), &network);
-    assert!(shared.set_relay_limits("ws://a", limits).is_some());
+    assert!(set().is_some());
     // A router that was started anew.
     let (router, mut queue) = mpsc::channel(ROUTER_QUEUE);
     tokio::spawn(lock(&shared.relays)["ws://a"].task("ws://a", &shared.stats, router, &network));

@@ -90,7 +90,9 @@ class Journal:
     def _relay(self, state: "RelayStatus", now: float) -> Iterator[Line]:
         known = self._known.setdefault(state["url"], _Known())
         name = shown(state["url"])
-        news = [(level, f"{name} {text}") for level, text in _news(known, state, now)]
+        news: list[Line] = [
+            (level, f"{name} {text}") for level, text in _news(known, state, now)
+        ]
         if now - known.minute >= MINUTE:
             if known.left_out:
                 left_out = counted(known.left_out, "more line")
