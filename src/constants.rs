@@ -222,6 +222,9 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 pub(crate) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// … doubling up to this.
 pub(crate) const BACKOFF_MOST: Duration = Duration::from_mins(1);
+/// What is added to the wait where the relay turned out to be this server itself: its name may come to lead
+/// elsewhere, but not within seconds.
+pub(crate) const ITSELF_RETRY: Duration = Duration::from_mins(10);
 /// A connection that lived this long resets the backoff.
 pub(crate) const BACKOFF_RESET: Duration = Duration::from_secs(30);
 /// A relay that refuses the handshake and says how long it wants to be left alone (`Retry-After`) is, up

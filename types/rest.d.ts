@@ -17,6 +17,7 @@ interface RelayLine {
   /** Who we are to it: a public key. */
   key: string | null
   refused: boolean
+  itself: boolean
   next_attempt: number | null
   connected_since: number | null
   disconnected_since: number | null

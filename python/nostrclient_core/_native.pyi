@@ -111,7 +111,6 @@ class Client:
         kept, unless it was closed before. Its subscriptions end; what it said before
         still counts. The socket is for the caller to close. Idempotent."""
     # For clients from `Core.connect_inside()`:
-
     def drain_parts(self, most: int) -> list[Told]:
         """As `drain`, read already."""
 
@@ -138,16 +137,29 @@ class Memory:
 class Core:
     """The running multiplexer: its own threads, one connection per relay.
 
-    Raises `ValueError` for a limit that is zero or negative.
+    `secret`: 32 bytes by which this server knows itself, in all its processes. Raises
+    `ValueError` for a limit that is zero or negative.
     """
 
-    def __new__(cls, limits: Limits | None = None) -> Core: ...
+    def __new__(
+        cls, limits: Limits | None = None, secret: bytes | None = None
+    ) -> Core: ...
     @property
     def wake_fd(self) -> int:
         """Readable when `ready()` has something to tell. For `loop.add_reader`."""
 
     @property
     def limits(self) -> Limits: ...
+    @property
+    def badge(self) -> str:
+        """What an endpoint shows in the header `Nostrclient` when a WebSocket opens, so
+        that the core at the other end knows itself, or another server of this extension.
+        It is another one each time."""
+
+    def peer(self, agent: str) -> str:
+        """Who the client is that calls itself this (`User-Agent`): "itself", this very
+        server, "sibling", another server of this extension, or "other"."""
+
     def ready(self) -> list[int]:
         """Tokens of the clients that have messages waiting, became writable or were
         closed since the last call. Never blocks; makes `wake_fd` unreadable."""
@@ -157,11 +169,13 @@ class Core:
         without a beat count as a standstill, sleep of the machine included: ephemeral
         events that are read first after it are refused, since they may be as old."""
 
-    def connect(self, public: bool = True, hosts: list[str] = ...) -> Client:
+    def connect(
+        self, public: bool = True, hosts: list[str] = ..., sibling: bool = False
+    ) -> Client:
         """Admit a client. `public`: by the endpoint that is for everybody, or for those
         on the list. `hosts`: what it may have called this server, each a url or
-        host[:port]; one of them it has to name to authenticate (NIP-42). Raises
-        `TooManyClients` or `CoreStopped`."""
+        host[:port]; one of them it has to name to authenticate (NIP-42). `sibling`: it is
+        another server of this extension. Raises `TooManyClients` or `CoreStopped`."""
 
     def set_public_allowed(self, keys: list[str]) -> None:
         """Who may use the public endpoint from now on: public keys, 64 lowercase hex.
@@ -215,6 +229,10 @@ class Core:
         before. None: nothing; and so counts what makes no sense, as zero. Nothing is kept
         of a relay that is not there. Raises `ValueError` for a wrong url, `OverflowError`
         for what has more than 64 bits, `CoreStopped` or `CoreBusy`."""
+
+    def set_relay_sibling(self, url: str, sibling: bool) -> None:
+        """Whether a relay's own document says that it is another server of this
+        extension. Raises as `set_relay_limits`."""
 
     def set_proxy(self, url: str | None, for_all: bool) -> None:
         """The SOCKS5 proxy for `.onion` relays, which are reached no other way, and for

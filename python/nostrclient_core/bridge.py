@@ -84,10 +84,12 @@ class Bridge:
         self.loop.add_reader(self._wake_fd, self._wake)
         self._beat()
 
-    def connect(self, public: bool = True, hosts: Sequence[str] = ()) -> Connection:
-        """Admit a client. `public`, `hosts`: as `Core.connect`. Raises
+    def connect(
+        self, public: bool = True, hosts: Sequence[str] = (), sibling: bool = False
+    ) -> Connection:
+        """Admit a client. `public`, `hosts`, `sibling`: as `Core.connect`. Raises
         `TooManyClients` or `CoreStopped`."""
-        client = self.core.connect(public, list(hosts))
+        client = self.core.connect(public, list(hosts), sibling)
         connection = Connection(self, client)
         self._connections[client.token] = connection
         return connection

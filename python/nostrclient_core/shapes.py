@@ -24,13 +24,13 @@ is known."""
 
 TroubleCode: TypeAlias = str
 """What an entry of a relay's log is. There is no connection: unreachable, turned_away
-(with an HTTP status), no_proxy (and no other way). It is gone: closed (by the relay),
-lost, silent (no sign of life), stalled (it did not read), internal (a bug of ours),
-cut_off (it kept sending what nobody asked for), connects_anew (because of what the owner
-has set). It has sent what it should not: bad_message, forged_event. It has refused
-something, and the text says why: refused_event, ended_subscription, refused_count. It
-wants to know who we are (NIP-42): refused_auth, unanswered_auth, no_challenge,
-unsigned_auth (its challenge could not be answered)."""
+(with an HTTP status), no_proxy (and no other way), itself (it is this server). It is
+gone: closed (by the relay), lost, silent (no sign of life), stalled (it did not read),
+internal (a bug of ours), cut_off (it kept sending what nobody asked for), connects_anew
+(because of what the owner has set). It has sent what it should not: bad_message,
+forged_event. It has refused something, and the text says why: refused_event,
+ended_subscription, refused_count. It wants to know who we are (NIP-42): refused_auth,
+unanswered_auth, no_challenge, unsigned_auth (its challenge could not be answered)."""
 
 
 class Limits(TypedDict):
@@ -51,6 +51,7 @@ class RelayLimits(TypedDict):
     max_message_length: int | None  # bytes
     max_limit: int | None
     counts: bool | None  # it answers COUNT (NIP-45)
+    sibling: bool  # it is another server of this extension
 
 
 class RelayStatus(TypedDict):
@@ -66,6 +67,7 @@ class RelayStatus(TypedDict):
     auth_refused: bool  # on this connection it refused something with "auth-required:"
     authenticated: bool  # it takes us for the owner of the key that is set for it
     refused: bool  # it answered the last attempt with an HTTP status
+    itself: bool  # the last attempt ended at this server itself
     next_attempt: float | None  # unix seconds, while waiting
     connected_since: float | None  # unix seconds, while connected
     disconnected_since: float | None  # unix seconds, while not connected

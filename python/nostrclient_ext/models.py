@@ -55,6 +55,7 @@ class RelayConnection(BaseModel):
     auth_refused: bool = False  # it has refused something until we sign in
     authenticated: bool = False  # it has accepted our signature
     refused: bool = False  # it answered the last attempt with an HTTP error
+    itself: bool = False  # it is this server, by another name
     next_attempt: float | None = None  # unix seconds
     connected_since: float | None = None  # unix seconds
     disconnected_since: float | None = None  # unix seconds

@@ -5,7 +5,7 @@ import asyncio
 from .core import running as core
 from .core.retry import until_done
 from .crud import db, get_stored_config
-from .relays import limits
+from .relays import journal, limits
 from .relays.changes import connect_all
 
 OUTBOX_FIRST = 5.0  # seconds the relays wait until the outbox has been read
@@ -18,6 +18,7 @@ def nostrclient_start() -> None:
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
         started.spawn(limits.keep(started))
+        started.spawn(journal.keep(started))
         started.spawn(_let_go_of_the_database(started))
 
 

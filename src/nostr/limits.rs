@@ -22,6 +22,8 @@ pub(crate) struct RelayLimits {
     pub max_limit: Option<u64>,
     /// Whether it answers COUNT (NIP-45).
     pub counts: Option<bool>,
+    /// Whether it is another server of this extension.
+    pub sibling: bool,
 }
 
 impl RelayLimits {
@@ -43,6 +45,7 @@ impl RelayLimits {
                 .filter(|said| *said > 0)
                 .map(|said| said.min(RELAY_LIMIT_MOST)),
             counts,
+            sibling: false,
         }
     }
 }
@@ -66,6 +69,7 @@ mod tests {
             max_message_length: Some(65_536),
             max_limit: Some(500),
             counts: Some(true),
+            sibling: false,
         };
         assert_eq!(said, kept);
         let nothing = RelayLimits::new(None, None, None, None, None);

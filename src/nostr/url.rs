@@ -16,6 +16,13 @@ pub(crate) fn normalize(text: &str) -> Result<String, String> {
     if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
         return Err("A relay url has no spaces in it.".to_owned());
     }
+    // Where a second url begins in the place of the host, the URL standard reads a host and a port of it that
+    // are none: `wss://wss://host` would be a host called `wss`.
+    let (_, rest) = text.split_once("://").unwrap_or_default();
+    if rest.split_once('/').is_some_and(|(host, path)| host.ends_with(':') && path.starts_with('/'))
+    {
+        return Err("This is more than one url.".to_owned());
+    }
     let url = Url::parse(text).map_err(|_| {
         "This is not a relay url. It should look like wss://relay.example.com".to_owned()
     })?;
@@ -25,6 +32,9 @@ pub(crate) fn normalize(text: &str) -> Result<String, String> {
     // The URL standard would take the path's first part for the host.
     if text.contains(":///") || url.host_str().is_none_or(str::is_empty) {
         return Err("The relay url has no host.".to_owned());
+    }
+    if let Some(host @ ("ws" | "wss" | "http" | "https")) = url.host_str() {
+        return Err(format!("The relay url has “{host}” where its host should be."));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("A relay url carries no user name and no password.".to_owned());
@@ -58,6 +68,8 @@ mod tests {
             ("ws://[::1]:80/", "ws://[::1]"),
             ("WS://ABCDEF.onion:80/", "ws://abcdef.onion"),
             ("wss://abcdef.onion", "wss://abcdef.onion"),
+            ("wss://ws.example//x", "wss://ws.example//x"),
+            ("wss://r.example/?to=wss://b.example", "wss://r.example/?to=wss://b.example"),
         ] {
             assert_eq!(normalize(given).as_deref(), Ok(expected));
         }
@@ -76,6 +88,13 @@ mod tests {
             "wss://r.example:0",
             "ws:///path",
             "ws:/\u{0}",
+            "wss://wss://r.example",
+            "WSS://WSS://r.example",
+            "ws://https://r.example/path",
+            "wss://wss//r.example",
+            "wss://wss",
+            "wss://a.examplewss://b.example",
+            "wss://a.example,wss://b.example",
         ] {
             assert!(normalize(given).is_err(), "{given:?}");
         }

@@ -3,11 +3,12 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::base::secret::Secret;
 use crate::ids::{BatchNumber, ClientId};
 use crate::nostr::hex;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
-use crate::relay::Proxy;
+use crate::relay::{Peer, Proxy};
 use crate::router::Switches;
 use crate::router::{Limits, Role};
 use crate::runtime::{Caller, Core as Running, RelayView};
@@ -27,10 +28,27 @@ pub(super) struct Core(Running);
 #[pymethods]
 impl Core {
     #[new]
-    #[pyo3(signature = (limits=None))]
-    fn new(py: Python<'_>, limits: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    #[pyo3(signature = (limits=None, secret=None))]
+    fn new(
+        py: Python<'_>,
+        limits: Option<&Bound<'_, PyDict>>,
+        secret: Option<[u8; 32]>,
+    ) -> PyResult<Self> {
         let limits = limits.map(read_limits).transpose()?.unwrap_or_default();
-        Ok(Self(py.detach(|| Running::start(limits))?))
+        Ok(Self(py.detach(|| Running::start(limits, secret.map(Secret::new)))?))
+    }
+
+    #[getter]
+    fn badge(&self) -> String {
+        self.0.badge().show()
+    }
+
+    fn peer(&self, agent: &str) -> &'static str {
+        match self.0.badge().client(agent) {
+            Peer::Itself => "itself",
+            Peer::Sibling => "sibling",
+            Peer::Other => "other",
+        }
     }
 
     #[getter]
@@ -55,9 +73,14 @@ impl Core {
         self.0.beat();
     }
 
-    #[pyo3(signature = (public=true, hosts=Vec::new()))]
-    fn connect(&self, public: bool, hosts: Vec<String>) -> PyResult<Client> {
-        let client = self.0.connect(if public { Role::Public } else { Role::Private })?;
+    #[pyo3(signature = (public=true, hosts=Vec::new(), sibling=false))]
+    fn connect(&self, public: bool, hosts: Vec<String>, sibling: bool) -> PyResult<Client> {
+        let role = match (sibling, public) {
+            (true, public) => Role::Sibling { public },
+            (false, true) => Role::Public,
+            (false, false) => Role::Private,
+        };
+        let client = self.0.connect(role)?;
         client.reached_by(hosts);
         Ok(client.into())
     }
@@ -119,6 +142,10 @@ impl Core {
         let limits =
             RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, counts);
         Ok(self.0.set_relay_limits(url, limits)?)
+    }
+
+    fn set_relay_sibling(&self, url: &str, sibling: bool) -> PyResult<()> {
+        Ok(self.0.set_relay_sibling(url, sibling)?)
     }
 
     fn set_proxy(&self, url: Option<&str>, for_all: bool) -> PyResult<()> {

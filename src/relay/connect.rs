@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
@@ -22,6 +22,7 @@ use crate::constants::{
 };
 use crate::stats::Trouble;
 
+use super::badge::{Badge, HEADER, Peer};
 use super::proxy::{CLOSED, Routes, Way};
 use super::socks;
 
@@ -34,12 +35,21 @@ pub(crate) trait Dial: Send + Sync + 'static {
     fn dial(
         &self,
         url: &str,
-    ) -> impl Future<Output = Result<WebSocketStream<Self::Socket>, DialError>> + Send;
+    ) -> impl Future<Output = Result<Reached<Self::Socket>, DialError>> + Send;
 
     /// How long that may take.
     fn time_limit(&self, _url: &str) -> Duration {
         CONNECT_TIMEOUT
     }
+}
+
+/// A connection that stands.
+#[derive(Debug)]
+pub(crate) struct Reached<S> {
+    /// It.
+    pub socket: WebSocketStream<S>,
+    /// Another server of this extension is at its other end.
+    pub sibling: bool,
 }
 
 /// Why there is no connection: a sentence for the relay's list of errors.
@@ -52,6 +62,9 @@ pub(crate) enum DialError {
     /// There is no way to it.
     #[error("{CLOSED}")]
     NoProxy,
+    /// This server has reached itself.
+    #[error("it is this server itself, and no relay")]
+    Itself,
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -63,6 +76,7 @@ impl DialError {
         match self {
             Self::Refused(..) => Trouble::TurnedAway,
             Self::NoProxy => Trouble::NoProxy,
+            Self::Itself => Trouble::Itself,
             Self::Failed(_) => Trouble::Unreachable,
         }
     }
@@ -75,13 +89,25 @@ impl From<String> for DialError {
 }
 
 /// The real network, and the owner's ways into it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Network {
     /// Read at every attempt.
     routes: watch::Sender<Routes>,
+    /// By which this server knows itself.
+    badge: Badge,
 }
 
 impl Network {
+    /// Without a proxy.
+    pub(crate) fn new(badge: Badge) -> Self {
+        Self { routes: watch::Sender::default(), badge }
+    }
+
+    /// By which this server knows itself.
+    pub(crate) const fn badge(&self) -> &Badge {
+        &self.badge
+    }
+
     /// What the owner has set.
     pub(crate) fn routes(&self) -> Routes {
         self.routes.borrow().clone()
@@ -96,8 +122,8 @@ impl Network {
 impl Dial for Network {
     type Socket = MaybeTlsStream<TcpStream>;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Socket>, DialError> {
-        dial(url, &self.routes()).await
+    async fn dial(&self, url: &str) -> Result<Reached<Self::Socket>, DialError> {
+        dial(url, &self.routes(), &self.badge).await
     }
 
     fn time_limit(&self, url: &str) -> Duration {
@@ -109,10 +135,7 @@ impl Dial for Network {
 }
 
 /// Within the time limit, by any network.
-pub(super) async fn connect<D: Dial>(
-    dial: &D,
-    url: &str,
-) -> Result<WebSocketStream<D::Socket>, DialError> {
+pub(super) async fn connect<D: Dial>(dial: &D, url: &str) -> Result<Reached<D::Socket>, DialError> {
     let limit = dial.time_limit(url);
     timeout(limit, dial.dial(url))
         .await
@@ -122,7 +145,8 @@ pub(super) async fn connect<D: Dial>(
 async fn dial(
     url: &str,
     routes: &Routes,
-) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, DialError> {
+    badge: &Badge,
+) -> Result<Reached<MaybeTlsStream<TcpStream>>, DialError> {
     install_crypto();
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let host = parsed.host_str().ok_or_else(|| "the url has no host".to_owned())?;
@@ -138,20 +162,27 @@ async fn dial(
     };
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
-    let agent = concat!("nostrclient/", env!("CARGO_PKG_VERSION"));
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
-    let (socket, _) = client_async_tls_with_config(request, stream, Some(config()), None)
-        .await
-        .map_err(|error| match error {
-            Error::Http(answer) => {
-                let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| {
-                    Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
-                });
-                DialError::Refused(answer.status().as_u16(), retry_after)
-            }
-            _ => DialError::Failed(format!("no WebSocket: {error}")),
-        })?;
-    Ok(socket)
+    let agent = HeaderValue::try_from(badge.agent()).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(USER_AGENT, agent);
+    let peer = |headers: &HeaderMap| {
+        badge.relay(headers.get(HEADER).map(|shown| shown.to_str().unwrap_or_default()))
+    };
+    match client_async_tls_with_config(request, stream, Some(config()), None).await {
+        Ok((socket, answer)) => match peer(answer.headers()) {
+            Peer::Itself => Err(DialError::Itself),
+            sibling => Ok(Reached { socket, sibling: sibling == Peer::Sibling }),
+        },
+        Err(Error::Http(answer)) if peer(answer.headers()) == Peer::Itself => {
+            Err(DialError::Itself)
+        }
+        Err(Error::Http(answer)) => {
+            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| {
+                Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
+            });
+            Err(DialError::Refused(answer.status().as_u16(), retry_after))
+        }
+        Err(error) => Err(DialError::Failed(format!("no WebSocket: {error}"))),
+    }
 }
 
 /// The bounds of a connection to a relay.
@@ -175,8 +206,14 @@ fn install_crypto() {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
     use super::*;
+    use crate::base::secret::Secret;
+
+    fn network() -> Network {
+        Network::new(Badge::new(Secret::new([0; 32])))
+    }
 
     /// What answers is no TLS server: the attempt must fail with a sentence, not a panic.
     #[tokio::test]
@@ -184,8 +221,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move { drop(listener.accept().await) });
-        let error =
-            connect(&Network::default(), &format!("wss://127.0.0.1:{port}")).await.unwrap_err();
+        let error = connect(&network(), &format!("wss://127.0.0.1:{port}")).await.unwrap_err();
         assert!(matches!(error, DialError::Failed(_)));
         assert!(error.to_string().starts_with("no WebSocket: "), "{error}");
         server.await.unwrap();
@@ -213,14 +249,59 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        let url = format!("ws://127.0.0.1:{port}");
+        let (url, network) = (format!("ws://127.0.0.1:{port}"), network());
         for (status, retry_after) in [(403, None), (200, None), (429, Some(90)), (503, None)] {
-            let error = connect(&Network::default(), &url).await.unwrap_err();
+            let error = connect(&network, &url).await.unwrap_err();
             let sentence = format!("the relay refused the connection (HTTP {status})");
             assert_eq!(error.to_string(), sentence);
             let DialError::Refused(_, wait) = error else { panic!("{error:?}") };
             assert_eq!(wait, retry_after.map(Duration::from_secs));
         }
         server.await.unwrap();
+    }
+
+    /// Whatever its name: a proxy may drop the header of the request, and never that of the answer as well.
+    #[tokio::test]
+    async fn a_server_that_reaches_itself_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (network, other) = (network(), Badge::new(Secret::new([1; 32])));
+        let own = network.badge().clone();
+        let server = tokio::spawn(async move {
+            let mut agents = Vec::new();
+            for (status, badge) in [
+                ("101 Switching Protocols", own.show()),
+                ("508 Loop Detected", own.show()),
+                ("508 Loop Detected", other.show()),
+            ] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let request = String::from_utf8(request).unwrap();
+                let header = |name: &str| {
+                    let line = request.lines().find_map(|line| line.split_once(name)).unwrap().1;
+                    line.trim_start_matches(": ").to_owned()
+                };
+                agents.push(own.client(&header("user-agent")));
+                let accept = derive_accept_key(header("Sec-WebSocket-Key").as_bytes());
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nNostrclient: {badge}\r\nUpgrade: websocket\r\n\
+                     Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\
+                     Content-Length: 0\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            agents
+        });
+        let url = format!("ws://127.0.0.1:{port}");
+        for _ in 0..2 {
+            let error = connect(&network, &url).await.unwrap_err();
+            assert!(matches!(error, DialError::Itself), "{error}");
+        }
+        let error = connect(&network, &url).await.unwrap_err();
+        assert!(matches!(error, DialError::Refused(508, _)), "{error}");
+        assert_eq!(server.await.unwrap(), [Peer::Itself; 3]);
     }
 }

@@ -6,6 +6,7 @@
 //! when the router does.
 
 mod backoff;
+pub(crate) mod badge;
 pub(crate) mod connect;
 mod link;
 pub(crate) mod proxy;
@@ -20,10 +21,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
-use tokio_tungstenite::WebSocketStream;
 
 use crate::base::clock::{unix_now, unix_seconds};
-use crate::constants::RELAY_WINDOW;
+use crate::constants::{ITSELF_RETRY, RELAY_WINDOW};
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
@@ -32,7 +32,8 @@ use crate::runtime::ToRouter;
 use crate::stats::{CoreStats, RelayState, RelayStats, Trouble};
 
 use backoff::Backoff;
-pub(crate) use connect::{Dial, DialError, Network};
+pub(crate) use badge::{Badge, Peer};
+pub(crate) use connect::{Dial, DialError, Network, Reached};
 use link::End;
 pub(crate) use proxy::{Proxy, Routes};
 
@@ -121,14 +122,13 @@ impl<D: Dial> RelayTask<D> {
             let mut retry_after = Duration::ZERO;
             let end = match dialled {
                 None => End::Anew,
-                Some(Ok(socket)) => self.serve(link, socket, rerouted.as_mut()).await?,
+                Some(Ok(reached)) => self.serve(link, reached, rerouted.as_mut()).await?,
                 Some(Err(error)) => {
                     if let DialError::Refused(_, wait) = &error {
-                        self.stats.refused.store(true, Relaxed);
                         retry_after = wait.unwrap_or_default();
-                    } else {
-                        self.stats.refused.store(false, Relaxed);
                     }
+                    self.stats.refused.store(matches!(error, DialError::Refused(..)), Relaxed);
+                    self.stats.itself.store(matches!(error, DialError::Itself), Relaxed);
                     End::Lost(error.kind(), error.to_string())
                 }
             };
@@ -140,7 +140,10 @@ impl<D: Dial> RelayTask<D> {
                     continue;
                 }
             }
-            let wait = backoff.next(started.elapsed(), retry_after);
+            let mut wait = backoff.next(started.elapsed(), retry_after);
+            if self.stats.itself.load(Relaxed) {
+                wait += ITSELF_RETRY;
+            }
             let hurry = Arc::clone(&self.hurry);
             // Listens before anybody can see that it waits.
             let hurried = hurry.notified();
@@ -165,7 +168,7 @@ impl<D: Dial> RelayTask<D> {
     async fn serve(
         &mut self,
         link: LinkId,
-        socket: WebSocketStream<D::Socket>,
+        Reached { socket, sibling }: Reached<D::Socket>,
         rerouted: impl Future<Output = ()>,
     ) -> Result<End, Over> {
         let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
@@ -179,7 +182,9 @@ impl<D: Dial> RelayTask<D> {
             }
         };
         self.stats.refused.store(false, Relaxed);
+        self.stats.itself.store(false, Relaxed);
         self.tell_limits().await?;
+        self.tell(Input::RelaySibling(self.id, sibling)).await?;
         self.stats.set_state(RelayState::Connected(unix_now()));
         self.send(ToRouter::LinkUp(self.id, link, line)).await?;
         // A bug in what follows may cost this connection, not the relay.

@@ -84,7 +84,20 @@ impl Answers {
         };
         if let Some(why) = before {
             accept(waiters, id, &why, turn);
-        } else if earlier.here {
+        } else {
+            self.refuse_unless_here(waiters, id, why, turn);
+        }
+    }
+
+    /// The same for those to whom what relays and the outbox know of the event does not count.
+    pub(super) fn refuse_unless_here(
+        &self,
+        waiters: &[ClientId],
+        id: EventId,
+        why: &Reason,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.earlier.get(&id).is_some_and(|earlier| earlier.here) {
             let has_it = format_args!("a client of this server has it; {why}");
             accept(waiters, id, &Reason::new(Prefix::Local, has_it), turn);
         } else {

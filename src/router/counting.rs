@@ -387,7 +387,7 @@ impl Counting {
 
 /// Whether this relay's answer is not for the one who asks.
 fn is_barred(question: &CountQuery, relay: RelayId, relays: &Relays) -> bool {
-    question.role == Role::Public && relays.bars_public(relay)
+    relays.bars(relay, question.role)
 }
 
 fn nobody_counts() -> Reason {

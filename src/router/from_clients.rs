@@ -14,7 +14,7 @@ use crate::nostr::reason::{Prefix, Reason};
 
 use super::Keepers;
 use super::answers::accept;
-use super::clients::Hearing;
+use super::clients::{Client, Hearing};
 use super::counting::{CountQuery, Ended};
 use super::input::Said;
 use super::subscriptions::{Look, Opening};
@@ -232,17 +232,24 @@ impl Keepers {
     ) {
         let publisher = self.clients.get(client);
         if let Some(named) = publisher.and_then(|publisher| publisher.relays()) {
-            let relays = &mut self.relays;
-            return self.publishing.publish_named(client, &event, named, position, relays, turn);
+            let named: Box<[RelayId]> = named.into();
+            return self.publish(turn, |publishing, means| {
+                publishing.publish_named(client, &event, &named, position, means);
+            });
         }
         self.intake.note(&event);
         // One inside stands for any number of extensions, which pay each other too.
-        let many = publisher.is_some_and(|publisher| publisher.role() == Role::Inside);
+        let role = publisher.map(Client::role);
+        let many = role == Some(Role::Inside);
         if self.subscriptions.hand_over(client, many, &event, turn) {
             self.answers.remember_here(*event.id());
         }
         self.publish(turn, |publishing, means| {
-            publishing.take_in(client, event, position, means);
+            if role.is_some_and(Role::is_sibling) {
+                publishing.publish_passed(client, &event, position, means);
+            } else {
+                publishing.take_in(client, event, position, means);
+            }
         });
     }
 

@@ -6,6 +6,7 @@ use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::ids::{LinkId, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId};
+use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::RelayNews;
 use crate::nostr::reason::Reason;
 use crate::stats::{RelayStats, Trouble};
@@ -15,7 +16,7 @@ use super::input::Frame;
 use super::relays::{Answered, Lost, Work};
 use super::requests::{Arrival, Incoming};
 use super::subscriptions::Subscription;
-use super::terms::{Audience, RelayCopy, Role, Switches, Word};
+use super::terms::{Audience, RelayCopy, Switches, Word};
 use super::turn::Turn;
 
 impl Keepers {
@@ -57,9 +58,9 @@ impl Keepers {
         which: impl Fn(&Subscription) -> bool,
         turn: &mut Turn<'_>,
     ) {
-        let (read, barred) = (self.relays.is_read(id), self.relays.bars_public(id));
+        let (relays, read) = (&self.relays, self.relays.is_read(id));
         let wants = |subscription: &Subscription| {
-            let barred = barred && subscription.role() == Role::Public;
+            let barred = relays.bars(id, subscription.role());
             which(subscription) && subscription.wants(id, read) && !barred
         };
         self.subscriptions.add_relay(id, wants, turn);
@@ -81,11 +82,37 @@ impl Keepers {
 
     /// Public clients may read from this relay no more, or again.
     pub(super) fn readers_changed(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        let is_public = |subscription: &Subscription| subscription.role() == Role::Public;
+        let is_public = |subscription: &Subscription| subscription.role().is_public();
         if self.relays.bars_public(id) {
             self.drop_parts(id, is_public, turn);
         } else {
             self.add_readers(id, is_public, turn);
+        }
+    }
+
+    /// The relay's connection shows whether it is another server of this extension.
+    pub(super) fn set_sibling(&mut self, id: RelayId, sibling: bool, turn: &mut Turn<'_>) {
+        let before = self.relays.is_sibling(id);
+        self.relays.set_sibling(id, sibling);
+        self.siblings_changed(id, before, turn);
+    }
+
+    /// What the relay's document says it takes, and whether it is such a server.
+    pub(super) fn set_limits(&mut self, id: RelayId, limits: RelayLimits, turn: &mut Turn<'_>) {
+        let before = self.relays.is_sibling(id);
+        if self.relays.set_limits(id, limits) {
+            turn.due.plan.insert(id); // there may be more places at it, or fewer
+            self.siblings_changed(id, before, turn);
+        }
+    }
+
+    /// Other servers of this extension read from this relay no more, or again.
+    fn siblings_changed(&mut self, id: RelayId, before: bool, turn: &mut Turn<'_>) {
+        let is_sibling = |subscription: &Subscription| subscription.role().is_sibling();
+        match (before, self.relays.is_sibling(id)) {
+            (false, true) => self.drop_parts(id, is_sibling, turn),
+            (true, false) => self.add_readers(id, is_sibling, turn),
+            _ => {}
         }
     }
 

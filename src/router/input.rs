@@ -36,6 +36,8 @@ pub(crate) enum Input {
     RelayKey(RelayId, Option<Keys>),
     /// What a relay's own document says it takes (NIP-11).
     RelayLimits(RelayId, RelayLimits),
+    /// Whether a relay is another server of this extension, as the connection shows that comes next.
+    RelaySibling(RelayId, bool),
     /// A relay is no longer configured.
     RelayRemoved(RelayId),
     /// A relay's connection stands.

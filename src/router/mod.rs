@@ -264,11 +264,8 @@ impl Keepers {
                 self.set_relay(relay, &url, Switches { read, write }, stats, turn);
             }
             Input::RelayKey(relay, key) => self.relays.set_key(relay, key, turn),
-            Input::RelayLimits(relay, limits) => {
-                if self.relays.set_limits(relay, limits) {
-                    turn.due.plan.insert(relay); // there may be more places at it, or fewer
-                }
-            }
+            Input::RelayLimits(relay, limits) => self.set_limits(relay, limits, turn),
+            Input::RelaySibling(relay, sibling) => self.set_sibling(relay, sibling, turn),
             Input::RelayRemoved(relay) => self.remove_relay(relay, turn),
             Input::LinkUp(relay, link) => self.link_up(relay, link, turn),
             Input::LinkWrote(relay, link, count) => {

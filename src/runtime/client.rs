@@ -95,8 +95,8 @@ pub(super) fn connect(
     runtime: &Handle,
 ) -> Result<ClientHandle, CoreError> {
     let max = match role {
-        Role::Private | Role::Public => shared.limits.max_clients,
         Role::Inside => MAX_INSIDE_CLIENTS,
+        _ => shared.limits.max_clients,
     };
     let connected = &shared.connected[place(role)];
     if connected.fetch_add(1, SeqCst) >= max {

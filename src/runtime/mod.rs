@@ -30,7 +30,7 @@ use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
-use crate::relay::{Dial, Network, Proxy, RelayTask, Routes, ToLink, Wish, proxy};
+use crate::relay::{Badge, Dial, Network, Proxy, RelayTask, Routes, ToLink, Wish, proxy};
 use crate::router::{Input, Limits, Role, Settings, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
@@ -278,12 +278,17 @@ impl Shared {
         }
     }
 
-    /// Keeps a relay's limits. Which one it is; `None`: nobody wants that relay.
-    fn set_relay_limits(&self, url: &str, limits: RelayLimits) -> Option<RelayId> {
+    /// Changes what is kept of a relay's document. Which one it is; `None`: nobody wants that relay.
+    fn change_relay_limits(
+        &self,
+        url: &str,
+        change: impl FnOnce(&mut RelayLimits),
+    ) -> Option<(RelayId, RelayLimits)> {
         let relays = lock(&self.relays);
         let entry = relays.get(url)?;
-        entry.limits.send_replace(limits);
-        Some(entry.id)
+        entry.limits.send_modify(change);
+        let limits = *entry.limits.borrow();
+        Some((entry.id, limits))
     }
 
     /// Another way leads to these relays: they connect anew, whatever they are doing.
@@ -319,11 +324,12 @@ struct Running {
 }
 
 impl Core {
-    /// Starts a core without relays and clients.
+    /// Starts a core without relays and clients. `secret`: by which this server knows itself; without one
+    /// no other process is this server.
     ///
     /// # Errors
     /// [`CoreError::Limit`] or [`CoreError::System`].
-    pub(crate) fn start(limits: Limits) -> Result<Self, CoreError> {
+    pub(crate) fn start(limits: Limits, secret: Option<Secret>) -> Result<Self, CoreError> {
         let Limits {
             max_message_length,
             max_subscriptions,
@@ -352,7 +358,8 @@ impl Core {
             .build()
             .map_err(system)?;
         let (running, stop) = watch::channel(());
-        let network = Arc::<Network>::default();
+        let secret = secret.unwrap_or_else(|| shared.secret.clone());
+        let network = Arc::new(Network::new(Badge::new(secret)));
         let dial = Arc::clone(&network);
         runtime.spawn(driver::supervise(Arc::clone(&shared), queue, stop, threads, dial));
         let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
@@ -376,6 +383,11 @@ impl Core {
     /// clients send counts as having lain there.
     pub(crate) fn beat(&self) {
         self.shared.pulse.beat(self.shared.clock.elapsed());
+    }
+
+    /// By which this server knows itself, and others of its kind.
+    pub(crate) fn badge(&self) -> &Badge {
+        self.network.badge()
     }
 
     /// The limits it was started with.
@@ -474,9 +486,27 @@ impl Core {
         text: &str,
         limits: RelayLimits,
     ) -> Result<(), CoreError> {
+        self.change_relay_limits(text, |kept| {
+            *kept = RelayLimits { sibling: kept.sibling, ..limits };
+        })
+    }
+
+    /// Whether a relay's own document says that it is another server of this extension.
+    ///
+    /// # Errors
+    /// As [`Self::set_relay_limits`].
+    pub(crate) fn set_relay_sibling(&self, text: &str, sibling: bool) -> Result<(), CoreError> {
+        self.change_relay_limits(text, |kept| kept.sibling = sibling)
+    }
+
+    fn change_relay_limits(
+        &self,
+        text: &str,
+        change: impl FnOnce(&mut RelayLimits),
+    ) -> Result<(), CoreError> {
         let url = url::normalize(text).map_err(CoreError::Url)?;
-        match self.shared.set_relay_limits(&url, limits) {
-            Some(relay) => self.call(ToRouter::Input(Input::RelayLimits(relay, limits))),
+        match self.shared.change_relay_limits(&url, change) {
+            Some((relay, limits)) => self.call(ToRouter::Input(Input::RelayLimits(relay, limits))),
             None => Ok(()),
         }
     }

@@ -13,13 +13,13 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, accept_async, client_async_with_config};
+use tokio_tungstenite::{accept_async, client_async_with_config};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::nostr::keys::Keys;
-use crate::relay::{DialError, connect};
+use crate::relay::{DialError, Reached, connect};
 use crate::stats::RelayState;
 
 /// A relay: it stores, answers REQs with what is stored, and sends what comes to everybody.
@@ -148,7 +148,7 @@ struct TestNetwork(Mutex<BTreeMap<String, Arc<TestRelay>>>);
 impl Dial for TestNetwork {
     type Socket = DuplexStream;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
+    async fn dial(&self, url: &str) -> Result<Reached<DuplexStream>, DialError> {
         let relay = Arc::clone(&lock(&self.0)[url]);
         lock(&relay.dialled).push(relay.epoch.elapsed().as_secs());
         if !*lock(&relay.reachable) {
@@ -162,7 +162,7 @@ impl Dial for TestNetwork {
         *lock(&relay.line) = Some(line);
         client_async_with_config(url, ours, Some(connect::config()))
             .await
-            .map(|(socket, _)| socket)
+            .map(|(socket, _)| Reached { socket, sibling: false })
             .map_err(|error| error.to_string().into())
     }
 }
@@ -418,9 +418,10 @@ async fn a_router_knows_a_relays_limits_before_its_connection() {
     let network = Arc::new(TestNetwork::default());
     lock(&network.0).insert("ws://a".to_owned(), TestRelay::new());
     let limits = RelayLimits { max_subscriptions: Some(3), ..RelayLimits::default() };
-    assert_eq!(shared.set_relay_limits("ws://a", limits), None, "nobody wants it yet");
+    let set = || shared.change_relay_limits("ws://a", |kept| *kept = limits);
+    assert_eq!(set(), None, "nobody wants it yet");
     shared.add_relay("ws://a".to_owned(), Switches::OFF, &Handle::current(), &network);
-    assert!(shared.set_relay_limits("ws://a", limits).is_some());
+    assert!(set().is_some());
     // A router that was started anew.
     let (router, mut queue) = mpsc::channel(ROUTER_QUEUE);
     tokio::spawn(lock(&shared.relays)["ws://a"].task("ws://a", &shared.stats, router, &network));
@@ -437,7 +438,7 @@ async fn a_router_knows_a_relays_limits_before_its_connection() {
 
 #[test]
 fn limits_are_taken_for_relays_in_any_spelling() {
-    let core = Core::start(Limits::default()).unwrap();
+    let core = Core::start(Limits::default(), None).unwrap();
     core.add_relay("ws://127.0.0.1:9", Switches::OFF).unwrap();
     let limits = RelayLimits { max_filters: Some(1), ..RelayLimits::default() };
     core.set_relay_limits("WS://127.0.0.1:9/", limits).unwrap();
@@ -455,7 +456,7 @@ fn stop_is_quick_and_complete() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let (threads_before, descriptors_before) = (threads(), descriptors());
     for _ in 0..10 {
-        let core = Core::start(Limits::default()).unwrap();
+        let core = Core::start(Limits::default(), None).unwrap();
         core.add_relay("ws://127.0.0.1:9", Switches { read: true, write: true }).unwrap();
         let client = core.connect(Role::Private).unwrap();
         client.feed(r#"["REQ","a",{"kinds":[1]}]"#);

@@ -129,6 +129,8 @@ numbers! {
             authenticated,
             /// The last attempt ended with an HTTP status instead of a connection.
             refused,
+            /// The last attempt ended at this server itself.
+            itself,
         }
         others {
             /// Round trip of the last answered ping in microseconds; 0: none yet.

@@ -9,6 +9,8 @@ pub(crate) enum Trouble {
     TurnedAway,
     /// It is reached only through a proxy, and there is none.
     NoProxy,
+    /// It is this server itself.
+    Itself,
     /// It has ended the connection.
     Closed,
     /// The connection broke.
@@ -50,6 +52,7 @@ impl Trouble {
             Self::Unreachable => "unreachable",
             Self::TurnedAway => "turned_away",
             Self::NoProxy => "no_proxy",
+            Self::Itself => "itself",
             Self::Closed => "closed",
             Self::Lost => "lost",
             Self::Silent => "silent",

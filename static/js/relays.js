@@ -14,6 +14,9 @@ Nostrclient.relays = {
           text: `connected for ${duration(now - (relay.connected_since ?? now))}`
         }
       case 'waiting':
+        if (relay.itself) {
+          return {color: 'negative', icon: 'block', text: 'this server itself'}
+        }
         return {
           color: 'negative',
           icon: relay.refused ? 'block' : 'error',

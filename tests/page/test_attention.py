@@ -102,6 +102,9 @@ def test_a_relay_that_is_away() -> None:
     expected = "wss://b has been away for 2 minutes: no connection: Connection refused."
     assert item.text == expected and not item.serious
     assert what(item) == [("reconnect", "wss://b"), ("pause", "wss://b")]
+    item = only(attention(relay(), away(0, itself=True)))
+    assert item.text == "wss://b is this server itself, and no relay. It is not used."
+    assert what(item) == [("remove", "wss://b")]
     item = only(attention(relay(), away(130, refused=True)))
     assert "has turned us away for 2 minutes" in item.text
     assert ("remove", "wss://b") in what(item)

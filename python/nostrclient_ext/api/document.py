@@ -32,7 +32,6 @@ class EndpointRoute(Route):
 router = APIRouter(route_class=EndpointRoute)
 
 MEDIA_TYPE = "application/nostr+json"
-SOFTWARE = "https://github.com/lnbits/nostrclient"
 MAX_SUBSCRIPTION_ID = 64  # characters (NIP-01)
 
 # What we do ourselves: messages, this document, expiry, signing in, protected events.
@@ -103,7 +102,7 @@ def _document(listed_only: bool) -> RelayDocument:
     return RelayDocument(
         name=f"{settings.lnbits_site_title}: nostrclient",
         description="One connection to many relays: what one loses, another delivers.",
-        software=SOFTWARE,
+        software=document.OWN_SOFTWARE,
         version=found.library.__version__,
         supported_nips=sorted({*SUPPORTED_NIPS, *_by_relays(found)}),
         limitation=RelayLimitation.parse_obj(

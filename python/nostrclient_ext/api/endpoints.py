@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
+from lnbits.settings import settings
 
 from ..core.library import CoreUnavailable, load
 from ..crud import get_config
@@ -15,6 +16,8 @@ BASE = "/nostrclient/api/v1"
 PUBLIC_ID = "relay"  # the public endpoint's path, and the text private ids encrypt
 
 HOST_LENGTH = 300  # characters kept of a Host header
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 # What LNbits' encryption of a short text looks like. Longer texts are not decrypted.
 _PRIVATE_ID = re.compile(r"[A-Za-z0-9+/_-]{16,254}={0,2}")
@@ -46,6 +49,23 @@ def hosts(config: Config, public: bool, host: str) -> list[str]:
     if public and config.address:
         return [config.address]
     return [name for name in (host[:HOST_LENGTH], config.address) if name]
+
+
+def is_own(config: Config, url: str, host: str) -> bool:
+    """Whether a relay's url, in its one spelling, is an endpoint of this server by one of
+    the names that are known here; `host` is what the owner's browser calls it. By any
+    other name it is recognised when it is connected to."""
+    parts = urlsplit(url)
+    path = unquote(parts.path).rstrip("/")
+    _, is_there, id_ = path.partition(f"{BASE}/")
+    if not is_there or not may_be_endpoint(id_):
+        return False
+    if parts.hostname in _THIS_MACHINE and parts.port == settings.port:
+        return True
+    names = (f"//{host[:HOST_LENGTH]}", config.address, settings.lnbits_baseurl)
+    return (parts.hostname, parts.port) in {
+        (own.hostname, own.port) for own in map(urlsplit, names) if own.hostname
+    }
 
 
 def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:

@@ -3,11 +3,12 @@
 import json
 import time
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from lnbits.decorators import require_invoice_key
 
-from ..core.refusal import refusal
+from ..core.refusal import Refusal, refusal
 from ..core.running import Running, running
+from ..crud import get_config
 from ..models import (
     Relay,
     RelayPause,
@@ -18,6 +19,8 @@ from ..models import (
 )
 from ..relays import changes, check, document, listing
 from ..relays.models import RelayCheck, RelayInfo, RelayLog
+from ..relays.rows import normalized, required
+from .endpoints import is_own
 from .routes import Route, admin
 
 DIRECT_MESSAGE = 4  # NIP-04
@@ -38,9 +41,12 @@ async def api_get_relay_urls() -> list[str]:
 
 
 @router.post("/relay", dependencies=admin)
-async def api_add_relay(data: RelaySwitches) -> list[Relay]:
+async def api_add_relay(data: RelaySwitches, request: Request) -> list[Relay]:
     """Add a relay. Answers with all of them."""
     core = running()
+    url = normalized(core, required(data.url))
+    if is_own(await get_config(), url, request.headers.get("host", "")):
+        raise Refusal("itself", f"Relay: {url} is this server itself, and no relay.")
     await changes.add(core, data)
     return await listing.list_relays(core)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 PRIVATE_PATH_IN_LOGS = f"{BASE}/private"
+BADGE_HEADER = "nostrclient"
 START_SECONDS = 5.0  # how long a client waits until the relays have been read
 BATCH = 64  # messages sent before other clients get a turn on the loop
 FLUSH_SECONDS = 2.0  # for the last messages to a client that the core has closed
@@ -32,6 +33,7 @@ CLOSE_SECONDS = 30.0  # for the closing handshake; uvicorn's own limits end soon
 TRY_AGAIN_LATER = 1013  # close code
 INTERNAL_ERROR = 1011  # close code
 
+ITSELF = "This is the server itself that asks, and no relay."
 STARTING = "nostrclient cannot read its relays from the database yet."
 TOO_MANY = json.dumps(["NOTICE", "rate-limited: too many clients"])
 
@@ -64,9 +66,17 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         answer = PlainTextResponse(STARTING, HTTPStatus.SERVICE_UNAVAILABLE)
         await websocket.send_denial_response(answer)
         return
+    core = running_core.core
+    # Seen by whoever asked: it may be this server, and the request's header be lost.
+    badge = {BADGE_HEADER: core.badge}
+    peer = core.peer(websocket.headers.get("user-agent", ""))
+    if peer == "itself":
+        answer = PlainTextResponse(ITSELF, HTTPStatus.LOOP_DETECTED, badge)
+        await websocket.send_denial_response(answer)
+        return
     try:
         names = hosts(config, public, websocket.headers.get("host", ""))
-        connection = running_core.bridge.connect(public, names)
+        connection = running_core.bridge.connect(public, names, peer == "sibling")
     except running_core.library.TooManyClients:
         await _turn_away(websocket)
         return
@@ -77,7 +87,9 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     all_routers.append(stand_in)
     guest = arrived(connection.client, websocket, public)
     try:
-        await websocket.accept()
+        await websocket.accept(
+            headers=[(k.encode(), v.encode()) for k, v in badge.items()]
+        )
         await _serve(websocket, connection)
     except GONE:
         pass  # it went away while the connection was made

@@ -8,6 +8,7 @@ then. Nothing happens at import.
 
 import asyncio
 import atexit
+import hmac
 import json
 import secrets
 from collections.abc import Coroutine
@@ -267,9 +268,16 @@ def _is_the_installed_one(found: Running) -> bool:
     return bool(own == installed != found.library.__version__)
 
 
+def _secret() -> bytes:
+    """By which this server knows itself, on all nodes that share LNbits' secret key."""
+    key = settings.auth_secret_key.encode()
+    return hmac.digest(key, b"nostrclient: this server itself", "sha256")
+
+
 def _launch(library: ModuleType, node: str) -> Running:
     try:
         bridge = import_module(f"{library.__name__}.bridge")
-        return Running(library, bridge.Bridge(library.Core()), node)
+        core = library.Core(secret=_secret())
+        return Running(library, bridge.Bridge(core), node)
     except Exception as exc:
         raise CoreUnavailable(f"nostrclient's core cannot start: {exc}") from exc

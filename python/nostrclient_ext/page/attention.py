@@ -156,8 +156,8 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
             id=f"relay {url}", serious=False, text=f"{url} {text}", actions=list(actions)
         )
 
-    if relay.state == "invalid":
-        return item(f"is not used: {last}", remove)
+    if (why_not := _no_relay(relay, last)) is not None:
+        return item(why_not, remove)
     if _is_down(relay, now):
         since = duration(now - (relay.disconnected_since or now))
         if relay.refused:
@@ -185,6 +185,15 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
     refusals = [text for code, text in lately if code == REFUSED_EVENT]
     if refusals:
         return item(refusals[-1], pause)
+    return None
+
+
+def _no_relay(relay: Relay, last: str) -> str | None:
+    """Why it will never be one, if so."""
+    if relay.state == "invalid":
+        return f"is not used: {last}"
+    if relay.itself:
+        return "is this server itself, and no relay. It is not used."
     return None
 
 

@@ -34,6 +34,7 @@ AT_ONCE = 4  # fetched in the background at a time
 
 NAME = 80  # characters kept, each
 DESCRIPTION = 400
+OWN_SOFTWARE = "https://github.com/lnbits/nostrclient"  # what our own documents say
 SOFTWARE = 120
 URL = 500
 NIPS = 100  # numbers

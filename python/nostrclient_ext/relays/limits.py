@@ -43,6 +43,7 @@ class _Plan:
     reading: bool = False
     connected: float | None = None  # since when the relay was, at the last look
     limits: dict[str, Any] = field(default_factory=dict)  # what the core was last told
+    sibling: bool = False  # it is of this extension; version 2.0.0 says it nowhere else
     kept: Any = None  # what the core has made of it
 
 
@@ -98,6 +99,7 @@ class _Keeper:
             plan.well = info.problem is None
             if plan.well:
                 plan.limits = limits_of(info)
+                plan.sibling = info.software == document.OWN_SOFTWARE
                 self._tell(url, plan)
         except self._running.library.CoreStopped:
             pass
@@ -111,6 +113,7 @@ class _Keeper:
     def _tell(self, url: str, plan: _Plan) -> None:
         try:
             self._running.core.set_relay_limits(url, **plan.limits)
+            self._running.core.set_relay_sibling(url, plan.sibling)
         except self._running.library.CoreBusy:
             return  # the next look will find that the core lacks them
         state = self._running.core.relay(url)

@@ -151,6 +151,8 @@ def _in_words(state: "CoreStatus", now: float) -> str:
     since, attempt = state["connected_since"], state["next_attempt"]
     if state["state"] == "connected" and since is not None:
         return f"connected for {duration(now - since)}"
+    if state["state"] == "waiting" and state.get("itself"):
+        return "this server itself"
     if state["state"] == "waiting" and attempt is not None:
         return f"next attempt in {duration(attempt - now)}"
     return state["state"]

@@ -10,9 +10,10 @@ use tokio_tungstenite::accept_async;
 
 use super::server::{CONNECTED, Server, Target, greet, read_login, read_offer, read_target};
 use super::*;
+use crate::base::secret::Secret;
 use crate::constants::PROXIED_CONNECT_TIMEOUT;
 use crate::relay::connect;
-use crate::relay::{Network, Routes};
+use crate::relay::{Badge, Network, Routes};
 
 const LOGIN: &str = "me:hunter2";
 const PASSWORD: &str = "hunter2";
@@ -149,7 +150,7 @@ async fn nobody_there() {
 #[tokio::test(start_paused = true)]
 async fn silence() {
     let server = Server::start().await;
-    let network = Network::default();
+    let network = Network::new(Badge::new(Secret::new([0; 32])));
     network.set_routes(Routes { proxy: Some(server.proxy(None)), for_all: true });
     let dial = || async {
         let started = Instant::now();
@@ -178,7 +179,7 @@ async fn silence() {
 #[tokio::test]
 async fn the_web_socket_runs_through_it() {
     let server = Server::start().await;
-    let network = Network::default();
+    let network = Network::new(Badge::new(Secret::new([0; 32])));
     network.set_routes(Routes { proxy: Some(server.proxy(None)), for_all: false });
     let serve = async {
         let (line, target) = server.connected().await;
@@ -205,7 +206,7 @@ async fn the_web_socket_runs_through_it() {
 /// Without a proxy, or with one for others: not a byte leaves, and no resolver hears the name.
 #[tokio::test]
 async fn an_onion_without_a_proxy_fails_at_once() {
-    let network = Network::default();
+    let network = Network::new(Badge::new(Secret::new([0; 32])));
     for url in ["ws://abcdef.onion", "wss://abcdef.onion./x"] {
         let error = connect::connect(&network, url).await.unwrap_err().to_string();
         assert!(error.starts_with("A .onion relay is reached only through a proxy"), "{error}");
@@ -218,7 +219,7 @@ async fn an_onion_without_a_proxy_fails_at_once() {
 async fn a_relay_on_this_machine_is_reached_directly() {
     let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://127.0.0.1:{}", relay.local_addr().unwrap().port());
-    let network = Network::default();
+    let network = Network::new(Badge::new(Secret::new([0; 32])));
     let proxy = Server::start().await.proxy(None); // gone by now
     network.set_routes(Routes { proxy: Some(proxy), for_all: true });
     let serve = async { accept_async(relay.accept().await.unwrap().0).await.unwrap() };

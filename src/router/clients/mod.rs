@@ -153,8 +153,8 @@ impl Clients {
     pub(super) fn exceeds(&self, client: ClientId, bytes: usize) -> Option<Reason> {
         let asker = self.get(client)?;
         let (max, max_bytes) = match asker.role {
-            Role::Private | Role::Public => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
             Role::Inside => (MAX_INSIDE_SUBSCRIPTIONS, MAX_INSIDE_FILTER_BYTES),
+            _ => (self.limits.max_subscriptions, MAX_FILTER_BYTES),
         };
         if asker.subscriptions.len() + asker.counts.len() >= max {
             Some(Reason::new(Prefix::Restricted, format_args!("at most {max} subscriptions")))

@@ -170,7 +170,7 @@ impl Clients {
         turn: &mut Turn<'_>,
     ) -> Option<Reason> {
         let barred = self.all.get(&client)?;
-        if barred.role != Role::Public || self.gate.lets_in(&barred.identity) {
+        if !barred.role.is_public() || self.gate.lets_in(&barred.identity) {
             return None;
         }
         let is_known = !barred.identity.keys.is_empty();

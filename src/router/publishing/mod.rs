@@ -54,8 +54,8 @@ pub(super) struct Publishing {
     open: Map<EventId, Vec<(Audience, Publication)>>,
     /// How many of them are for the owner's relays …
     owners: usize,
-    /// … and for named ones.
-    named: usize,
+    /// … and for others than just these.
+    apart: usize,
     /// Those that wait for a place among them.
     unsent: Unsent,
     last_position: Position,
@@ -76,7 +76,7 @@ impl Publishing {
 
     /// EVENTs that have no answer yet.
     pub(super) fn unanswered(&self) -> usize {
-        self.owners + self.named + self.unsent.len()
+        self.owners + self.apart + self.unsent.len()
     }
 
     /// Events that wait for a place, as their turns name them.
@@ -111,7 +111,7 @@ impl Publishing {
         turn.timers.set(Timer::Answer(id, audience), publication.published.deadline);
         match audience {
             Audience::Owners => self.owners += 1,
-            Audience::Named(_) => self.named += 1,
+            Audience::Named(_) | Audience::Passed(_) => self.apart += 1,
         }
         self.open.entry(id).or_default().push((audience, publication));
     }
@@ -130,7 +130,7 @@ impl Publishing {
         }
         match audience {
             Audience::Owners => self.owners -= 1,
-            Audience::Named(_) => self.named -= 1,
+            Audience::Named(_) | Audience::Passed(_) => self.apart -= 1,
         }
         turn.timers.stop(Timer::Answer(*id, audience));
         Some(publication)
@@ -218,25 +218,51 @@ impl Publishing {
         event: &Arc<Event>,
         named: &[RelayId],
         position: Position,
-        relays: &mut Relays,
-        turn: &mut Turn<'_>,
+        means: &mut Means<'_, '_>,
     ) {
-        let audience = Audience::Named(client);
+        let to = named.iter().copied().filter(|id| means.relays.is_linked(*id)).collect();
+        self.publish_apart(client, Audience::Named(client), event, to, position, means);
+    }
+
+    /// The same for a sibling: another server of this extension, for which this one is a relay. What it
+    /// publishes goes to no further sibling, which may be itself, and has a fate of its own: it does not
+    /// wait for what other siblings say of the same event, as these may be waiting for us. Nor is it kept,
+    /// for the sibling has an outbox, and two that hold an event for each other let go of it at once.
+    pub(super) fn publish_passed(
+        &mut self,
+        client: ClientId,
+        event: &Arc<Event>,
+        position: Position,
+        means: &mut Means<'_, '_>,
+    ) {
+        let mut to = means.relays.writable(true);
+        to.retain(|id| !means.relays.is_sibling(*id));
+        self.publish_apart(client, Audience::Passed(client), event, to, position, means);
+    }
+
+    fn publish_apart(
+        &mut self,
+        client: ClientId,
+        audience: Audience,
+        event: &Arc<Event>,
+        to: Vec<RelayId>,
+        position: Position,
+        means: &mut Means<'_, '_>,
+    ) {
         if let Some(under_way) = self.get_mut(event.id(), audience) {
             return under_way.published.waiters.push(client);
         }
-        let to: Vec<RelayId> = named.iter().copied().filter(|id| relays.is_linked(*id)).collect();
         if to.is_empty() {
-            return refuse_plainly(&[client], *event.id(), &no_relay(), turn);
+            return refuse_apart(audience, &[client], event, &not_now(audience, event), means);
         }
-        if self.named >= MAX_UNANSWERED_EVENTS {
-            return refuse_plainly(&[client], *event.id(), &too_many(), turn);
+        if self.apart >= MAX_UNANSWERED_EVENTS {
+            return refuse_apart(audience, &[client], event, &too_many(), means);
         }
-        let (waiters, deadline) = (vec![client], turn.now.mono + OK_DEADLINE);
+        let (waiters, deadline) = (vec![client], means.turn.now.mono + OK_DEADLINE);
         let published = Published { event: Arc::clone(event), position, waiters, deadline };
-        self.insert(audience, Publication::new(published, to.iter().copied()), turn);
+        self.insert(audience, Publication::new(published, to.iter().copied()), means.turn);
         for relay in to {
-            relays.send_event(relay, event, audience, turn);
+            means.relays.send_event(relay, event, audience, means.turn);
         }
     }
 
@@ -429,8 +455,8 @@ impl Publishing {
         let Some(publication) = self.remove(id, audience, means.turn) else { return };
         match audience {
             Audience::Owners => settle_owners(publication, fate, means),
-            Audience::Named(_) => {
-                settle_named(publication, fate, audience, means.relays, means.turn);
+            Audience::Named(_) | Audience::Passed(_) => {
+                settle_apart(publication, fate, audience, means);
             }
         }
     }
@@ -466,25 +492,51 @@ fn settle_owners(publication: Publication, fate: Fate, means: &mut Means<'_, '_>
     }
 }
 
-fn settle_named(
+fn settle_apart(
     publication: Publication,
     fate: Fate,
     audience: Audience,
-    relays: &mut Relays,
-    turn: &mut Turn<'_>,
+    means: &mut Means<'_, '_>,
 ) {
-    let Publication { published, relays: to } = publication;
-    let (waiters, id) = (published.waiters, *published.event.id());
+    let Publication { published: Published { event, waiters, .. }, relays: to } = publication;
     match fate {
-        Fate::Accepted(why) => return accept(&waiters, id, &why, turn),
-        Fate::Doubt(why) => accept(&waiters, id, &why, turn),
-        Fate::Refused(why) => refuse_plainly(&waiters, id, &why, turn),
-        Fate::Unsent => refuse_plainly(&waiters, id, &no_relay(), turn),
+        Fate::Accepted(why) => {
+            if let Audience::Passed(_) = audience {
+                means.answers.remember(*event.id(), true);
+                let Means { answers, outbox, relays, turn } = means;
+                outbox.drop_voided_by(&event, answers, relays, turn);
+            }
+            return accept(&waiters, *event.id(), &why, means.turn);
+        }
+        Fate::Doubt(why) => accept(&waiters, *event.id(), &why, means.turn),
+        Fate::Refused(why) => refuse_apart(audience, &waiters, &event, &why, means),
+        Fate::Unsent => {
+            refuse_apart(audience, &waiters, &event, &not_now(audience, &event), means);
+        }
     }
     // What has not left by now does not leave any more.
     for (relay, delivery) in to {
         if delivery == Delivery::Queued {
-            relays.take_back_from(relay, &id, audience);
+            means.relays.take_back_from(relay, event.id(), audience);
+        }
+    }
+}
+
+/// `OK false`, whatever the owner's relays or the outbox know of the event. Of a sibling's event clients
+/// here may have it.
+fn refuse_apart(
+    audience: Audience,
+    waiters: &[ClientId],
+    event: &Event,
+    why: &Reason,
+    means: &mut Means<'_, '_>,
+) {
+    match audience {
+        Audience::Passed(_) => {
+            means.answers.refuse_unless_here(waiters, *event.id(), why, means.turn);
+        }
+        Audience::Owners | Audience::Named(_) => {
+            refuse_plainly(waiters, *event.id(), why, means.turn);
         }
     }
 }
@@ -514,6 +566,16 @@ fn queued_late() -> Reason {
 
 fn no_relay() -> Reason {
     Reason::new(Prefix::Mute, "no relay connected")
+}
+
+/// The same for those whose events are not kept here. A sibling may keep its own, and come again.
+fn not_now(audience: Audience, event: &Event) -> Reason {
+    match audience {
+        Audience::Passed(_) if !is_ephemeral(event.kind()) => {
+            Reason::new(Prefix::RateLimited, "no relay connected, try again later")
+        }
+        _ => no_relay(),
+    }
 }
 
 fn too_many() -> Reason {

@@ -99,11 +99,11 @@ impl Line {
         events.collect()
     }
 
-    /// Takes the owner's events out of the line.
+    /// Takes the events out of the line that are not for named relays.
     pub(super) fn drop_events(&mut self) -> Vec<EventId> {
         let mut dropped = Vec::new();
         self.drop_if(|event, audience| {
-            let drop = audience == Audience::Owners;
+            let drop = !matches!(audience, Audience::Named(_));
             dropped.extend(drop.then_some(*event.id()));
             drop
         });

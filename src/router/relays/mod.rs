@@ -58,6 +58,8 @@ struct Relay {
     stats: Arc<RelayStats>,
     /// What its document says it takes. Known before it has a connection, or never said.
     limits: RelayLimits,
+    /// It is another server of this extension, as its last connection has shown.
+    sibling: bool,
     /// Its connection, while there is one.
     link: Option<Link>,
     /// What is to be sent. Empty while there is no connection.
@@ -121,6 +123,7 @@ impl Relays {
             url: Arc::clone(url),
             stats,
             limits: RelayLimits::default(),
+            sibling: false,
             link: None,
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
@@ -151,6 +154,13 @@ impl Relays {
         let Some(relay) = self.all.get_mut(&id) else { return false };
         relay.limits = limits;
         true
+    }
+
+    /// Whether a relay is another server of this extension, as its connection shows.
+    pub(super) fn set_sibling(&mut self, id: RelayId, sibling: bool) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.sibling = sibling;
+        }
     }
 
     /// A relay is no longer configured.
@@ -198,9 +208,21 @@ impl Relays {
             Some(only) => only.iter().copied().filter(|id| self.all.contains_key(id)).collect(),
             None => self.all.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect(),
         };
-        readable.retain(|relay| role != Role::Public || !self.bars_public(*relay));
+        readable.retain(|relay| !self.bars(*relay, role));
         readable.sort_unstable();
         readable
+    }
+
+    /// Whether a client of this role has no part at this relay: what the owner alone may see is not for
+    /// public ones, and what one server of this extension asks another goes no further to a third, which
+    /// may be the first again.
+    pub(super) fn bars(&self, id: RelayId, role: Role) -> bool {
+        (role.is_public() && self.bars_public(id)) || (role.is_sibling() && self.is_sibling(id))
+    }
+
+    /// Whether it is another server of this extension, as its connection or its document shows.
+    pub(super) fn is_sibling(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.sibling || relay.limits.sibling)
     }
 
     /// Whether it is read from.

@@ -71,7 +71,7 @@ pub(in crate::router) struct Hope {
 }
 
 impl Relays {
-    /// Whether a public client has no part at this relay.
+    /// Whether a public client has no part at this relay, which may know us.
     pub(in crate::router) fn bars_public(&self, id: RelayId) -> bool {
         let known = |relay: &Relay| relay.signing_in.may_be_known();
         !self.public_reads && self.all.get(&id).is_some_and(known)

@@ -18,7 +18,6 @@ use super::request::{Arrival, Duty, Sent};
 use super::wires::Finished;
 use super::{Requests, TooLong};
 use crate::router::terms::Expected;
-use crate::router::terms::Role;
 
 /// What is to be done with an event that a relay has sent, going by its request.
 #[derive(Debug)]
@@ -228,11 +227,10 @@ impl Requests {
         let unasked = keys.is_empty() && !asks.any(|filter| filter.matches(event));
         let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
         let mut offered = Offered::Dropped;
-        let barred = relays.bars_public(id);
         let silent = request.duty == Duty::Gathers && !request.is_live();
         for key in keys.iter().filter(|_| !silent && !expired) {
             let Some(member) = subscriptions.get(*key) else { continue };
-            if barred && member.role() == Role::Public {
+            if relays.bars(id, member.role()) {
                 continue;
             }
             let stale_before = member.stale_before(asked, turn.now);

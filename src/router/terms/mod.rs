@@ -68,9 +68,27 @@ pub(crate) enum Role {
     /// The same, by the one that is open to everybody, or to those on the owner's list. It does not
     /// read through connections that are authenticated as the owner, unless he says so.
     Public,
+    /// Another server of this extension, by the public endpoint or the other. It has no part at relays that
+    /// are such servers too, and what it publishes is not sent to them, nor kept.
+    Sibling {
+        /// By which.
+        public: bool,
+    },
     /// In this process: other extensions, which [`Limits`] are not meant for. It is told what its
     /// relays say for people, and when they connect.
     Inside,
+}
+
+impl Role {
+    /// Whether it came by the public endpoint.
+    pub(super) const fn is_public(self) -> bool {
+        matches!(self, Self::Public | Self::Sibling { public: true })
+    }
+
+    /// Whether it is another server of this extension.
+    pub(super) const fn is_sibling(self) -> bool {
+        matches!(self, Self::Sibling { .. })
+    }
 }
 
 /// What goes to a relay, by the owner's will.
@@ -94,4 +112,6 @@ pub(super) enum Audience {
     Owners,
     /// Those this client inside has named.
     Named(ClientId),
+    /// The owner's but for siblings: what a sibling has published.
+    Passed(ClientId),
 }

@@ -21,6 +21,7 @@ mod outbox;
 mod publish;
 mod races;
 mod relays;
+mod siblings;
 mod store;
 mod subscribe;
 

@@ -24,7 +24,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { core: Core::start(Limits::default()).unwrap(), runtime }
+        Self { core: Core::start(Limits::default(), None).unwrap(), runtime }
     }
 
     fn proxy(&self) -> Server {

@@ -143,7 +143,7 @@ struct Weather(BTreeMap<String, Arc<Moody>>);
 impl Dial for Weather {
     type Socket = DuplexStream;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
+    async fn dial(&self, url: &str) -> Result<Reached<DuplexStream>, DialError> {
         let relay = Arc::clone(&self.0[url]);
         if !*lock(&relay.reachable) {
             return Err("refused".to_owned().into());
@@ -152,7 +152,7 @@ impl Dial for Weather {
         *lock(&relay.line) = Some(tokio::spawn(Arc::clone(&relay).serve(theirs)));
         client_async_with_config(url, ours, Some(connect::config()))
             .await
-            .map(|(socket, _)| socket)
+            .map(|(socket, _)| Reached { socket, sibling: false })
             .map_err(|error| error.to_string().into())
     }
 }
