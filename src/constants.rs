@@ -96,8 +96,9 @@ pub(crate) const VERSIONS: usize = 1_024;
 
 // --- What relays are asked (rule 4.3) ------------------------------------------------------------
 
-/// Subscriptions open at a time at a relay whose document says nothing of it.
-pub(crate) const RELAY_SUBSCRIPTIONS: usize = 50;
+/// Subscriptions open at a time at a relay whose document says nothing of it, or was not read on this
+/// connection. What strfry takes where nobody has set it, and it need not say so.
+pub(crate) const RELAY_SUBSCRIPTIONS: usize = 20;
 /// The least that is used of a relay, whatever it says: one to gather the others into, one for the
 /// outbox, two to ask.
 pub(crate) const RELAY_SUBSCRIPTIONS_LEAST: usize = 4;

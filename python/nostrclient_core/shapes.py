@@ -51,6 +51,7 @@ class RelayLimits(TypedDict):
     max_message_length: int | None  # bytes
     max_limit: int | None
     counts: bool | None  # it answers COUNT (NIP-45)
+    searches: bool | None  # it knows `search` (NIP-50)
 
 
 class RelayStatus(TypedDict):

@@ -47,12 +47,21 @@ pub(super) struct RelayLimits {
     max_message_length: Option<usize>,
     max_limit: Option<u64>,
     counts: Option<bool>,
+    searches: Option<bool>,
 }
 
 impl From<Said> for RelayLimits {
     fn from(limits: Said) -> Self {
-        let Said { max_subscriptions, max_filters, max_message_length, max_limit, counts } = limits;
-        Self { max_subscriptions, max_filters, max_message_length, max_limit, counts }
+        let Said {
+            max_subscriptions,
+            max_filters,
+            max_message_length,
+            max_limit,
+            counts,
+            searches,
+            outdated: _,
+        } = limits;
+        Self { max_subscriptions, max_filters, max_message_length, max_limit, counts, searches }
     }
 }
 

@@ -187,6 +187,8 @@ impl<D: Dial> RelayTask<D> {
             unsent.extend(event);
         }
         let heard = heard.into_inner();
+        // Should it come back, it may not be what it was.
+        self.limits.mark_unchanged();
         self.tell(Input::LinkDown { relay: self.id, link, unsent, heard }).await?;
         if matches!(end, End::Over) { Err(Over) } else { Ok(end) }
     }
@@ -217,10 +219,12 @@ impl<D: Dial> RelayTask<D> {
         Ok(())
     }
 
-    /// The router knows the limits before it has a connection to send anything over.
+    /// The router knows the limits before it has a connection to send anything over. They are outdated
+    /// unless they were read since the last one ended.
     async fn tell_limits(&mut self) -> Result<(), Over> {
         loop {
-            let limits = *self.limits.borrow_and_update();
+            let outdated = !self.limits.has_changed().unwrap_or(false);
+            let limits = RelayLimits { outdated, ..*self.limits.borrow_and_update() };
             self.tell(Input::RelayLimits(self.id, limits)).await?;
             // What was set while this waited for the queue may have arrived before it.
             if !self.limits.has_changed().unwrap_or(false) {

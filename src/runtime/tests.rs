@@ -432,7 +432,7 @@ async fn a_router_knows_a_relays_limits_before_its_connection() {
             _ => {}
         }
     }
-    assert_eq!(told, Some(limits));
+    assert_eq!(told, Some(RelayLimits { outdated: true, ..limits }));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::base::hash::Map;
 use crate::base::time::TokenBucket;
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE,
-    RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS, RELAY_WINDOW,
+    RELAY_MESSAGE, RELAY_WINDOW,
 };
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
@@ -223,14 +223,14 @@ impl Relays {
         self.all.get(&id).map(|relay| relay.limits).unwrap_or_default()
     }
 
-    /// How many subscriptions it says it takes.
+    /// How many subscriptions it can be trusted to take.
     pub(super) fn subscriptions(&self, id: RelayId) -> usize {
-        self.limits(id).max_subscriptions.unwrap_or(RELAY_SUBSCRIPTIONS)
+        self.limits(id).subscriptions()
     }
 
     /// How many filters one request may have.
     pub(super) fn filters(&self, id: RelayId) -> usize {
-        self.limits(id).max_filters.unwrap_or(RELAY_FILTERS)
+        self.limits(id).filters()
     }
 
     /// How many bytes the filters of one request may have, its frame aside.
