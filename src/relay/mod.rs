@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_tungstenite::WebSocketStream;
 
 use crate::base::clock::{unix_now, unix_seconds};
-use crate::constants::RELAY_WINDOW;
+use crate::constants::{BACKOFF_FIRST, RELAY_WINDOW};
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
@@ -117,10 +117,12 @@ impl<D: Dial> RelayTask<D> {
                     }
                 })
                 .await?;
+            let mut failed = false;
             let end = match dialled {
                 None => End::Anew,
                 Some(Ok(socket)) => self.serve(link, socket, rerouted.as_mut()).await?,
                 Some(Err(error)) => {
+                    failed = true;
                     self.stats.refused.store(matches!(error, DialError::Refused(_)), Relaxed);
                     End::Lost(error.kind(), error.to_string())
                 }
@@ -134,6 +136,10 @@ impl<D: Dial> RelayTask<D> {
                 }
             }
             let wait = backoff.next(started.elapsed());
+            // One that was lost is about to be tried again, unless it is lost again and again.
+            if failed || wait > BACKOFF_FIRST {
+                self.tell(Input::LinkFailed(self.id)).await?;
+            }
             let hurry = Arc::clone(&self.hurry);
             // Listens before anybody can see that it waits.
             let hurried = hurry.notified();

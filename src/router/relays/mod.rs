@@ -58,6 +58,8 @@ struct Relay {
     limits: RelayLimits,
     /// Its connection, while there is one.
     link: Option<Link>,
+    /// It cannot be reached: it was tried in vain since it was there last.
+    away: bool,
     /// What is to be sent. Empty while there is no connection.
     line: Line,
     /// Given to the connection and not answered.
@@ -118,6 +120,7 @@ impl Relays {
             stats,
             limits: RelayLimits::default(),
             link: None,
+            away: false,
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
             backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
@@ -218,6 +221,11 @@ impl Relays {
         self.link(id).is_some()
     }
 
+    /// Whether it was tried in vain since it was there last.
+    pub(super) fn is_away(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.away)
+    }
+
     /// What its document says it takes.
     pub(super) fn limits(&self, id: RelayId) -> RelayLimits {
         self.all.get(&id).map(|relay| relay.limits).unwrap_or_default()
@@ -254,6 +262,7 @@ impl Relays {
     pub(super) fn link_up(&mut self, id: RelayId, link: LinkId) -> Option<Vec<Arc<Event>>> {
         let relay = self.all.get_mut(&id)?;
         relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false });
+        relay.away = false;
         relay.line = Line::default();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
         relay.stats.authentication_required.store(false, Relaxed);
@@ -273,6 +282,13 @@ impl Relays {
         if let Some(standing) = standing.filter(|standing| standing.id == link) {
             standing.window += count;
             turn.due.send.insert(id);
+        }
+    }
+
+    /// It was tried in vain.
+    pub(super) fn link_failed(&mut self, id: RelayId) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.away = true;
         }
     }
 

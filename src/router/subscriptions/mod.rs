@@ -19,7 +19,6 @@ use crate::base::hash::Map;
 use crate::constants::{HELD_BYTES_ALL, SEEN_ALL, SEEN_EXACT, SEEN_EXACT_LEAST, SEEN_FOLDS};
 use crate::ids::{ClientId, Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, KIND_AUTH};
-use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Reply};
 use crate::nostr::reason::Reason;
@@ -30,7 +29,7 @@ pub use index::Index;
 pub(super) use merge::{Rank, rank};
 pub(super) use part::{Came, Part};
 pub use seen::Seen;
-pub(super) use subscription::{Opening, Subscription, margin};
+pub(super) use subscription::{Opening, Searching, Source, Subscription, margin};
 use subscription::{Phase, Taken};
 
 /// See the module's own page.
@@ -175,6 +174,15 @@ impl Subscriptions {
     pub(super) fn relay_lost(&mut self, relay: RelayId, heard: u64, turn: &mut Turn<'_>) {
         for (key, subscription) in &mut self.all {
             if subscription.relay_lost(relay, heard) {
+                turn.due.eose.insert(*key);
+            }
+        }
+    }
+
+    /// A relay cannot be reached: no EOSE waits for it any longer.
+    pub(super) fn relay_away(&mut self, relay: RelayId, turn: &mut Turn<'_>) {
+        for (key, subscription) in &mut self.all {
+            if subscription.part(relay).is_some_and(Part::gone) {
                 turn.due.eose.insert(*key);
             }
         }
@@ -418,9 +426,7 @@ impl Subscriptions {
         let mut others = false;
         for key in &keys {
             let Some(target) = self.all.get(key) else { continue };
-            // What a search finds only a relay can tell.
-            let found = |filter: &Filter| filter.search.is_none() && filter.matches(event);
-            if target.only.is_none() && target.filters.iter().any(found) {
+            if target.only.is_none() {
                 let other = many || target.client != publisher;
                 let offered = self.offer(*key, event, Origin::Here, Came::Live, turn);
                 others |= other && offered != Offered::Dropped;

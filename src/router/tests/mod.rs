@@ -19,6 +19,7 @@ mod outbox;
 mod publish;
 mod races;
 mod relays;
+mod search;
 mod store;
 mod subscribe;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Opening, Part, PartStage, Phase, Subscription};
+use super::{Opening, Part, PartStage, Phase, Searching, Source, Subscription};
 use crate::base::time::Now;
 use crate::constants::REPLAY_WINDOW;
 use crate::ids::{ClientId, RelayId};
@@ -28,6 +28,10 @@ const GIFT_WRAP_MARGIN: u64 = 3 * 24 * HOUR;
 const LIVE: u64 = 0;
 /// … and of one that is dropped if it is ephemeral.
 const REPLAY: u64 = u64::MAX;
+
+fn source(relay: u64) -> Source {
+    Source { relay: RelayId(relay), away: false, searches: false }
+}
 
 /// So long after the REQ.
 fn after(mono: Duration) -> Now {
@@ -49,7 +53,8 @@ fn subscription(filters: &[Value], relays: std::ops::Range<u64>) -> Subscription
         id: "a".into(),
         filters,
         only: None,
-        relays: relays.map(RelayId).collect(),
+        searching: Searching::Anywhere,
+        relays: relays.map(source).collect(),
         resumed: None,
     };
     Subscription::new(opening, seconds(0))
