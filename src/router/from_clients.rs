@@ -290,6 +290,8 @@ impl Keepers {
         let id = id.into();
         let opening = Opening { client, role, id, filters, only, searching, relays, resumed };
         self.subscriptions.open(key, opening, turn);
+        let Self { outbox, answers, subscriptions, relays, .. } = self;
+        outbox.answer(key, resumed.map(|it| it.since), answers, subscriptions, relays, turn);
         for relay in readable {
             self.requests.want(relay, key, &mut self.subscriptions, turn);
             turn.due.plan.insert(relay);

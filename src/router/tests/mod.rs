@@ -21,6 +21,7 @@ mod races;
 mod relays;
 mod search;
 mod store;
+mod stored;
 mod subscribe;
 
 use std::collections::BTreeMap;
