@@ -51,6 +51,9 @@ pub(crate) const OUTBOX_AHEAD: usize = 256;
 pub(crate) const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
 /// … doubling up to this.
 pub(crate) const OUTBOX_RETRY_MOST: Duration = Duration::from_mins(10);
+/// Events of the outbox that answer one REQ, the newest first: giving them holds the router for some
+/// milliseconds. Relays give no more at a time either.
+pub(crate) const OUTBOX_ANSWERS: usize = 500;
 /// Events in doubt that a relay is asked for in one REQ.
 pub(crate) const OUTBOX_ASK: usize = 100;
 /// How long its answer is waited for.

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::constants::{HELD_BYTES, HELD_EVENT_COST};
+use crate::constants::{HELD_BYTES, HELD_EVENT_COST, OUTBOX_ANSWERS};
 use crate::ids::{Origin, RelayId, SubscriptionKey};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
@@ -63,7 +63,8 @@ impl Outbox {
         }
     }
 
-    /// What waits here and this subscription asks for, the newest first.
+    /// What waits here and this subscription asks for, the newest first. What is too much for one answer
+    /// comes when a relay has it.
     fn asked_for(
         &self,
         key: SubscriptionKey,
@@ -89,6 +90,7 @@ impl Outbox {
         found.sort_unstable_by_key(|entry| {
             Reverse(rank(entry.event.created_at(), *entry.event.id()))
         });
+        found.truncate(OUTBOX_ANSWERS);
         found
     }
 }
