@@ -229,8 +229,10 @@ impl<D: Dial> RelayTask<D> {
     /// unless they were read since the last one ended.
     async fn tell_limits(&mut self) -> Result<(), Over> {
         loop {
-            let outdated = !self.limits.has_changed().unwrap_or(false);
-            let limits = RelayLimits { outdated, ..*self.limits.borrow_and_update() };
+            let limits = {
+                let said = self.limits.borrow_and_update();
+                RelayLimits { outdated: !said.has_changed(), ..*said }
+            };
             self.tell(Input::RelayLimits(self.id, limits)).await?;
             // What was set while this waited for the queue may have arrived before it.
             if !self.limits.has_changed().unwrap_or(false) {

@@ -92,11 +92,9 @@ async def test_a_relay_that_comes_back_with_less_room_is_not_overrun(
     """Until its document was read again, what it said before counts as far as it is
     less than what any relay takes."""
     relay = ScriptedRelay()
-    relay.document = document(max_subscriptions=60)
+    relay.document = document(max_subscriptions=200)
     await endpoint.use(relay)
-    await endpoint.until_relay(
-        relay.url, limits={**NOTHING, "max_subscriptions": 60}
-    )
+    await endpoint.until_relay(relay.url, limits={**NOTHING, "max_subscriptions": 200})
     client = await endpoint.client()
     for number in range(48):
         await client.send("REQ", f"{number}", {"kinds": [number], "limit": 0})
@@ -114,9 +112,7 @@ async def test_a_relay_that_comes_back_with_less_room_is_not_overrun(
 
     await eventually(is_read_again, 15, "the document is read again")
     assert 0 < most <= 20
-    await endpoint.until_relay(
-        relay.url, limits={**NOTHING, "max_subscriptions": 15}
-    )
+    await endpoint.until_relay(relay.url, limits={**NOTHING, "max_subscriptions": 15})
     await eventually(lambda: len(relay.open_subs()) <= 15, 10, "it is kept to")
     live = Author().sign(kind=47)
     await relay.line.live(live)

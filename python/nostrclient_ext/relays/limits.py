@@ -122,7 +122,7 @@ class _Keeper:
 
 def _is_due(plan: _Plan, state: "RelayStatus", now: float) -> bool:
     """Whether to read the document now: at first in any case, later only while the relay
-    is connected, and for each of its connections. It may have come back as another one."""
+    is connected, and for each connection. It may have come back as another one."""
     connected = state["connected_since"]
     again = connected is not None and connected != plan.connected
     if plan.read is None:
@@ -132,9 +132,6 @@ def _is_due(plan: _Plan, state: "RelayStatus", now: float) -> bool:
         return False
     if again:
         rest = AGAIN_SECONDS if plan.well else AGAIN_RETRY_SECONDS
-        ready = plan.read + rest
-        # What was read just before the first connection is true of that one.
-        if plan.connected is not None or not plan.well or now >= ready:
-            plan.at = min(plan.at, max(now, ready))
+        plan.at = min(plan.at, plan.read + rest)
         plan.connected = connected
     return now >= plan.at
