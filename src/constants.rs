@@ -51,6 +51,9 @@ pub(crate) const OUTBOX_AHEAD: usize = 256;
 pub(crate) const OUTBOX_RETRY_FIRST: Duration = Duration::from_secs(5);
 /// … doubling up to this.
 pub(crate) const OUTBOX_RETRY_MOST: Duration = Duration::from_mins(10);
+/// Events of the outbox that answer one REQ, the newest first: giving them holds the router for some
+/// milliseconds. Relays give no more at a time either.
+pub(crate) const OUTBOX_ANSWERS: usize = 500;
 /// Events in doubt that a relay is asked for in one REQ.
 pub(crate) const OUTBOX_ASK: usize = 100;
 /// How long its answer is waited for.
@@ -104,8 +107,9 @@ pub(crate) const VERSIONS: usize = 1_024;
 
 // --- What relays are asked (rule 4.3) ------------------------------------------------------------
 
-/// Subscriptions open at a time at a relay whose document says nothing of it.
-pub(crate) const RELAY_SUBSCRIPTIONS: usize = 50;
+/// Subscriptions open at a time at a relay whose document says nothing of it, or was not read on this
+/// connection. What strfry takes where nobody has set it, and it need not say so.
+pub(crate) const RELAY_SUBSCRIPTIONS: usize = 20;
 /// The least that is used of a relay, whatever it says: one to gather the others into, one for the
 /// outbox, two to ask.
 pub(crate) const RELAY_SUBSCRIPTIONS_LEAST: usize = 4;

@@ -224,6 +224,7 @@ class Core:
         max_message_length: int | None = None,
         max_limit: int | None = None,
         counts: bool | None = None,
+        searches: bool | None = None,
     ) -> None:
         """What a relay's own document (NIP-11) says it takes, instead of what it said
         before. None: nothing; and so counts what makes no sense, as zero. Nothing is kept

@@ -52,6 +52,7 @@ class RelayLimits(TypedDict):
     max_limit: int | None
     counts: bool | None  # it answers COUNT (NIP-45)
     sibling: bool  # it is another server of this extension
+    searches: bool | None  # it knows `search` (NIP-50)
 
 
 class RelayStatus(TypedDict):

@@ -46,6 +46,7 @@ class KeptLimits(BaseModel):
     max_message_length: int | None = None  # bytes
     max_limit: int | None = None
     counts: bool | None = None  # it answers COUNT (NIP-45)
+    searches: bool | None = None  # it knows `search` (NIP-50)
 
 
 class RelayConnection(BaseModel):

@@ -5,8 +5,8 @@
 //! connections stands. Documents lie: what makes no sense counts as not said.
 
 use crate::constants::{
-    RELAY_FILTERS_MOST, RELAY_LIMIT_MOST, RELAY_MESSAGE_LEAST, RELAY_MESSAGE_MOST,
-    RELAY_SUBSCRIPTIONS_MOST,
+    RELAY_FILTERS, RELAY_FILTERS_MOST, RELAY_LIMIT_MOST, RELAY_MESSAGE_LEAST, RELAY_MESSAGE_MOST,
+    RELAY_SUBSCRIPTIONS, RELAY_SUBSCRIPTIONS_MOST,
 };
 
 /// A relay's limits. `None`: not said.
@@ -24,6 +24,10 @@ pub(crate) struct RelayLimits {
     pub counts: Option<bool>,
     /// Whether it is another server of this extension.
     pub sibling: bool,
+    /// Whether it knows `search` (NIP-50).
+    pub searches: Option<bool>,
+    /// It said so on an earlier connection, and may take less by now.
+    pub outdated: bool,
 }
 
 impl RelayLimits {
@@ -35,6 +39,7 @@ impl RelayLimits {
         max_message_length: Option<i64>,
         max_limit: Option<i64>,
         counts: Option<bool>,
+        searches: Option<bool>,
     ) -> Self {
         Self {
             max_subscriptions: within(max_subscriptions, 1, RELAY_SUBSCRIPTIONS_MOST),
@@ -46,7 +51,24 @@ impl RelayLimits {
                 .map(|said| said.min(RELAY_LIMIT_MOST)),
             counts,
             sibling: false,
+            searches,
+            outdated: false,
         }
+    }
+
+    /// How many subscriptions it can be trusted to take.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.trusted(self.max_subscriptions, RELAY_SUBSCRIPTIONS)
+    }
+
+    /// The same of filters in a REQ that several share.
+    pub(crate) fn filters(&self) -> usize {
+        self.trusted(self.max_filters, RELAY_FILTERS)
+    }
+
+    fn trusted(&self, said: Option<usize>, usual: usize) -> usize {
+        let said = said.unwrap_or(usual);
+        if self.outdated { said.min(usual) } else { said }
     }
 }
 
@@ -62,32 +84,43 @@ mod tests {
 
     #[test]
     fn what_makes_sense_is_kept() {
-        let said = RelayLimits::new(Some(20), Some(10), Some(65_536), Some(500), Some(true));
+        let said = RelayLimits::new(Some(20), Some(10), Some(65_536), Some(500), Some(true), None);
         let kept = RelayLimits {
             max_subscriptions: Some(20),
             max_filters: Some(10),
             max_message_length: Some(65_536),
             max_limit: Some(500),
             counts: Some(true),
-            sibling: false,
+            ..RelayLimits::default()
         };
         assert_eq!(said, kept);
-        let nothing = RelayLimits::new(None, None, None, None, None);
+        let nothing = RelayLimits::new(None, None, None, None, None, None);
         assert_eq!(nothing, RelayLimits::default());
     }
 
     #[test]
     fn what_makes_no_sense_was_not_said() {
         for lie in [0, -1, i64::MIN] {
-            let said = RelayLimits::new(Some(lie), Some(lie), Some(lie), Some(lie), None);
+            let said = RelayLimits::new(Some(lie), Some(lie), Some(lie), Some(lie), None, None);
             assert_eq!(said, RelayLimits::default(), "{lie}");
         }
-        assert_eq!(RelayLimits::new(None, None, Some(100), None, None), RelayLimits::default());
+        let said = RelayLimits::new(None, None, Some(100), None, None, None);
+        assert_eq!(said, RelayLimits::default());
         let most = Some(i64::MAX);
-        let said = RelayLimits::new(most, most, most, most, None);
+        let said = RelayLimits::new(most, most, most, most, None, None);
         assert_eq!(said.max_subscriptions, Some(RELAY_SUBSCRIPTIONS_MOST));
         assert_eq!(said.max_filters, Some(RELAY_FILTERS_MOST));
         assert_eq!(said.max_message_length, Some(RELAY_MESSAGE_MOST));
         assert_eq!(said.max_limit, Some(RELAY_LIMIT_MOST));
+    }
+
+    #[test]
+    fn what_was_said_earlier_is_trusted_where_it_is_less_than_usual() {
+        let said = |most| RelayLimits::new(Some(most), Some(most), None, None, None, None);
+        let trusted = |limits: RelayLimits| (limits.subscriptions(), limits.filters());
+        assert_eq!(trusted(RelayLimits::default()), (20, 10));
+        assert_eq!(trusted(said(200)), (200, 200));
+        assert_eq!(trusted(RelayLimits { outdated: true, ..said(200) }), (20, 10));
+        assert_eq!(trusted(RelayLimits { outdated: true, ..said(5) }), (5, 5));
     }
 }

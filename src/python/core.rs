@@ -128,7 +128,7 @@ impl Core {
 
     #[pyo3(signature = (
         url, *, max_subscriptions=None, max_filters=None, max_message_length=None, max_limit=None,
-        counts=None
+        counts=None, searches=None
     ))]
     fn set_relay_limits(
         &self,
@@ -138,9 +138,16 @@ impl Core {
         max_message_length: Option<i64>,
         max_limit: Option<i64>,
         counts: Option<bool>,
+        searches: Option<bool>,
     ) -> PyResult<()> {
-        let limits =
-            RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, counts);
+        let limits = RelayLimits::new(
+            max_subscriptions,
+            max_filters,
+            max_message_length,
+            max_limit,
+            counts,
+            searches,
+        );
         Ok(self.0.set_relay_limits(url, limits)?)
     }
 

@@ -48,13 +48,30 @@ pub(super) struct RelayLimits {
     max_limit: Option<u64>,
     counts: Option<bool>,
     sibling: bool,
+    searches: Option<bool>,
 }
 
 impl From<Said> for RelayLimits {
     fn from(limits: Said) -> Self {
-        let Said { max_subscriptions, max_filters, max_message_length, max_limit, counts, sibling } =
-            limits;
-        Self { max_subscriptions, max_filters, max_message_length, max_limit, counts, sibling }
+        let Said {
+            max_subscriptions,
+            max_filters,
+            max_message_length,
+            max_limit,
+            counts,
+            sibling,
+            searches,
+            outdated: _,
+        } = limits;
+        Self {
+            max_subscriptions,
+            max_filters,
+            max_message_length,
+            max_limit,
+            counts,
+            sibling,
+            searches,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::base::clock::{unix_now, unix_seconds};
-use crate::constants::{ITSELF_RETRY, RELAY_WINDOW};
+use crate::constants::{BACKOFF_FIRST, ITSELF_RETRY, RELAY_WINDOW};
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
@@ -119,11 +119,12 @@ impl<D: Dial> RelayTask<D> {
                     }
                 })
                 .await?;
-            let mut retry_after = Duration::ZERO;
+            let (mut failed, mut retry_after) = (false, Duration::ZERO);
             let end = match dialled {
                 None => End::Anew,
                 Some(Ok(reached)) => self.serve(link, reached, rerouted.as_mut()).await?,
                 Some(Err(error)) => {
+                    failed = true;
                     if let DialError::Refused(_, wait) = &error {
                         retry_after = wait.unwrap_or_default();
                     }
@@ -143,6 +144,10 @@ impl<D: Dial> RelayTask<D> {
             let mut wait = backoff.next(started.elapsed(), retry_after);
             if self.stats.itself.load(Relaxed) {
                 wait += ITSELF_RETRY;
+            }
+            // One that was lost is about to be tried again, unless it is lost again and again.
+            if failed || wait > BACKOFF_FIRST {
+                self.tell(Input::LinkFailed(self.id)).await?;
             }
             let hurry = Arc::clone(&self.hurry);
             // Listens before anybody can see that it waits.
@@ -199,6 +204,8 @@ impl<D: Dial> RelayTask<D> {
             unsent.extend(event);
         }
         let heard = heard.into_inner();
+        // Should it come back, it may not be what it was.
+        self.limits.mark_unchanged();
         self.tell(Input::LinkDown { relay: self.id, link, unsent, heard }).await?;
         if matches!(end, End::Over) { Err(Over) } else { Ok(end) }
     }
@@ -229,10 +236,14 @@ impl<D: Dial> RelayTask<D> {
         Ok(())
     }
 
-    /// The router knows the limits before it has a connection to send anything over.
+    /// The router knows the limits before it has a connection to send anything over. They are outdated
+    /// unless they were read since the last one ended.
     async fn tell_limits(&mut self) -> Result<(), Over> {
         loop {
-            let limits = *self.limits.borrow_and_update();
+            let limits = {
+                let said = self.limits.borrow_and_update();
+                RelayLimits { outdated: !said.has_changed(), ..*said }
+            };
             self.tell(Input::RelayLimits(self.id, limits)).await?;
             // What was set while this waited for the queue may have arrived before it.
             if !self.limits.has_changed().unwrap_or(false) {

@@ -17,7 +17,7 @@ use super::answers::accept;
 use super::clients::{Client, Hearing};
 use super::counting::{CountQuery, Ended};
 use super::input::Said;
-use super::subscriptions::{Look, Opening};
+use super::subscriptions::{Look, Opening, Searching, Source};
 use super::terms::{Purpose, Role};
 use super::turn::Turn;
 
@@ -286,18 +286,40 @@ impl Keepers {
             return;
         }
         let (only, role) = (subscriber.relays().map(Box::from), subscriber.role());
-        let relays = self.relays.readable(only.as_deref(), role);
-        let readable = relays.clone();
+        let readable = self.relays.readable(only.as_deref(), role);
+        let (searching, relays) = self.sources(&readable, &filters);
         let bytes = filters.iter().map(|filter| filter.json.len()).sum();
         let key = turn.numbers.subscription();
         self.clients.opened(client, id, key, bytes);
         let id = id.into();
-        let opening = Opening { client, role, id, filters, only, relays, resumed };
+        let opening = Opening { client, role, id, filters, only, searching, relays, resumed };
         self.subscriptions.open(key, opening, turn);
+        let Self { outbox, answers, subscriptions, relays, .. } = self;
+        outbox.answer(key, resumed.map(|it| it.since), answers, subscriptions, relays, turn);
         for relay in readable {
             self.requests.want(relay, key, &mut self.subscriptions, turn);
             turn.due.plan.insert(relay);
         }
+    }
+
+    /// Where a subscription with these filters is asked for, and whom it asks for what it searches
+    /// (rule 3.8): the relays that say they know it, if one of them is connected.
+    fn sources(&self, readable: &[RelayId], filters: &[Filter]) -> (Searching, Vec<Source>) {
+        let source = |relay: &RelayId| Source {
+            relay: *relay,
+            away: self.relays.is_away(*relay),
+            searches: self.relays.limits(*relay).searches == Some(true),
+        };
+        let sources: Vec<Source> = readable.iter().map(source).collect();
+        let knows = |source: &Source| source.searches && self.relays.is_linked(source.relay);
+        let searching = if filters.iter().all(|filter| filter.search.is_none()) {
+            Searching::Nothing
+        } else if sources.iter().any(knows) {
+            Searching::Known
+        } else {
+            Searching::Anywhere
+        };
+        (searching, sources)
     }
 
     fn unsubscribe(&mut self, client: ClientId, id: &str, turn: &mut Turn<'_>) {

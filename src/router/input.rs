@@ -55,6 +55,8 @@ pub(crate) enum Input {
         /// Unix seconds of its last sign of life: it may have been dead for long.
         heard: u64,
     },
+    /// A relay cannot be reached: an attempt to connect has failed, or the next one is far off.
+    LinkFailed(RelayId),
     /// What a relay said, in order.
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected; these are its numbers.

@@ -274,6 +274,10 @@ impl Keepers {
             Input::LinkDown { relay, link, unsent, heard } => {
                 self.link_down(relay, link, unsent, heard, turn);
             }
+            Input::LinkFailed(relay) => {
+                self.relays.link_failed(relay);
+                self.subscriptions.relay_away(relay, turn);
+            }
             Input::RelaySaid(relay, link, frames) => {
                 for frame in frames {
                     if self.relays.link(relay) != Some(link) {

@@ -433,7 +433,26 @@ async fn a_router_knows_a_relays_limits_before_its_connection() {
             _ => {}
         }
     }
-    assert_eq!(told, Some(limits));
+    assert_eq!(told, Some(RelayLimits { outdated: true, ..limits }));
+}
+
+/// Rule 3.2: nobody waits for it any longer.
+#[tokio::test(start_paused = true)]
+async fn a_router_is_told_when_a_relay_was_tried_in_vain() {
+    let (shared, _queue) = Shared::new(Limits::default()).unwrap();
+    let network = Arc::new(TestNetwork::default());
+    let relay = TestRelay::new();
+    *lock(&relay.reachable) = false;
+    lock(&network.0).insert("ws://a".to_owned(), relay);
+    shared.add_relay("ws://a".to_owned(), Switches::OFF, &Handle::current(), &network);
+    let (router, mut queue) = mpsc::channel(ROUTER_QUEUE);
+    let relay = lock(&shared.relays)["ws://a"].task("ws://a", &shared.stats, router, &network);
+    tokio::spawn(relay);
+    let mut told = queue.recv().await.unwrap();
+    while !matches!(told, ToRouter::Input(Input::LinkFailed(_))) {
+        assert!(!matches!(told, ToRouter::LinkUp(..)));
+        told = queue.recv().await.unwrap();
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ from support.outbox import (
     publish_all,
     queue,
 )
-from support.scripted_relay import ScriptedRelay, silent
+from support.scripted_relay import Line, ScriptedRelay, silent
 
 pytestmark = pytest.mark.asyncio
 
@@ -50,6 +50,28 @@ async def test_it_arrives_in_the_order_published(
     # Nothing of it goes out twice, and what comes now goes past the outbox.
     after = await fence(client, relay)
     assert relay.published() == [*notes, after]
+
+
+async def test_a_wallet_that_connects_anew_finds_its_service(
+    endpoint: Endpoint, outbox: Outbox
+) -> None:
+    """Rule 2.8: with every relay away, what waits answers requests, once."""
+    relay, service = ScriptedRelay(), Author()
+    client = await outage(endpoint, relay)
+    info = service.sign(kind=INFO, content="pay_invoice")
+    await queue(client, info, Author().sign(kind=INFO))
+    wallet = await endpoint.client()
+    await wallet.subscribe("info", {"kinds": [INFO], "authors": [service.pubkey]})
+    assert wallet.events("info") == [info]
+    relay.on_event = echo
+    await back(endpoint, relay)
+    await outbox.until_empty()
+    await wallet.quiet(1.0)
+
+
+async def echo(line: Line, event: Event) -> None:
+    await line.live(event)
+    await line.ok(event["id"], True)
 
 
 async def test_every_relay_that_takes_writes_gets_it(

@@ -19,6 +19,7 @@ NOTHING: dict[str, Any] = {
     "max_message_length": None,
     "max_limit": None,
     "counts": None,
+    "searches": None,
 }
 SAID = {
     "max_subscriptions": 20,
@@ -34,16 +35,17 @@ def document(nips: Any = None, **limits: Any) -> bytes:
 
 async def test_what_documents_say_is_kept(endpoint: Endpoint) -> None:
     counting, silent = ScriptedRelay(), ScriptedRelay()
-    counting.document = document([1, 45], **SAID)
+    counting.document = document([1, 45, 50], **SAID)
+    said = {**SAID, "counts": True, "searches": True}
     silent.document = document([1, 11], max_filters=3)
     await endpoint.use(counting, silent)
-    await endpoint.until_relay(counting.url, limits={**SAID, "counts": True})
-    kept = {**NOTHING, "max_filters": 3, "counts": False}
+    await endpoint.until_relay(counting.url, limits=said)
+    kept = {**NOTHING, "max_filters": 3, "counts": False, "searches": False}
     await endpoint.until_relay(silent.url, limits=kept)
     # Removed and added again: the core has forgotten it, what it said is known.
     await endpoint.remove(counting.url)
     await endpoint.add(counting.url)
-    await endpoint.until_relay(counting.url, limits={**SAID, "counts": True})
+    await endpoint.until_relay(counting.url, limits=said)
     assert counting.asked == 1
 
 
@@ -80,4 +82,38 @@ async def test_a_relay_that_failed_is_asked_when_it_connects_again(
     await relay.until(lambda: relay.asked == 1, "the first question")
     relay.document = document([45])
     relay.line.drop()
-    await endpoint.until_relay(relay.url, limits={**NOTHING, "counts": True})
+    known = {**NOTHING, "counts": True, "searches": False}
+    await endpoint.until_relay(relay.url, limits=known)
+
+
+async def test_a_relay_that_comes_back_with_less_room_is_not_overrun(
+    endpoint: Endpoint,
+) -> None:
+    """Until its document was read again, what it said before counts as far as it is
+    less than what any relay takes."""
+    relay = ScriptedRelay()
+    relay.document = document(max_subscriptions=200)
+    await endpoint.use(relay)
+    await endpoint.until_relay(relay.url, limits={**NOTHING, "max_subscriptions": 200})
+    client = await endpoint.client()
+    for number in range(48):
+        await client.send("REQ", f"{number}", {"kinds": [number], "limit": 0})
+    await eventually(lambda: len(relay.open_subs()) == 48, 10, "each has its own")
+    relay.document = document(max_subscriptions=15)
+    asked = relay.asked
+    relay.line.drop()
+    await relay.connections(2)
+    most = 0
+
+    def is_read_again() -> bool:
+        nonlocal most
+        most = max(most, len(relay.open_subs()))
+        return relay.asked > asked
+
+    await eventually(is_read_again, 15, "the document is read again")
+    assert 0 < most <= 20
+    await endpoint.until_relay(relay.url, limits={**NOTHING, "max_subscriptions": 15})
+    await eventually(lambda: len(relay.open_subs()) <= 15, 10, "it is kept to")
+    live = Author().sign(kind=47)
+    await relay.line.live(live)
+    assert await client.count("47", 1) == [live]

@@ -1,5 +1,6 @@
 """`limit` over all relays (rule 3.4): the newest of what four of them hold together."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -7,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from support.endpoint import Endpoint
-from support.events import Author, Event, ids
-from support.scripted_relay import Filter, ScriptedRelay, silent
+from support.events import Author, Event, ids, now
+from support.scripted_relay import Filter, ScriptedRelay, silent, stored
 from support.strangers import nostr_sdk, nostr_tools
 from support.subsets import FIRST, Subsets, subsets
 
@@ -167,3 +168,27 @@ def difference(got: list[Event], expected: list[Event]) -> str:
         f"{len(got)} for {len(expected)}, the first wrong one at {first}; "
         f"too many: {shown[0]}, missing: {shown[1]}"
     )
+
+
+async def test_a_search_is_for_those_who_know_it_and_keeps_their_order(
+    endpoint: Endpoint,
+) -> None:
+    """Rule 3.8: a relay that does not know NIP-50 sends what is newest instead."""
+    author = Author()
+    found = [author.sign(created_at=now() - 1_000 + at) for at in range(5)]
+    knows = ScriptedRelay(on_req=stored(*found))
+    knows.document = b'{"supported_nips": [1, 50]}'
+    other = ScriptedRelay(on_req=stored(*author.notes(5)))
+    other.document = b'{"supported_nips": [1]}'
+    await endpoint.use(knows, other)
+    for relay in (knows, other):
+        await wait_for_search(endpoint, relay)
+    client = await endpoint.client()
+    await client.subscribe("s", {"search": "words", "limit": 5})
+    assert client.events("s") == found
+    assert other.reqs() == []
+
+
+async def wait_for_search(endpoint: Endpoint, relay: ScriptedRelay) -> None:
+    while (await endpoint.relay(relay.url))["limits"]["searches"] is None:
+        await asyncio.sleep(0.05)

@@ -36,13 +36,13 @@ MAX_SUBSCRIPTION_ID = 64  # characters (NIP-01)
 
 # What we do ourselves: messages, this document, expiry, signing in, protected events.
 SUPPORTED_NIPS = [1, 11, 40, 42, 70]
-# What the relays have to do, as their own documents say. COUNT (45) is answered if one
-# connected relay counts. Deletion (9) and search (50) need every relay that is read from:
-# one that does neither sends what was deleted, or what was not searched for. The hint
-# that nothing is missing (67) needs it from all as well. NIP-62 names relays by address,
+# What the relays have to do, as their own documents say. COUNT (45) and search (50) are
+# asked of those connected that list them. Deletion (9) needs every relay that is read
+# from: one that does not delete sends what was deleted. The hint that nothing is missing
+# (67) needs it from all as well. NIP-62 names relays by address,
 # so a request for this one concerns none of them; NIP-77 is not passed on.
-IF_ONE_DOES = {45}
-IF_ALL_DO = {9, 50, 67}
+IF_ONE_DOES = {45, 50}
+IF_ALL_DO = {9, 67}
 
 # Pages of other sites may read it.
 CORS = {

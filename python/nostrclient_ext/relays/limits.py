@@ -1,5 +1,5 @@
 """Tells the core the limits in its relays' documents (NIP-11). A document is read when a
-relay is new, when it connects again and about every hour.
+relay is new, for each of its connections and about every hour.
 
 One task (`keep`) looks which relays the core has, and `document` fetches a few at a time;
 nothing waits for them. Where there is no document, or nothing useful in it, the core's
@@ -27,10 +27,11 @@ LOOK_SECONDS = 1.0  # between two looks at the core's relays
 REFRESH_SECONDS = 3600.0  # until a document is read again …
 SPREAD = 0.1  # … give or take this part of it, so that not all are read at once
 RETRY_SECONDS = 600.0  # after a failure
-AGAIN_SECONDS = 300.0  # a relay that connects again is asked if this has passed …
+AGAIN_SECONDS = 10.0  # a relay that connects again is asked when this has passed …
 AGAIN_RETRY_SECONDS = 3.0  # … or this, if it could not be read before
 
 COUNT = 45  # NIP-45
+SEARCH = 50  # NIP-50
 
 
 @dataclass
@@ -64,10 +65,12 @@ async def keep(running: Running) -> None:
 
 def limits_of(info: RelayInfo) -> dict[str, Any]:
     """The limits in a document, as `core.set_relay_limits` takes them."""
+    # A relay that lists no NIPs does not say.
+    nips = info.supported_nips or None
     return {
         **info.limits.dict(include=set(KeptLimits.__fields__)),
-        # A relay that lists no NIPs does not say.
-        "counts": COUNT in info.supported_nips if info.supported_nips else None,
+        "counts": nips and COUNT in nips,
+        "searches": nips and SEARCH in nips,
     }
 
 
@@ -91,8 +94,8 @@ class _Keeper:
                 self._running.spawn(self._read(url, plan, now))
 
     async def _read(self, url: str, plan: _Plan, now: float) -> None:
-        # The first time, what was read for the page will do.
-        newer = document.FRESH_SECONDS if plan.read is None else LOOK_SECONDS
+        # The first time, what was just read for the page will do.
+        newer = AGAIN_SECONDS if plan.read is None else LOOK_SECONDS
         plan.read, plan.well = now, False
         try:
             info = await document.refresh(self._running, url, newer)
@@ -122,7 +125,7 @@ class _Keeper:
 
 def _is_due(plan: _Plan, state: "RelayStatus", now: float) -> bool:
     """Whether to read the document now: at first in any case, later only while the relay
-    is connected."""
+    is connected, and for each connection. It may have come back as another one."""
     connected = state["connected_since"]
     again = connected is not None and connected != plan.connected
     if plan.read is None:
@@ -132,9 +135,6 @@ def _is_due(plan: _Plan, state: "RelayStatus", now: float) -> bool:
         return False
     if again:
         rest = AGAIN_SECONDS if plan.well else AGAIN_RETRY_SECONDS
-        if now - plan.read >= rest:
-            plan.at = now
-        elif not plan.well:
-            plan.at = min(plan.at, plan.read + rest)
+        plan.at = min(plan.at, plan.read + rest)
         plan.connected = connected
     return now >= plan.at

@@ -4,7 +4,7 @@
 //! sent until a relay has it (`flush`). The database is told in batches (`ledger`), by whoever runs
 //! the core; nothing here waits for it (`written`: what it says). If it fails, what was only to be queued
 //! is answered `false`, and what a relay may have is kept here without a row, and tried again. `owner`
-//! is what the owner may ask.
+//! is what the owner may ask, `stored` what a REQ gets from here.
 //!
 //! [`Outbox`] owns the entries, their rows and the questions to relays about them. It is for the
 //! owner's relays only.
@@ -13,6 +13,7 @@ mod entry;
 mod flush;
 mod ledger;
 mod owner;
+mod stored;
 mod written;
 
 use std::collections::BTreeSet;

@@ -17,7 +17,7 @@ use crate::base::hash::Map;
 use crate::base::time::TokenBucket;
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE,
-    RELAY_FILTERS, RELAY_MESSAGE, RELAY_SUBSCRIPTIONS, RELAY_WINDOW,
+    RELAY_MESSAGE, RELAY_WINDOW,
 };
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
@@ -62,6 +62,8 @@ struct Relay {
     sibling: bool,
     /// Its connection, while there is one.
     link: Option<Link>,
+    /// It cannot be reached: it was tried in vain since it was there last.
+    away: bool,
     /// What is to be sent. Empty while there is no connection.
     line: Line,
     /// Given to the connection and not answered: the owner's.
@@ -125,6 +127,7 @@ impl Relays {
             limits: RelayLimits::default(),
             sibling: false,
             link: None,
+            away: false,
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
             backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
@@ -245,19 +248,24 @@ impl Relays {
         self.link(id).is_some()
     }
 
+    /// Whether it was tried in vain since it was there last.
+    pub(super) fn is_away(&self, id: RelayId) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.away)
+    }
+
     /// What its document says it takes.
     pub(super) fn limits(&self, id: RelayId) -> RelayLimits {
         self.all.get(&id).map(|relay| relay.limits).unwrap_or_default()
     }
 
-    /// How many subscriptions it says it takes.
+    /// How many subscriptions it can be trusted to take.
     pub(super) fn subscriptions(&self, id: RelayId) -> usize {
-        self.limits(id).max_subscriptions.unwrap_or(RELAY_SUBSCRIPTIONS)
+        self.limits(id).subscriptions()
     }
 
     /// How many filters one request may have.
     pub(super) fn filters(&self, id: RelayId) -> usize {
-        self.limits(id).max_filters.unwrap_or(RELAY_FILTERS)
+        self.limits(id).filters()
     }
 
     /// How many bytes the filters of one request may have, its frame aside.
@@ -282,6 +290,7 @@ impl Relays {
         let relay = self.all.get_mut(&id)?;
         let awaited = Awaited::default();
         relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false, awaited });
+        relay.away = false;
         relay.line = Line::default();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
         relay.stats.authentication_required.store(false, Relaxed);
@@ -301,6 +310,13 @@ impl Relays {
         if let Some(standing) = standing.filter(|standing| standing.id == link) {
             standing.window += count;
             turn.due.send.insert(id);
+        }
+    }
+
+    /// It was tried in vain.
+    pub(super) fn link_failed(&mut self, id: RelayId) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.away = true;
         }
     }
 

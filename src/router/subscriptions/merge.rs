@@ -1,9 +1,13 @@
 //! The stored events of one subscription on their way to the client: those of all relays together,
 //! newest first, no more than each filter's `limit` (rule 3.4).
 //!
+//! What a search has found (NIP-50) keeps the relays' order instead: the first of each relay, then the
+//! second of each, and so on (rule 3.8).
+//!
 //! Owned by the subscription. A true event is held here until no relay that still streams can send
 //! one that comes before it; whose turn it is decides [`Merge::next`], by the bar the subscription
-//! hands in. The rank of an event is its date and, among those of one date, its id.
+//! hands in. The rank of an event is its date and, among those of one date, its id; where it was found by a
+//! search, a number that falls from one result of a relay to the next stands for the date.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -25,6 +29,17 @@ pub(crate) const FIRST: Rank = (u64::MAX, Reverse([0; 32]));
 /// The rank of an event.
 pub(crate) const fn rank(created_at: u64, id: EventId) -> Rank {
     (created_at, Reverse(id))
+}
+
+/// The rank of what a relay has found by a search, after so many others. It comes before what has a date.
+pub(crate) const fn found_rank(before: u64, id: EventId) -> Rank {
+    (u64::MAX - 1 - before, Reverse(id))
+}
+
+/// Whether an event is of what this filter asks for. `searched`: it comes from a relay that was asked for
+/// what the filter searches, which alone can tell.
+pub(crate) fn fits(filter: &Filter, event: &Event, searched: bool) -> bool {
+    (searched || filter.search.is_none()) && filter.matches(event)
 }
 
 /// What the relays that still stream may send.
@@ -74,6 +89,8 @@ struct Quota {
 #[derive(Debug)]
 struct Held {
     rank: Rank,
+    /// A search has found it.
+    found: bool,
     event: Arc<Event>,
     from: Origin,
 }
@@ -115,16 +132,62 @@ impl Merge {
         self.quotas.iter().all(|quota| quota.missing == Some(0))
     }
 
-    /// Takes a true stored event, which matches.
-    pub(crate) fn hold(&mut self, filters: &[Filter], event: &Arc<Event>, from: Origin) {
+    /// Takes a true stored event, which matches. `found_rank`: a search has found it.
+    pub(crate) fn hold(
+        &mut self,
+        filters: &[Filter],
+        event: &Arc<Event>,
+        from: Origin,
+        found_rank: Option<Rank>,
+    ) {
+        let found = found_rank.is_some();
         for (filter, quota) in filters.iter().zip(&mut self.quotas) {
-            if let Some(missing) = quota.missing.as_mut().filter(|_| filter.matches(event)) {
+            if let Some(missing) = quota.missing.as_mut().filter(|_| fits(filter, event, found)) {
                 *missing = missing.saturating_sub(1);
             }
         }
-        let rank = rank(event.created_at(), *event.id());
-        self.bytes += size(event);
-        self.held.push(Held { rank, event: Arc::clone(event), from });
+        let rank = found_rank.unwrap_or_else(|| rank(event.created_at(), *event.id()));
+        let mut new = Held { rank, found, event: Arc::clone(event), from };
+        if let Some(other) = self.take_version(&new) {
+            // The newest version goes where any of them was found first.
+            let best = new.rank.max(other.rank);
+            if succession::is_newer(&other.event, event) {
+                new = other;
+            }
+            new.rank = best;
+        }
+        self.bytes += size(&new.event);
+        self.held.push(new);
+    }
+
+    /// Another version of what a search has found, if it is held.
+    fn take_version(&mut self, new: &Held) -> Option<Held> {
+        let address = succession::address(&new.event).filter(|_| new.found)?;
+        let is_version =
+            |held: &Held| held.found && succession::address(&held.event).as_ref() == Some(&address);
+        let at = self.held.iter().position(is_version)?;
+        let mut held = std::mem::take(&mut self.held).into_vec();
+        let other = held.swap_remove(at);
+        self.held = held.into();
+        self.bytes -= size(&other.event);
+        Some(other)
+    }
+
+    /// Whether this is held, and a search has found it.
+    pub(crate) fn has_found(&self, id: &EventId) -> bool {
+        self.held.iter().any(|held| held.found && held.event.id() == id)
+    }
+
+    /// Another relay has found this one earlier than the one it came from.
+    pub(crate) fn raise(&mut self, rank: Rank) {
+        let is_lower = |held: &Held| held.found && held.rank.1 == rank.1 && held.rank < rank;
+        if self.held.iter().any(is_lower) {
+            let mut held = std::mem::take(&mut self.held).into_vec();
+            for held in held.iter_mut().filter(|held| is_lower(held)) {
+                held.rank = rank;
+            }
+            self.held = held.into();
+        }
     }
 
     /// The next event that is to be given at this time (unix seconds), and where it came from. Where too
@@ -141,19 +204,20 @@ impl Merge {
             if !bar.lets(first.rank) && self.bytes <= HELD_BYTES {
                 return None;
             }
-            let Held { event, from, .. } = self.held.pop()?;
+            let Held { event, found, from, .. } = self.held.pop()?;
             self.bytes -= size(&event);
             let expired = event.expiration().is_some_and(|at| at <= now);
-            if !expired && !self.versions.is_superseded(&event) && self.takes(filters, &event) {
+            let superseded = self.versions.is_superseded(&event);
+            if !expired && !superseded && self.takes(filters, &event, found) {
                 return Some((event, from));
             }
         }
     }
 
-    fn takes(&mut self, filters: &[Filter], event: &Event) -> bool {
+    fn takes(&mut self, filters: &[Filter], event: &Event, found: bool) -> bool {
         let mut taken = false;
         let matching = filters.iter().zip(&mut self.quotas);
-        for (_, quota) in matching.filter(|(filter, _)| filter.matches(event)) {
+        for (_, quota) in matching.filter(|(filter, _)| fits(filter, event, found)) {
             match &mut quota.left {
                 Some(0) => {}
                 Some(left) => {
@@ -172,20 +236,21 @@ impl Merge {
     }
 
     /// Whether a stored event that comes after the client's EOSE would have had a place before it:
-    /// relays that are slow are not to add to a limit.
-    pub(crate) fn had_place(&self, filters: &[Filter], event: &Event) -> bool {
+    /// relays that are slow are not to add to a limit. A search knows no newer ones.
+    pub(crate) fn had_place(&self, filters: &[Filter], event: &Event, searched: bool) -> bool {
         filters.iter().zip(&self.quotas).any(|(filter, quota)| {
             let full = quota.left == Some(0);
-            let place = !full || quota.oldest.is_some_and(|oldest| event.created_at() > oldest);
-            place && filter.matches(event)
+            let oldest = quota.oldest.filter(|_| filter.search.is_none());
+            let place = !full || oldest.is_some_and(|oldest| event.created_at() > oldest);
+            place && fits(filter, event, searched)
         })
     }
 
     /// Such an event is given.
-    pub(crate) fn note_late(&mut self, filters: &[Filter], event: &Event) {
+    pub(crate) fn note_late(&mut self, filters: &[Filter], event: &Event, searched: bool) {
         for (filter, quota) in filters.iter().zip(&mut self.quotas) {
             if let Some(left) =
-                quota.left.as_mut().filter(|left| **left > 0 && filter.matches(event))
+                quota.left.as_mut().filter(|left| **left > 0 && fits(filter, event, searched))
             {
                 *left -= 1;
                 let oldest = quota.oldest.unwrap_or(u64::MAX);

@@ -21,7 +21,6 @@ use crate::base::time::Now;
 use crate::constants::{HELD_BYTES_ALL, SEEN_ALL, SEEN_LEAST, SEEN_MOST};
 use crate::ids::{ClientId, Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, KIND_AUTH};
-use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Reply};
 use crate::nostr::reason::Reason;
@@ -34,7 +33,7 @@ pub(super) use merge::{Rank, rank};
 pub(super) use part::{Came, Part, Refusal};
 pub use seen::Seen;
 use subscription::{Asking, Phase, Standing, Taken};
-pub(super) use subscription::{Opening, Subscription, asked_from};
+pub(super) use subscription::{Opening, Searching, Source, Subscription, asked_from};
 
 /// See the module's own page.
 #[derive(Debug, Default)]
@@ -179,6 +178,15 @@ impl Subscriptions {
         let since = Now::new(turn.now.mono, Duration::from_secs(heard));
         for (key, subscription) in &mut self.all {
             if subscription.relay_lost(relay, since) {
+                turn.due.eose.insert(*key);
+            }
+        }
+    }
+
+    /// A relay cannot be reached: no EOSE waits for it any longer.
+    pub(super) fn relay_away(&mut self, relay: RelayId, turn: &mut Turn<'_>) {
+        for (key, subscription) in &mut self.all {
+            if subscription.part(relay).is_some_and(Part::gone) {
                 turn.due.eose.insert(*key);
             }
         }
@@ -438,9 +446,7 @@ impl Subscriptions {
         let mut others = false;
         for key in &keys {
             let Some(target) = self.all.get(key) else { continue };
-            // What a search finds only a relay can tell.
-            let found = |filter: &Filter| filter.search.is_none() && filter.matches(event);
-            if target.only.is_none() && target.filters.iter().any(found) {
+            if target.only.is_none() {
                 let other = many || target.client != publisher;
                 let offered = self.offer(*key, event, Origin::Here, Came::Live, turn);
                 others |= other && offered != Offered::Dropped;

@@ -4,6 +4,8 @@
 //! A part's stage changes by the steps below and by those of its subscription, by nothing else:
 //!
 //! ```text
+//! Away ◀──gone, line_up──▶ Unasked
+//!
 //! Unasked ──ask, resumed──▶ Asked ──eose──▶ Live
 //!    ▲  ▲                     │               │
 //!    │  └────── lost, ask_again ◀─────────────┤
@@ -24,7 +26,9 @@ use super::merge::{FIRST, Rank};
 /// Where one relay stands with one subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartStage {
-    /// The relay has not been asked: it is not connected, or not at this yet.
+    /// The relay cannot be reached for now: nobody waits for it until it connects.
+    Away,
+    /// The relay has not been asked: it is about to connect, or not at this yet.
     Unasked,
     /// The REQ has gone out and stored events may be coming.
     Asked {
@@ -51,7 +55,9 @@ pub(in crate::router) enum Refusal {
 pub(in crate::router) struct Part {
     pub(super) relay: RelayId,
     pub(super) stage: PartStage,
-    /// Whether the client's EOSE waits for this relay.
+    /// Whether it is asked for what the subscription searches (NIP-50).
+    pub(super) searches: bool,
+    /// The client's EOSE waits for this relay, unless it is away: it has not answered.
     pub(super) holds: bool,
     /// Since when events of this relay may have been missed, once it has been live.
     pub(super) gap: Option<Now>,
@@ -93,6 +99,8 @@ pub(super) struct InLine {
 pub(super) struct Stream {
     /// None is to come that would stand before this.
     pub(super) rank: Rank,
+    /// How many results of a search have come.
+    pub(super) found: u64,
     /// The relay does not keep the order.
     pub(super) disordered: bool,
     /// The client's EOSE did not wait for the rest, which has no place.
@@ -101,7 +109,7 @@ pub(super) struct Stream {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { rank: FIRST, disordered: false, passed: false }
+        Self { rank: FIRST, found: 0, disordered: false, passed: false }
     }
 }
 
@@ -118,10 +126,11 @@ pub(in crate::router) enum Came {
 
 impl Part {
     /// Of a relay that has not been asked.
-    pub(super) fn new(relay: RelayId, holds: bool) -> Self {
+    pub(super) fn new(relay: RelayId, searches: bool, holds: bool) -> Self {
         Self {
             relay,
             stage: PartStage::Unasked,
+            searches,
             holds,
             gap: None,
             request: None,
@@ -178,6 +187,11 @@ impl Part {
         self.stage == PartStage::Unasked && !self.turn.waits && self.request.is_none()
     }
 
+    /// Whether the client's EOSE waits for this relay now.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.holds && self.stage != PartStage::Away
+    }
+
     /// Whether it waits for its turn, and the turns go on.
     pub(super) const fn waits(&self) -> bool {
         self.turn.waits && !self.stalls
@@ -186,6 +200,7 @@ impl Part {
     /// Whether the relay has sent nothing for the subscription by now, though it could have.
     pub(super) fn is_silent(&self, now: Now) -> bool {
         match self.stage {
+            PartStage::Away => true,
             PartStage::Unasked => !self.waits(),
             PartStage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
             PartStage::Live | PartStage::Refused(_) => false,
@@ -194,6 +209,7 @@ impl Part {
 
     /// It begins to wait for its turn. False: it does already, or was asked for.
     pub(super) fn line_up(&mut self) -> bool {
+        self.come();
         let idle = self.is_idle();
         self.turn.waits |= idle;
         idle
@@ -284,7 +300,24 @@ impl Part {
         waited
     }
 
-    /// Its connection is lost, and nothing has come since then. True: the EOSE waited for it, and does no longer.
+    /// The relay is there again.
+    pub(super) fn come(&mut self) {
+        if self.stage == PartStage::Away {
+            self.stage = PartStage::Unasked;
+        }
+    }
+
+    /// The relay cannot be reached. True: the EOSE waited for it, and does no longer.
+    pub(super) fn gone(&mut self) -> bool {
+        let waited = self.is_awaited() && self.stage == PartStage::Unasked;
+        if self.stage == PartStage::Unasked {
+            self.stage = PartStage::Away;
+        }
+        waited
+    }
+
+    /// Its connection is lost, and nothing has come since then. True: the EOSE waited for it, and does no
+    /// longer.
     pub(super) fn lost(&mut self, since: Now) -> bool {
         if self.stage == PartStage::Live {
             // A first REQ that was not answered in full is asked again in full, so has no gap.

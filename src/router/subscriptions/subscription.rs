@@ -7,6 +7,7 @@
 //! Its phase goes one way: `Collecting` by [`Subscription::finish`] to `Finishing`, and from there by
 //! [`Subscription::end`] to `Live`.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Resumed};
 use crate::nostr::reason::Reason;
 
-use super::merge::{Bar, FIRST, Merge, Rank};
+use super::merge::{Bar, FIRST, Merge, Rank, fits, found_rank};
 use super::part::{Came, Part, PartStage, Refusal, Stream};
 use super::seen::Seen;
 use crate::router::terms::Role;
@@ -90,6 +91,28 @@ pub(in crate::router) struct Asking {
     pub(in crate::router) narrowed: Option<u64>,
 }
 
+/// Whom a subscription asks for what it searches (NIP-50, rule 3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::router) enum Searching {
+    /// It searches nothing.
+    Nothing,
+    /// Every relay: none is known to know it.
+    Anywhere,
+    /// Those that say they know it, and no others.
+    Known,
+}
+
+/// A relay that a subscription has a part in from the start.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::router) struct Source {
+    /// Which.
+    pub(in crate::router) relay: RelayId,
+    /// It cannot be reached for now.
+    pub(in crate::router) away: bool,
+    /// It says that it knows `search`.
+    pub(in crate::router) searches: bool,
+}
+
 /// What a subscription begins with.
 #[derive(Debug)]
 pub(in crate::router) struct Opening {
@@ -103,8 +126,10 @@ pub(in crate::router) struct Opening {
     pub(in crate::router) filters: Arc<[Filter]>,
     /// The only relays its client wants; `None`: those set for reading.
     pub(in crate::router) only: Option<Box<[RelayId]>>,
+    /// Whom it asks for what it searches.
+    pub(in crate::router) searching: Searching,
     /// Those it has a part in from the start.
-    pub(in crate::router) relays: Vec<RelayId>,
+    pub(in crate::router) relays: Vec<Source>,
     /// It goes on with an earlier one.
     pub(in crate::router) resumed: Option<Resumed>,
 }
@@ -119,6 +144,7 @@ pub(in crate::router) struct Subscription {
     pub(super) filters: Arc<[Filter]>,
     pub(super) only: Option<Box<[RelayId]>>,
     role: Role,
+    searching: Searching,
     /// For a client inside this process, which is told by [`Self::news`].
     progress: Option<Progress>,
     /// What was given already, or is held to be given.
@@ -143,7 +169,7 @@ pub(in crate::router) struct Subscription {
 
 impl Subscription {
     pub(super) fn new(opening: Opening, now: Now) -> Self {
-        let Opening { client, role, id, filters, only, relays, resumed } = opening;
+        let Opening { client, role, id, filters, only, searching, relays, resumed } = opening;
         let mut new = Self {
             client,
             id,
@@ -152,9 +178,10 @@ impl Subscription {
             filters,
             only,
             role,
+            searching,
             progress: (role == Role::Inside).then(Progress::default),
             seen: Seen::default(),
-            parts: relays.into_iter().map(|relay| Part::new(relay, true)).collect(),
+            parts: Vec::with_capacity(relays.len()),
             phase: Phase::Collecting,
             complete: false,
             hints: Vec::new(),
@@ -164,10 +191,33 @@ impl Subscription {
             first_eose: None,
             last_stored: now.mono,
         };
+        for source in relays {
+            new.add_source(source);
+        }
         if let Some(resumed) = resumed {
             new.resume(resumed);
         }
         new
+    }
+
+    fn add_source(&mut self, Source { relay, away, searches }: Source) {
+        if !self.asks_for_something(searches) {
+            return;
+        }
+        let mut part = Part::new(relay, searches || self.searching != Searching::Known, true);
+        if away {
+            part.gone();
+        }
+        self.parts.push(part);
+    }
+
+    /// Whether a relay that knows `search`, or does not, is asked for any of its filters.
+    fn asks_for_something(&self, searches: bool) -> bool {
+        searches || self.searching != Searching::Known || !self.only_searches()
+    }
+
+    fn only_searches(&self) -> bool {
+        self.filters.iter().all(|filter| filter.search.is_some())
     }
 
     /// It goes on with an earlier one that has had its EOSE, and is asked for as after the loss of a
@@ -246,6 +296,11 @@ impl Subscription {
         (std::mem::replace(&mut progress.whole, whole) != whole).then_some(whole)
     }
 
+    /// Whether its client has named the relays it wants.
+    pub(in crate::router) const fn names_relays(&self) -> bool {
+        self.only.is_some()
+    }
+
     /// Whether its client wants this relay, which is set for reading or not.
     pub(in crate::router) fn wants(&self, relay: RelayId, read: bool) -> bool {
         self.only.as_ref().map_or(read, |only| only.contains(&relay))
@@ -261,10 +316,11 @@ impl Subscription {
         self.parts.iter_mut().find(|part| part.relay == relay)
     }
 
-    /// Gives a relay that was not there at the REQ its part. The EOSE does not wait for it.
+    /// Gives a relay that was not there at the REQ its part. The EOSE does not wait for it. A search
+    /// stays with those it was asked of, where these know it.
     pub(super) fn add_relay(&mut self, relay: RelayId) {
-        if self.part(relay).is_none() {
-            self.parts.push(Part::new(relay, false));
+        if self.part(relay).is_none() && self.asks_for_something(false) {
+            self.parts.push(Part::new(relay, self.searching != Searching::Known, false));
         }
     }
 
@@ -296,50 +352,58 @@ impl Subscription {
             part.turn.came = now.mono;
             self.last_stored = now.mono;
         }
+        let searches = part.searches;
+        let filters = || filters.iter().filter(move |it| searches || it.search.is_none());
         let Some(gap) = part.gap else {
             let asked = |filter: &Filter| asked_as(filter, limits.max_limit);
-            let mut due: Vec<String> = filters.iter().map(asked).collect();
+            let mut due: Vec<String> = filters().map(asked).collect();
             let mut narrowed = None;
             if late {
                 // What came to a late relay since the REQ was live once, so no `limit` may hide it.
                 let since = opened.earliest(now);
                 let limited = |filter: &&Filter| filter.limit.is_some();
                 let missed = |filter: &Filter| filter.repeated(asked_from(filter, since));
-                due.extend(filters.iter().filter(limited).filter_map(missed));
+                due.extend(filters().filter(limited).filter_map(missed));
                 if limits.max_filters.is_some_and(|most| due.len() > most) {
                     let new = |filter| {
                         if limited(&filter) { missed(filter) } else { Some(asked(filter)) }
                     };
-                    due = filters.iter().filter_map(new).collect();
-                    narrowed =
-                        filters.iter().filter(limited).filter_map(|it| moved(it, since)).max();
+                    due = filters().filter_map(new).collect();
+                    narrowed = filters().filter(limited).filter_map(|it| moved(it, since)).max();
                 }
             }
             return Some(Asking { filters: due, again, narrowed });
         };
         let since = gap.earliest(now);
-        let repeated: Vec<String> = filters
-            .iter()
-            .filter_map(|filter| filter.repeated(asked_from(filter, since)))
-            .collect();
+        let repeated: Vec<String> =
+            filters().filter_map(|filter| filter.repeated(asked_from(filter, since))).collect();
         if repeated.is_empty() {
             // Its time window lies before the gap: the relay has nothing to add.
             part.stage = PartStage::Live;
             part.gap = None;
             return None;
         }
-        let narrowed = filters.iter().filter_map(|filter| moved(filter, since)).max();
+        let narrowed = filters().filter_map(|filter| moved(filter, since)).max();
         Some(Asking { filters: repeated, again, narrowed })
     }
 
     /// An event has come from this relay, or a copy of one, and the relay has not given its EOSE:
     /// none that stands before it is to come.
-    pub(super) fn hear(&mut self, relay: RelayId, rank: Rank, now: Now) {
+    pub(super) fn hear(&mut self, relay: RelayId, mut rank: Rank, now: Now) {
+        let Reverse(id) = rank.1;
+        // Of a search the order is the relay's own.
+        let found = self.searching != Searching::Nothing
+            && (self.only_searches() || self.merge.has_found(&id));
         let part = self.parts.iter_mut().find(|part| part.relay == relay);
         if let Some(part) = part
             && let PartStage::Asked { heard, .. } = &mut part.stage
         {
             *heard = true;
+            if found && part.searches {
+                rank = found_rank(part.stream.found, id);
+                part.stream.found += 1;
+                self.merge.raise(rank);
+            }
             part.stream.disordered |= rank > part.stream.rank;
             part.stream.rank = part.stream.rank.min(rank);
             self.last_stored = now.mono;
@@ -366,6 +430,10 @@ impl Subscription {
 
     /// Whether a true event that matches may be given, or held.
     pub(super) fn admits(&self, event: &Event, from: Origin, came: Came, now: Now) -> bool {
+        let searched = self.searched(from);
+        if !searched && !self.filters.iter().any(|filter| fits(filter, event, false)) {
+            return false; // it was not asked for there
+        }
         match came {
             _ if is_ephemeral(event.kind()) => true,
             Came::Stored if self.phase == Phase::Live => {
@@ -375,7 +443,7 @@ impl Subscription {
                     .and_then(|relay| self.part_of(relay))
                     .is_some_and(|part| part.stream.passed);
                 event.created_at() >= since
-                    || (!passed && self.merge.had_place(&self.filters, event))
+                    || (!passed && self.merge.had_place(&self.filters, event, searched))
             }
             Came::Stored | Came::Live => true,
             Came::Repeated => self.reaches(event, from, now),
@@ -386,16 +454,30 @@ impl Subscription {
     /// [`Self::release`].
     pub(super) fn take(&mut self, event: &Arc<Event>, from: Origin, came: Came) -> Taken {
         if came == Came::Stored && self.phase != Phase::Live && !is_ephemeral(event.kind()) {
-            self.merge.hold(&self.filters, event, from);
+            self.merge.hold(&self.filters, event, from, self.found_rank(event, from));
             return Taken::Held;
         }
         if self.merge.is_superseded(event) {
             return Taken::Superseded;
         }
         if came != Came::Live {
-            self.merge.note_late(&self.filters, event);
+            self.merge.note_late(&self.filters, event, self.searched(from));
         }
         Taken::Now
+    }
+
+    /// Whether what comes from there may be what was searched: only a relay that was asked can tell.
+    fn searched(&self, from: Origin) -> bool {
+        self.searching == Searching::Nothing
+            || from.relay().and_then(|relay| self.part_of(relay)).is_some_and(|part| part.searches)
+    }
+
+    /// The rank of an event among what the relay has found, if it is of that.
+    fn found_rank(&self, event: &Event, from: Origin) -> Option<Rank> {
+        let part = from.relay().and_then(|relay| self.part_of(relay))?;
+        let finds = |filter: &Filter| filter.search.is_some() && filter.matches(event);
+        let found = part.searches && self.filters.iter().any(finds);
+        found.then(|| found_rank(part.stream.found, *event.id()))
     }
 
     /// From this date on an event that came to a relay before its EOSE counts as new: there is no
@@ -415,7 +497,7 @@ impl Subscription {
             filter.matches(event)
                 && (Some(event.created_at()) >= asked_from(filter, since)
                     || (late && filter.limit.is_none()))
-        }) || (late && self.merge.had_place(&self.filters, event))
+        }) || (late && self.merge.had_place(&self.filters, event, self.searched(from)))
     }
 
     /// The next stored event that is to be given, and where it came from.
@@ -434,7 +516,8 @@ impl Subscription {
         }
         let limited = self.merge.is_limited();
         let late = now.mono >= self.opened.mono + EOSE_SILENT;
-        let holding = self.parts.iter().filter(|part| part.holds && !(late && part.is_silent(now)));
+        let awaited = self.parts.iter().filter(|part| part.is_awaited());
+        let holding = awaited.filter(|part| !(late && part.is_silent(now)));
         let ranks =
             holding.filter(|part| limited || !part.stream.disordered).map(|part| {
                 match part.stage {
@@ -503,7 +586,7 @@ impl Subscription {
         match part.stage {
             PartStage::Refused(_) => return None,
             PartStage::Live => part.gap = part.gap.or(Some(now)),
-            PartStage::Unasked | PartStage::Asked { .. } => {}
+            PartStage::Away | PartStage::Unasked | PartStage::Asked { .. } => {}
         }
         let pause = part.refuse(refusal, now);
         if std::mem::take(&mut part.holds) {
@@ -588,7 +671,7 @@ impl Subscription {
 
     /// Rule 3.2: whether no relay is waited for any longer.
     pub(super) fn eose_due(&self, now: Now) -> bool {
-        let mut holding = self.parts.iter().filter(|part| part.holds).peekable();
+        let mut holding = self.parts.iter().filter(|part| part.is_awaited()).peekable();
         holding.peek().is_none()
             || (self.merge.is_full() && !self.in_turn())
             || now.mono >= self.opened.mono + EOSE_STREAMING
@@ -605,8 +688,8 @@ impl Subscription {
 
     /// When to look at [`Self::eose_due`] again, if nothing happens before.
     pub(super) fn next_look(&self, now: Now) -> Duration {
-        let silent_ends =
-            self.parts.iter().filter(|part| part.holds).map(|part| part.turn.came + EOSE_SILENT);
+        let awaited = self.parts.iter().filter(|part| part.is_awaited());
+        let silent_ends = awaited.map(|part| part.turn.came + EOSE_SILENT);
         let all = [self.opened.mono + EOSE_STREAMING, self.opened.mono + EOSE_SILENT];
         all.into_iter()
             .chain(self.quiet_end())

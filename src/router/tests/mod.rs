@@ -21,8 +21,10 @@ mod outbox;
 mod publish;
 mod races;
 mod relays;
+mod search;
 mod siblings;
 mod store;
+mod stored;
 mod subscribe;
 
 use std::collections::BTreeMap;

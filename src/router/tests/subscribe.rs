@@ -112,6 +112,58 @@ fn a_relay_that_is_gone_has_answered() {
 }
 
 #[test]
+fn a_relay_that_is_away_slows_nobody() {
+    let mut world = World::new(2);
+    world.down(1, 1);
+    let number = world.subscribe("a", json!({"kinds": [1]}));
+    world.relay_says(0, &eose(&number));
+    world.pass_ms(1_000);
+    assert_eq!(world.heard(), NONE, "it is about to connect again");
+    world.input(Input::LinkFailed(RelayId(1)));
+    assert_eq!(world.heard(), [eose("a")]);
+    let number = world.subscribe("b", json!({"kinds": [1]}));
+    world.relay_says(0, &eose(&number));
+    assert_eq!(world.heard(), [eose("b")]);
+    world.up(1, 2);
+    world.down(1, 2);
+    let number = world.subscribe("c", json!({"kinds": [1]}));
+    world.relay_says(0, &eose(&number));
+    assert_eq!(world.heard(), NONE, "the first attempt after another loss");
+}
+
+#[test]
+fn with_every_relay_gone_there_is_nothing_to_wait_for() {
+    let mut world = offline();
+    world.say(CLIENT, &json!(["REQ", "a", {"kinds": [1]}]));
+    world.pass_ms(3_000);
+    assert_eq!(world.heard(), NONE, "its first attempt is under way");
+    world.input(Input::LinkFailed(RelayId(0)));
+    assert_eq!(world.heard(), [eose("a")]);
+    world.say(CLIENT, &json!(["REQ", "b", {"kinds": [1]}]));
+    assert_eq!(world.heard(), [eose("b")]);
+    world.up(0, 1);
+    assert_eq!(world.got(0).len(), 2, "both are asked for when it comes");
+}
+
+/// A NIP-47 service pays at the EOSE whatever looks unanswered.
+#[test]
+fn a_relay_that_comes_back_while_others_are_collected_is_waited_for_again() {
+    let mut world = World::new(2);
+    world.down(1, 1);
+    world.input(Input::LinkFailed(RelayId(1)));
+    let number = world.subscribe("a", json!({"kinds": [1]}));
+    world.up(1, 2);
+    assert_eq!(world.got(1), [json!(["REQ", number, {"kinds": [1]}])], "as at first");
+    world.relay_says(0, &eose(&number));
+    assert_eq!(world.heard(), NONE);
+    let stored = note("the answer");
+    world.relay_says_over(1, 2, &json!(["EVENT", number, stored]));
+    world.pass_ms(1_400);
+    world.relay_says_over(1, 2, &eose(&number));
+    assert_eq!(world.heard(), [json!(["EVENT", "a", stored]), eose("a")]);
+}
+
+#[test]
 fn a_relay_that_connects_in_time_is_waited_for() {
     let mut world = World::new(1);
     world.add_relay(1, true, true);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Opening, Part, PartStage, Phase, Refusal, Subscription};
+use super::{Opening, Part, PartStage, Phase, Refusal, Searching, Source, Subscription};
 use crate::base::time::Now;
 use crate::ids::{ClientId, RelayId};
 use crate::nostr::filter::Filter;
@@ -25,6 +25,10 @@ const GIFT_WRAP_MARGIN: u64 = 3 * 24 * HOUR;
 
 /// What `stale_before` says where every event is delivered.
 const LIVE: u64 = 0;
+
+fn source(relay: u64) -> Source {
+    Source { relay: RelayId(relay), away: false, searches: false }
+}
 
 /// So long after the REQ.
 fn after(mono: Duration) -> Now {
@@ -46,7 +50,8 @@ fn subscription(filters: &[Value], relays: std::ops::Range<u64>) -> Subscription
         id: "a".into(),
         filters,
         only: None,
-        relays: relays.map(RelayId).collect(),
+        searching: Searching::Anywhere,
+        relays: relays.map(source).collect(),
         resumed: None,
     };
     Subscription::new(opening, seconds(0))

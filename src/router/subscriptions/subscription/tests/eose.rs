@@ -28,6 +28,8 @@ enum Did {
     Eose,
     Closed,
     Lost,
+    /// It was tried in vain.
+    Failed,
     /// It is configured after the REQ.
     Added,
 }
@@ -46,7 +48,7 @@ impl History {
         let mut counted = Vec::new();
         for (at, _, did) in self.log.iter().filter(|(_, of, _)| *of == relay) {
             let counts = match did {
-                Did::Asked => !asked,
+                Did::Asked | Did::Failed => !asked,
                 Did::Event | Did::Eose => stored,
                 Did::Closed => asked && !ended,
                 Did::Lost => asked,
@@ -61,7 +63,7 @@ impl History {
                 Did::Eose => stored = false,
                 Did::Closed => (stored, ended) = (false, true),
                 Did::Lost => (asked, stored, ended) = (false, false, false),
-                Did::Event | Did::Added => {}
+                Did::Event | Did::Failed | Did::Added => {}
             }
         }
         counted
@@ -70,8 +72,12 @@ impl History {
     fn due(&self, now: Duration) -> bool {
         let all: Vec<Vec<(Duration, Did)>> = (0..self.relays).map(|relay| self.of(relay)).collect();
         let ends = |did: &Did| matches!(did, Did::Eose | Did::Closed | Did::Lost);
-        let waited_for: Vec<_> =
-            all.iter().filter(|relay| !relay.iter().any(|(_, did)| ends(did))).collect();
+        let is_gone =
+            |relay: &[(Duration, Did)]| relay.last().is_some_and(|it| it.1 == Did::Failed);
+        let waited_for: Vec<_> = all
+            .iter()
+            .filter(|relay| !relay.iter().any(|(_, did)| ends(did)) && !is_gone(relay))
+            .collect();
         let silent = |relay: &&Vec<_>| !relay.iter().any(|(_, did)| *did == Did::Event);
         let everybody = (0..self.relays.max(9)).flat_map(|relay| self.of(relay));
         let times =
@@ -89,7 +95,12 @@ impl History {
 fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
     let (now, relay) = (after(at), RelayId(relay));
     match did {
-        Did::Asked => drop(subscription.ask(relay, RelayLimits::default(), now)),
+        Did::Asked => {
+            if let Some(part) = subscription.part(relay) {
+                part.come();
+            }
+            subscription.ask(relay, RelayLimits::default(), now);
+        }
         Did::Event => {
             subscription.hear(relay, rank(UNIX, [0; 32]), now);
         }
@@ -102,6 +113,11 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
             }
         }
         Did::Lost => drop(subscription.relay_lost(relay, now)),
+        Did::Failed => {
+            if let Some(part) = subscription.part(relay) {
+                part.gone();
+            }
+        }
         Did::Added => subscription.add_relay(relay),
     }
 }
@@ -156,6 +172,7 @@ fn doings() -> impl Strategy<Value = Did> {
         3 => Just(Did::Eose),
         1 => Just(Did::Closed),
         2 => Just(Did::Lost),
+        2 => Just(Did::Failed),
         1 => Just(Did::Added),
     ]
 }
@@ -215,7 +232,7 @@ fn due_after(doings: &[(u64, u64, Did)]) -> u64 {
     now.as_millis().try_into().unwrap()
 }
 
-use Did::{Closed, Eose, Event, Lost};
+use Did::{Asked, Closed, Eose, Event, Failed, Lost};
 
 #[test]
 fn it_is_due_when_every_relay_has_answered() {
@@ -224,6 +241,20 @@ fn it_is_due_when_every_relay_has_answered() {
         due_after(&[(10, 0, Closed), (20, 1, Lost), (3_000, 2, Event), (9_000, 2, Eose)]),
         9_000
     );
+}
+
+#[test]
+fn a_relay_that_cannot_be_reached_is_not_waited_for_until_it_connects() {
+    let answer = |at| [(at, 0, Eose), (at, 1, Eose)];
+    let away = [(0, 2, Lost), (400, 2, Failed)];
+    assert_eq!(due_after(&[&away[..1], &answer(20)].concat()), 1_520, "it may connect");
+    assert_eq!(due_after(&[&away, &answer(500)[..]].concat()), 500);
+    assert_eq!(due_after(&[&away[..1], &answer(20), &away[1..]].concat()), 400);
+    let back = [(450, 2, Asked), (460, 2, Event)];
+    let last = [(1_800, 2, Eose)];
+    assert_eq!(due_after(&[&away, &back, &answer(500)[..], &last].concat()), 1_800);
+    let all = [(0, 0, Lost), (0, 1, Lost), (0, 2, Lost), (20, 0, Failed), (30, 1, Failed)];
+    assert_eq!(due_after(&[&all[..], &[(900, 2, Failed)]].concat()), 900);
 }
 
 #[test]
