@@ -33,6 +33,7 @@ BUNDLE := dist/.bundle
 OTHER_BUNDLE := dist/other/.bundle
 NODE := $(VENV)/.node
 OWNERS := $(patsubst requirements/lnbits-%.in,.venv-owner-%/.installed,$(wildcard requirements/lnbits-*.in))
+RELAYS := .venv-relays/.installed
 NODE_TOOLS := node_modules/.package-lock.json
 NODE_CLIENTS := tests/support/node
 STUBTEST := target/stubtest
@@ -59,7 +60,7 @@ dev: $(CORE) ## Build the core into the virtual environment
 LANES ?= 3
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
-test: $(CORE) $(NODE) $(OWNERS) other-core postgres chromium socks bundle other-bundle ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) $(OWNERS) $(RELAYS) other-core postgres chromium socks bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest $(IN_LANES)
 
@@ -172,6 +173,10 @@ $(INSTALLED): $(wildcard requirements/*.txt) requirements/dev.in scripts/setup.s
 
 .venv-owner-%/.installed: requirements/lnbits-%.in requirements/lnbits-%.txt scripts/setup-owner.sh | $(INSTALLED)
 	scripts/setup-owner.sh $(@D) $*
+	@touch $@
+
+$(RELAYS): requirements/relays.txt scripts/setup-relays.sh | $(INSTALLED)
+	scripts/setup-relays.sh $(@D)
 	@touch $@
 
 # `maturin develop` links `python/` into the environment; the library itself is beside

@@ -13,6 +13,7 @@ pin() {
 for lnbits in lnbits-*.in; do
     pin "${lnbits%.in}.txt" "$lnbits" dev.in
 done
+pin relays.txt relays.in
 pin uv.txt uv.in
 pin node.txt node.in
 pin zig.txt zig.in
