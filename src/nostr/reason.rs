@@ -107,6 +107,8 @@ pub(crate) enum Cause {
     Database,
     /// It was sent, and nobody has answered.
     Unanswered,
+    /// The relay ends the connection over it.
+    EndsConnection,
 }
 
 impl Cause {
@@ -118,6 +120,7 @@ impl Cause {
             Self::OutboxFull => "outbox_full",
             Self::Database => "database",
             Self::Unanswered => "unanswered",
+            Self::EndsConnection => "ends_connection",
         }
     }
 }

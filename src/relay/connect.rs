@@ -2,19 +2,22 @@
 //! so, and the WebSocket handshake, within one time limit. [`Dial`] is the seam at which tests put
 //! a network of their own.
 
-use std::sync::Once;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 use url::Url;
 
 use crate::constants::{
@@ -23,6 +26,7 @@ use crate::constants::{
 use crate::stats::Trouble;
 
 use super::proxy::{CLOSED, Routes, Way};
+use super::sieve::{END_MOST, Sieve};
 use super::socks;
 
 /// A way to reach relays.
@@ -34,7 +38,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
     fn dial(
         &self,
         url: &str,
-    ) -> impl Future<Output = Result<WebSocketStream<Self::Socket>, DialError>> + Send;
+    ) -> impl Future<Output = Result<WebSocketStream<Sieve<Self::Socket>>, DialError>> + Send;
 
     /// How long that may take.
     fn time_limit(&self, _url: &str) -> Duration {
@@ -95,7 +99,7 @@ impl Network {
 impl Dial for Network {
     type Socket = MaybeTlsStream<TcpStream>;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<Self::Socket>, DialError> {
+    async fn dial(&self, url: &str) -> Result<WebSocketStream<Sieve<Self::Socket>>, DialError> {
         dial(url, &self.routes()).await
     }
 
@@ -111,7 +115,7 @@ impl Dial for Network {
 pub(super) async fn connect<D: Dial>(
     dial: &D,
     url: &str,
-) -> Result<WebSocketStream<D::Socket>, DialError> {
+) -> Result<WebSocketStream<Sieve<D::Socket>>, DialError> {
     let limit = dial.time_limit(url);
     timeout(limit, dial.dial(url))
         .await
@@ -121,8 +125,7 @@ pub(super) async fn connect<D: Dial>(
 async fn dial(
     url: &str,
     routes: &Routes,
-) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, DialError> {
-    install_crypto();
+) -> Result<WebSocketStream<Sieve<MaybeTlsStream<TcpStream>>>, DialError> {
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let host = parsed.host_str().ok_or_else(|| "the url has no host".to_owned())?;
     let port = parsed.port_or_known_default().ok_or_else(|| "the url has no port".to_owned())?;
@@ -136,33 +139,59 @@ async fn dial(
         Way::Closed => return Err(DialError::NoProxy),
     };
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let mut request = url.into_client_request().map_err(|error| error.to_string())?;
+    let stream = if parsed.scheme() == "wss" {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let connected = TlsConnector::from(tls()).connect(name, stream).await;
+        MaybeTlsStream::Rustls(connected.map_err(|error| no_web_socket(Error::Io(error)))?)
+    } else {
+        MaybeTlsStream::Plain(stream)
+    };
+    shake_hands(url, stream).await.map_err(no_web_socket)
+}
+
+/// The WebSocket handshake over a standing connection.
+pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    url: &str,
+    stream: S,
+) -> Result<WebSocketStream<Sieve<S>>, Error> {
+    let mut request = url.into_client_request()?;
     let agent = concat!("nostrclient/", env!("CARGO_PKG_VERSION"));
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
-    let (socket, _) = client_async_tls_with_config(request, stream, Some(config()), None)
-        .await
-        .map_err(|error| match error {
-            Error::Http(answer) => DialError::Refused(answer.status().as_u16()),
-            _ => DialError::Failed(format!("no WebSocket: {error}")),
-        })?;
+    let (socket, _) = client_async_with_config(request, Sieve::new(stream), Some(config())).await?;
     Ok(socket)
 }
 
-/// The bounds of a connection to a relay.
-pub(crate) fn config() -> WebSocketConfig {
+fn no_web_socket(error: Error) -> DialError {
+    match error {
+        Error::Http(answer) => DialError::Refused(answer.status().as_u16()),
+        _ => DialError::Failed(format!("no WebSocket: {error}")),
+    }
+}
+
+/// The bounds of a connection to a relay. What is longer than a message may be does not come so far.
+fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .max_message_size(Some(MAX_RELAY_MESSAGE))
+        .max_message_size(Some(MAX_RELAY_MESSAGE + END_MOST))
         .max_frame_size(Some(MAX_RELAY_MESSAGE))
         .max_write_buffer_size(MAX_WRITE_BUFFER)
 }
 
+/// Trusts the authorities that browsers trust.
+fn tls() -> Arc<ClientConfig> {
+    static TLS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = TLS.get_or_init(|| {
+        install_crypto();
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Arc::new(config)
+    });
+    Arc::clone(config)
+}
+
 /// rustls has no cryptography of its own and panics at the first `wss://` if none was chosen.
 fn install_crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error says that one is installed already, which will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    // An error says that one is installed already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod backoff;
 pub(crate) mod connect;
 mod link;
 pub(crate) mod proxy;
+mod sieve;
 pub(crate) mod socks;
 
 use std::panic::AssertUnwindSafe;
@@ -26,7 +27,7 @@ use crate::constants::RELAY_WINDOW;
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
-use crate::router::{Input, Outgoing, Switches};
+use crate::router::{Ending, Input, Outgoing, Switches};
 use crate::runtime::ToRouter;
 use crate::stats::{CoreStats, RelayState, RelayStats, Trouble};
 
@@ -34,6 +35,7 @@ use backoff::Backoff;
 pub(crate) use connect::{Dial, DialError, Network};
 use link::End;
 pub(crate) use proxy::{Proxy, Routes};
+pub(crate) use sieve::Sieve;
 
 /// All that the owner has set for a relay.
 #[derive(Debug, Clone)]
@@ -122,11 +124,11 @@ impl<D: Dial> RelayTask<D> {
                 Some(Ok(socket)) => self.serve(link, socket, rerouted.as_mut()).await?,
                 Some(Err(error)) => {
                     self.stats.refused.store(matches!(error, DialError::Refused(_)), Relaxed);
-                    End::Lost(error.kind(), error.to_string())
+                    End::Lost(error.kind(), error.to_string(), Ending::Innocent)
                 }
             };
             match end {
-                End::Lost(kind, why) => self.stats.error(unix_now(), kind, &why),
+                End::Lost(kind, why, _) => self.stats.error(unix_now(), kind, &why),
                 End::Cut | End::Over => {}
                 End::Anew => {
                     backoff = Backoff::default();
@@ -158,7 +160,7 @@ impl<D: Dial> RelayTask<D> {
     async fn serve(
         &mut self,
         link: LinkId,
-        socket: WebSocketStream<D::Socket>,
+        socket: WebSocketStream<Sieve<D::Socket>>,
         rerouted: impl Future<Output = ()>,
     ) -> Result<End, Over> {
         let (line, mut outgoing) = mpsc::channel(RELAY_WINDOW);
@@ -180,14 +182,22 @@ impl<D: Dial> RelayTask<D> {
         let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard, unwanted))
             .catch_unwind()
             .await
-            .unwrap_or_else(|_| End::Lost(Trouble::Internal, "internal error".to_owned()));
+            .unwrap_or_else(|_| {
+                let why = "internal error".to_owned();
+                End::Lost(Trouble::Internal, why, Ending::Innocent)
+            });
         outgoing.close();
         let mut unsent = Vec::new();
         while let Ok(Outgoing { event, .. }) = outgoing.try_recv() {
-            unsent.extend(event);
+            unsent.push(event);
         }
         let heard = heard.into_inner();
-        self.tell(Input::LinkDown { relay: self.id, link, unsent, heard }).await?;
+        let how = match &end {
+            End::Lost(_, _, how) => *how,
+            End::Cut | End::Over => Ending::Innocent,
+            End::Anew => Ending::Anew,
+        };
+        self.tell(Input::LinkDown { relay: self.id, link, unsent, heard, how }).await?;
         if matches!(end, End::Over) { Err(Over) } else { Ok(end) }
     }
 

@@ -13,13 +13,13 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, accept_async, client_async_with_config};
+use tokio_tungstenite::{WebSocketStream, accept_async};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::nostr::keys::Keys;
-use crate::relay::{DialError, connect};
+use crate::relay::{DialError, Sieve, connect};
 use crate::stats::RelayState;
 
 /// A relay: it stores, answers REQs with what is stored, and sends what comes to everybody.
@@ -148,7 +148,7 @@ struct TestNetwork(Mutex<BTreeMap<String, Arc<TestRelay>>>);
 impl Dial for TestNetwork {
     type Socket = DuplexStream;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
+    async fn dial(&self, url: &str) -> Result<WebSocketStream<Sieve<DuplexStream>>, DialError> {
         let relay = Arc::clone(&lock(&self.0)[url]);
         lock(&relay.dialled).push(relay.epoch.elapsed().as_secs());
         if !*lock(&relay.reachable) {
@@ -160,10 +160,7 @@ impl Dial for TestNetwork {
         let (ours, theirs) = duplex(4 << 10);
         let line = tokio::spawn(Arc::clone(&relay).serve(theirs));
         *lock(&relay.line) = Some(line);
-        client_async_with_config(url, ours, Some(connect::config()))
-            .await
-            .map(|(socket, _)| socket)
-            .map_err(|error| error.to_string().into())
+        connect::shake_hands(url, ours).await.map_err(|error| error.to_string().into())
     }
 }
 

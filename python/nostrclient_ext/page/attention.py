@@ -20,6 +20,8 @@ IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 # Codes in a relay's log.
 FORGED = "forged_event"
 REFUSED_EVENT = "refused_event"
+ENDS_CONNECTION = "ends_connection"
+TOO_LONG = "too_long"
 NO_LOGIN = {"refused_auth", "unanswered_auth", "no_challenge"}
 
 ADD = Action(label="Add a relay", do="show", target="relays")
@@ -178,13 +180,20 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
         text = f"wants another key than the one that is set for it{why}."
         key = Action(label="Set another key", do="key", target=url)
         return item(text, key, pause)
+    if status.quarantined:
+        over = [text for _, code, text in _log(status) if code == ENDS_CONNECTION]
+        why = f": it {over[-1]}" if over else ""
+        what = counted(status.quarantined, "thing")
+        again = Action(label="Try again", do="reconnect", target=url)
+        return item(f"is not sent {what} that it does not bear{why}.", again, pause)
     lately = _lately(status, now)
     if any(code == FORGED for code, _ in lately):
         times = counted(status.forged, "forged event")
         return item(f"has sent {times}. They were dropped.", pause, remove)
-    refusals = [text for code, text in lately if code == REFUSED_EVENT]
-    if refusals:
-        return item(refusals[-1], pause)
+    for code in (TOO_LONG, REFUSED_EVENT):
+        texts = [text for kind, text in lately if kind == code]
+        if texts:
+            return item(texts[-1], pause)
     return None
 
 

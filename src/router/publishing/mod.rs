@@ -401,6 +401,18 @@ impl Publishing {
         owners
     }
 
+    /// It is not sent to this relay, which ends the connection over it. The same.
+    pub(super) fn quarantined(
+        &mut self,
+        relay: RelayId,
+        id: &EventId,
+        means: &mut Means<'_, '_>,
+    ) -> bool {
+        let owners = self.is_open(id);
+        self.lost(relay, id, false, means);
+        owners
+    }
+
     fn lost(&mut self, relay: RelayId, id: &EventId, unsent: bool, means: &mut Means<'_, '_>) {
         for audience in self.audiences(id) {
             self.settle(id, audience, |it| it.lost(relay, unsent), means);

@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub(super) duty: Duty,
     /// Something has come over it.
     pub(super) heard: bool,
+    /// Nothing that has come over it was left out.
+    pub(super) complete: bool,
     pub(super) arrivals: Arrivals,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
@@ -100,6 +102,7 @@ impl Request {
             ending: None,
             sent: Sent::Lined,
             heard: false,
+            complete: true,
             arrivals: Arrivals::default(),
             outstanding: 0,
         }

@@ -143,17 +143,14 @@ struct Weather(BTreeMap<String, Arc<Moody>>);
 impl Dial for Weather {
     type Socket = DuplexStream;
 
-    async fn dial(&self, url: &str) -> Result<WebSocketStream<DuplexStream>, DialError> {
+    async fn dial(&self, url: &str) -> Result<WebSocketStream<Sieve<DuplexStream>>, DialError> {
         let relay = Arc::clone(&self.0[url]);
         if !*lock(&relay.reachable) {
             return Err("refused".to_owned().into());
         }
         let (ours, theirs) = duplex(64 << 10);
         *lock(&relay.line) = Some(tokio::spawn(Arc::clone(&relay).serve(theirs)));
-        client_async_with_config(url, ours, Some(connect::config()))
-            .await
-            .map(|(socket, _)| socket)
-            .map_err(|error| error.to_string().into())
+        connect::shake_hands(url, ours).await.map_err(|error| error.to_string().into())
     }
 }
 
