@@ -1,7 +1,8 @@
-"""Rules 2.7 and 4.3: a message that one side does not bear costs that message, and not the
-connection that everybody shares."""
+"""Rules 2.7 and 4.3: a message that one side does not bear costs that message, and not
+the connection that everybody shares."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -31,6 +32,9 @@ class Scene:
         """Wait until one thing is not sent to the strict relay any more."""
         await self.endpoint.until_relay(self.strict.url, SECONDS, quarantined=1)
 
+    def has(self, event: Event) -> bool:
+        return event in self.strict.published()
+
     async def at_peace(self) -> None:
         """The strict relay keeps its connection and serves who read through it."""
         await self.endpoint.until_relay(self.strict.url, connected=True)
@@ -45,9 +49,7 @@ class Scene:
             assert (await self.client.count("notes", before + 1))[-1] == note
             published = Author().sign(f"published {number}", kind=2)
             await self.client.publish(published)
-            await self.strict.until(
-                lambda wanted=published: wanted in self.strict.published(), "the event"
-            )
+            await self.strict.until(partial(self.has, published), "the event")
         assert len(self.strict.connected_at) == made, "it is not lost again"
 
 
@@ -137,7 +139,9 @@ async def test_messages_that_are_too_long_for_us(endpoint: Endpoint) -> None:
         await line.notice(TWO_MEGABYTES)
         # In parts, the first of them within the limit.
         text = json.dumps(["NOTICE", TWO_MEGABYTES])
-        await line.socket.send([text[:500_000], text[500_000:1_500_000], text[1_500_000:]])
+        await line.socket.send(
+            [text[:500_000], text[500_000:1_500_000], text[1_500_000:]]
+        )
 
     relay = ScriptedRelay(on_req=on_req)
     await endpoint.use(relay)

@@ -181,20 +181,30 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
         key = Action(label="Set another key", do="key", target=url)
         return item(text, key, pause)
     if status.quarantined:
-        over = [text for _, code, text in _log(status) if code == ENDS_CONNECTION]
-        why = f": it {over[-1]}" if over else ""
-        what = counted(status.quarantined, "thing")
         again = Action(label="Try again", do="reconnect", target=url)
-        return item(f"is not sent {what} that it does not bear{why}.", again, pause)
-    lately = _lately(status, now)
-    if any(code == FORGED for code, _ in lately):
+        return item(_does_not_bear(status), again, pause)
+    code, text = _misdeed(status, now)
+    if code == FORGED:
+        return item(text, pause, remove)
+    return item(text, pause) if code else None
+
+
+def _does_not_bear(status: RelayStatus) -> str:
+    over = [text for _, code, text in _log(status) if code == ENDS_CONNECTION]
+    why = f": it {over[-1]}" if over else ""
+    things = counted(status.quarantined, "thing")
+    return f"is not sent {things} that it does not bear{why}."
+
+
+def _misdeed(status: RelayStatus, now: float) -> tuple[str, str]:
+    """The worst a relay has done lately: its code, and a sentence. Empty: nothing."""
+    lately = dict(_lately(status, now))  # the last of each
+    if FORGED in lately:
         times = counted(status.forged, "forged event")
-        return item(f"has sent {times}. They were dropped.", pause, remove)
-    for code in (TOO_LONG, REFUSED_EVENT):
-        texts = [text for kind, text in lately if kind == code]
-        if texts:
-            return item(texts[-1], pause)
-    return None
+        return FORGED, f"has sent {times}. They were dropped."
+    found = (code for code in (TOO_LONG, REFUSED_EVENT) if code in lately)
+    code = next(found, "")
+    return code, lately.get(code, "")
 
 
 def _is_down(relay: Relay, now: float) -> bool:
