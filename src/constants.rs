@@ -238,8 +238,14 @@ pub(crate) const RETRY_AFTER_MOST: Duration = Duration::from_mins(5);
 pub(crate) const RELAY_LOG: usize = 50;
 /// Characters kept of one of them.
 pub(crate) const RELAY_LOG_TEXT: usize = 500;
-/// Largest message taken from a relay, in bytes.
+/// Largest message taken from a relay, in bytes. What is longer is skipped …
 pub(crate) const MAX_RELAY_MESSAGE: usize = 1 << 20;
+/// … up to this; past it the connection ends. No relay keeps events of that size, and while one comes
+/// nothing else does: a line too slow for it is given up for want of an answer to our pings.
+pub(crate) const MAX_SKIPPED_MESSAGE: usize = 32 << 20;
+/// Bytes kept of the beginning of one that is skipped, to tell what it was: a verb and our own number
+/// take less than 40.
+pub(crate) const SKIPPED_HEAD: usize = 256;
 /// Bytes that may wait in a relay connection's write buffer (tungstenite's own part of it is
 /// 128 KiB; one message must fit on top).
 pub(crate) const MAX_WRITE_BUFFER: usize = 2 << 20;
@@ -257,10 +263,33 @@ pub(crate) const RELAY_DEAD_ASKS: usize = 4_096;
 /// Events of one connection whose `OK` is still expected: at most `MAX_UNANSWERED_EVENTS` are sent in
 /// each `OK_DEADLINE`, so a relay may be 40 s behind. An `OK` for any other event is junk.
 pub(crate) const AWAITED_OKS: usize = 20 * MAX_UNANSWERED_EVENTS;
+/// The end of a connection is laid at the door of what was sent within so long before it. Relays answer
+/// within a second; those that do not like something do not wait.
+pub(crate) const BLAME_WINDOW: Duration = Duration::from_secs(5);
+/// Suspects are sent so long after everything else: should the connection end before, it was not they.
+pub(crate) const SUSPECT_PAUSE: Duration = Duration::from_secs(1);
+/// Connections that may end over the same thing …
+pub(crate) const ENDS_MOST: u32 = 2;
+/// … and where the relay has answered nobody on the last of them, which may be any trouble of its own.
+pub(crate) const ENDS_MOST_SERVING_NOBODY: u32 = 5;
+/// How long what ends a relay's connection is not sent there, and what is suspect is remembered. An owner
+/// of a relay may have mended it by then; once more costs two connections.
+pub(crate) const QUARANTINE: Duration = Duration::from_hours(6);
+/// Things of one relay that are not sent there. Past it the oldest are tried again.
+pub(crate) const QUARANTINE_MOST: usize = 256;
+/// Suspects of one relay. What does not fit is suspect the next time.
+pub(crate) const SUSPECTS_MOST: usize = 256;
+/// Names of one REQ for several subscriptions that are suspect with it.
+pub(crate) const SUSPECTS_TOGETHER: usize = 64;
+/// Things sent over one connection of which it is known that they are not answered.
+pub(crate) const UNDER_WAY_MOST: usize = 2_048;
 /// Frames a relay may send that nobody can use (forged, malformed, matching nothing): a burst …
 pub(crate) const JUNK_BURST: u32 = 2_000;
 /// … and per second. Past it the relay is cut off and waits for its backoff.
 pub(crate) const JUNK_PER_SECOND: u32 = 50;
+/// A message that is skipped counts as one of those for each of so many bytes: 125 MiB at once, and
+/// 3 MiB a second.
+pub(crate) const JUNK_BYTES: usize = 64 << 10;
 
 /// What a relay's document (NIP-11) can make us believe of its limits: subscriptions on a connection
 /// at most, …

@@ -30,6 +30,9 @@ interface RelayLine {
   forged: number
   rejected: number
   dropped: number
+  skipped: number
+  /** What it ends the connection over, and is not sent now. */
+  quarantined: number
   errors: number
   noticed_at: number | null
   last_error: string | null

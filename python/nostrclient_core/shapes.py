@@ -19,15 +19,16 @@ ReasonCode: TypeAlias = str
 restricted, auth_required, rate_limited, error, duplicate, mute, unsupported, closed; one
 of our own: queued, replaced, local. Ours, where that does not tell: no_relay (the owner
 has configured none), outbox_closed (its rows have not been read yet), outbox_full,
-database (it does not keep what it is to keep), unanswered (it was sent). Empty: none that
-is known."""
+database (it does not keep what it is to keep), unanswered (it was sent), ends_connection
+(the relay ends the connection over it). Empty: none that is known."""
 
 TroubleCode: TypeAlias = str
 """What an entry of a relay's log is. There is no connection: unreachable, turned_away
 (with an HTTP status), no_proxy (and no other way), itself (it is this server). It is
 gone: closed (by the relay), lost, silent (no sign of life), stalled (it did not read),
 internal (a bug of ours), cut_off (it kept sending what nobody asked for), connects_anew
-(because of what the owner has set). It has sent what it should not: bad_message,
+(because of what the owner has set), ends_connection (it ended it over something that it
+is not sent any more). It has sent what it should not: bad_message, too_long (skipped),
 forged_event. It has refused something, and the text says why: refused_event,
 ended_subscription, refused_count. It wants to know who we are (NIP-42): refused_auth,
 unanswered_auth, no_challenge, unsigned_auth (its challenge could not be answered)."""
@@ -80,6 +81,8 @@ class RelayStatus(TypedDict):
     rejected: int  # events the relay answered OK false
     backlog_dropped: int  # events others have and it never got: away too long, too slow
     unasked: int  # events for no subscription, or that match no filter of theirs
+    skipped: int  # messages that were too long
+    quarantined: int  # what it is not sent now, because it ends the connection over it
     errors: list[str]  # newest last, at most 50
     notices: list[str]  # newest last, at most 50
     error_times: list[float]  # unix seconds, of those above

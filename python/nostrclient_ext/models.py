@@ -35,6 +35,8 @@ class RelayStatus(BaseModel):
     rejected: int = 0
     backlog_dropped: int = 0
     unasked: int = 0
+    skipped: int = 0  # messages that were too long
+    quarantined: int = 0  # what it ends the connection over: not sent to it now
 
 
 class KeptLimits(BaseModel):

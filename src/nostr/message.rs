@@ -441,6 +441,13 @@ impl<'a> RelayMessage<'a> {
         Self::parse(json::without_mark(text).trim())
     }
 
+    /// The request whose event a message is that was too long to be read, going by its first part.
+    pub(crate) fn too_long(head: &str) -> Option<RequestNumber> {
+        let (verb, rest) = leading_string(head.trim_start().strip_prefix('[')?)?;
+        let (number, _) = leading_string(rest.trim_start().strip_prefix(',')?)?;
+        RequestNumber::read(&number).filter(|_| verb == "EVENT")
+    }
+
     fn scan_event(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix("[\"EVENT\",\"")?;
         let (subscription, json) = rest.split_once("\",")?;

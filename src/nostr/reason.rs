@@ -108,6 +108,8 @@ pub(crate) enum Cause {
     Database,
     /// It was sent, and nobody has answered.
     Unanswered,
+    /// The relay ends the connection over it.
+    EndsConnection,
 }
 
 impl Cause {
@@ -119,6 +121,7 @@ impl Cause {
             Self::OutboxFull => "outbox_full",
             Self::Database => "database",
             Self::Unanswered => "unanswered",
+            Self::EndsConnection => "ends_connection",
         }
     }
 }

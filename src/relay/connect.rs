@@ -2,19 +2,23 @@
 //! so, and the WebSocket handshake, within one time limit. [`Dial`] is the seam at which tests put
 //! a network of their own.
 
-use std::sync::Once;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 use url::Url;
 
 use crate::constants::{
@@ -24,6 +28,7 @@ use crate::stats::Trouble;
 
 use super::badge::{Badge, HEADER, Peer};
 use super::proxy::{CLOSED, Routes, Way};
+use super::sieve::{END_MOST, Sieve};
 use super::socks;
 
 /// A way to reach relays.
@@ -47,7 +52,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Reached<S> {
     /// It.
-    pub socket: WebSocketStream<S>,
+    pub socket: WebSocketStream<Sieve<S>>,
     /// Another server of this extension is at its other end.
     pub sibling: bool,
 }
@@ -147,7 +152,6 @@ async fn dial(
     routes: &Routes,
     badge: &Badge,
 ) -> Result<Reached<MaybeTlsStream<TcpStream>>, DialError> {
-    install_crypto();
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let host = parsed.host_str().ok_or_else(|| "the url has no host".to_owned())?;
     let port = parsed.port_or_known_default().ok_or_else(|| "the url has no port".to_owned())?;
@@ -161,13 +165,20 @@ async fn dial(
         Way::Closed => return Err(DialError::NoProxy),
     };
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let stream = if parsed.scheme() == "wss" {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let connected = TlsConnector::from(tls()).connect(name, stream).await;
+        MaybeTlsStream::Rustls(connected.map_err(|error| no_web_socket(&Error::Io(error)))?)
+    } else {
+        MaybeTlsStream::Plain(stream)
+    };
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
     let agent = HeaderValue::try_from(badge.agent()).map_err(|error| error.to_string())?;
     request.headers_mut().insert(USER_AGENT, agent);
     let peer = |headers: &HeaderMap| {
         badge.relay(headers.get(HEADER).map(|shown| shown.to_str().unwrap_or_default()))
     };
-    match client_async_tls_with_config(request, stream, Some(config()), None).await {
+    match shake_hands(request, stream).await {
         Ok((socket, answer)) => match peer(answer.headers()) {
             Peer::Itself => Err(DialError::Itself),
             sibling => Ok(Reached { socket, sibling: sibling == Peer::Sibling }),
@@ -175,31 +186,54 @@ async fn dial(
         Err(Error::Http(answer)) if peer(answer.headers()) == Peer::Itself => {
             Err(DialError::Itself)
         }
-        Err(Error::Http(answer)) => {
-            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| {
-                Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
-            });
-            Err(DialError::Refused(answer.status().as_u16(), retry_after))
-        }
-        Err(error) => Err(DialError::Failed(format!("no WebSocket: {error}"))),
+        Err(error) => Err(no_web_socket(&error)),
     }
 }
 
-/// The bounds of a connection to a relay.
-pub(crate) fn config() -> WebSocketConfig {
+/// The WebSocket handshake over a standing connection, and the answer to it.
+pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    request: impl IntoClientRequest + Unpin,
+    stream: S,
+) -> Result<(WebSocketStream<Sieve<S>>, Response), Error> {
+    client_async_with_config(request, Sieve::new(stream), Some(config())).await
+}
+
+fn no_web_socket(error: &Error) -> DialError {
+    match error {
+        Error::Http(answer) => {
+            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| {
+                Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
+            });
+            DialError::Refused(answer.status().as_u16(), retry_after)
+        }
+        _ => DialError::Failed(format!("no WebSocket: {error}")),
+    }
+}
+
+/// The bounds of a connection to a relay. What is longer than a message may be does not come so far.
+fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .max_message_size(Some(MAX_RELAY_MESSAGE))
+        .max_message_size(Some(MAX_RELAY_MESSAGE + END_MOST))
         .max_frame_size(Some(MAX_RELAY_MESSAGE))
         .max_write_buffer_size(MAX_WRITE_BUFFER)
 }
 
+/// Trusts the authorities that browsers trust.
+fn tls() -> Arc<ClientConfig> {
+    static TLS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = TLS.get_or_init(|| {
+        install_crypto();
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Arc::new(config)
+    });
+    Arc::clone(config)
+}
+
 /// rustls has no cryptography of its own and panics at the first `wss://` if none was chosen.
 fn install_crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error says that one is installed already, which will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    // An error says that one is installed already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One connection to a relay: reads and writes at the same time, pings, and notices when it is dead.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,29 +10,31 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::base::clock::{unix_now, unix_seconds};
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
 use crate::constants::{
-    CLOSE_TIMEOUT, MAX_CHALLENGE, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH, RELAY_LOG_TEXT,
-    WRITE_TIMEOUT,
+    CLOSE_TIMEOUT, MAX_CHALLENGE, MAX_RELAY_MESSAGE, MISSED_PINGS, PING_INTERVAL, RELAY_BATCH,
+    RELAY_LOG_TEXT, WRITE_TIMEOUT,
 };
 use crate::ids::LinkId;
 use crate::nostr::message::RelayMessage;
 use crate::nostr::reason::Reason;
-use crate::router::{Frame, Input, Outgoing};
+use crate::router::{Ending, Frame, Input, Outgoing};
 use crate::runtime::budget::Budget;
 use crate::stats::Trouble;
 
-use super::{Dial, Over, RelayTask};
+use super::sieve::{Skipped, SkippedOnes};
+use super::{Dial, Over, RelayTask, Sieve};
 
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The connection broke, or the relay ended it. The reason, for its log.
-    Lost(Trouble, String),
+    /// The connection broke, or the relay ended it. The reason, for its log, and for the router.
+    Lost(Trouble, String, Ending),
     /// The router ended it and has said why.
     Cut,
     /// The owner wants another connection instead.
@@ -44,11 +47,12 @@ pub(super) enum End {
 pub(super) async fn run<D: Dial>(
     relay: &RelayTask<D>,
     link: LinkId,
-    socket: WebSocketStream<D::Socket>,
+    socket: WebSocketStream<Sieve<D::Socket>>,
     outgoing: &mut mpsc::Receiver<Outgoing>,
     heard: &AtomicU64,
     unwanted: impl Future<Output = ()>,
 ) -> End {
+    let skipped = socket.get_ref().skipped();
     let (mut sink, stream) = socket.split();
     let alive = AtomicBool::new(true);
     let epoch = Instant::now();
@@ -58,6 +62,7 @@ pub(super) async fn run<D: Dial>(
             relay,
             link,
             stream,
+            skipped,
             budget: Budget::new(),
             batch: Vec::new(),
             alive: &alive,
@@ -95,7 +100,8 @@ async fn watch_owner<D: Dial>(
 struct Reader<'a, D: Dial> {
     relay: &'a RelayTask<D>,
     link: LinkId,
-    stream: SplitStream<WebSocketStream<D::Socket>>,
+    stream: SplitStream<WebSocketStream<Sieve<D::Socket>>>,
+    skipped: SkippedOnes,
     /// Bytes of events that may be in the core at a time: a relay that sends faster than they are
     /// verified is read no further.
     budget: Arc<Budget>,
@@ -126,10 +132,8 @@ impl<D: Dial> Reader<'_, D> {
                     }
                     Some(Err(error)) => return self.finish(described(&error)).await,
                     None => {
-                        let end = End::Lost(
-                            Trouble::Closed,
-                            "the relay closed the connection".to_owned(),
-                        );
+                        let why = "the relay closed the connection".to_owned();
+                        let end = End::Lost(Trouble::Closed, why, Ending::Broken);
                         return self.finish(end).await;
                     }
                 }
@@ -163,9 +167,10 @@ impl<D: Dial> Reader<'_, D> {
     async fn take(&mut self, message: Message) -> Result<Option<End>, Over> {
         match message {
             Message::Text(text) => self.take_text(text).await?,
-            Message::Binary(_) => {
-                self.relay.stats.error(unix_now(), Trouble::BadMessage, "sent a binary message");
-                self.batch.push(Frame::Junk);
+            Message::Binary(data) => {
+                let skipped = if data.is_empty() { self.skipped.next() } else { None };
+                let frame = skipped.map_or_else(|| self.binary(), |it| self.too_long(&it));
+                self.batch.push(frame);
             }
             Message::Pong(payload) => {
                 if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
@@ -176,15 +181,40 @@ impl<D: Dial> Reader<'_, D> {
                 }
             }
             Message::Close(frame) => {
+                let how = match frame.as_ref().map(|frame| frame.code) {
+                    Some(CloseCode::Size) => Ending::TooBig,
+                    Some(CloseCode::Away | CloseCode::Restart | CloseCode::Again) => {
+                        Ending::Innocent
+                    }
+                    _ => Ending::Broken,
+                };
                 let why = frame.map_or_else(String::new, |frame| {
                     format!(" ({} {})", u16::from(frame.code), frame.reason)
                 });
                 let why = format!("the relay closed the connection{why}");
-                return Ok(Some(End::Lost(Trouble::Closed, why)));
+                return Ok(Some(End::Lost(Trouble::Closed, why, how)));
             }
             Message::Ping(_) | Message::Frame(_) => {}
         }
         Ok(None)
+    }
+
+    fn binary(&self) -> Frame {
+        self.relay.stats.error(unix_now(), Trouble::BadMessage, "sent a binary message");
+        Frame::Junk
+    }
+
+    /// A message that was too long was skipped: what it stood in is not complete, and goes on.
+    fn too_long(&self, Skipped { bytes, head }: &Skipped) -> Frame {
+        let number = RelayMessage::too_long(&String::from_utf8_lossy(head));
+        let what = number.map_or_else(
+            || "a message".to_owned(),
+            |number| format!("an event for our subscription {number}"),
+        );
+        let most = MAX_RELAY_MESSAGE;
+        let why = format!("sent {what} of {bytes} bytes: skipped, the most is {most}");
+        self.relay.stats.error(unix_now(), Trouble::TooLong, &why);
+        Frame::TooLong { number, bytes: *bytes }
     }
 
     async fn take_text(&mut self, text: Utf8Bytes) -> Result<(), Over> {
@@ -239,7 +269,7 @@ impl<D: Dial> Reader<'_, D> {
 struct Writer<'a, D: Dial> {
     relay: &'a RelayTask<D>,
     link: LinkId,
-    sink: &'a mut SplitSink<WebSocketStream<D::Socket>, Message>,
+    sink: &'a mut SplitSink<WebSocketStream<Sieve<D::Socket>>, Message>,
     alive: &'a AtomicBool,
     epoch: Instant,
 }
@@ -263,7 +293,7 @@ impl<D: Dial> Writer<'_, D> {
                         self.ping().await
                     } else {
                         let why = "no sign of life, the connection is dead";
-                        Err(End::Lost(Trouble::Silent, why.to_owned()))
+                        Err(End::Lost(Trouble::Silent, why.to_owned(), Ending::Innocent))
                     }
                 }
             };
@@ -307,7 +337,7 @@ async fn within_limit(work: impl Future<Output = Result<(), Error>>) -> Result<(
         Ok(Err(error)) => Err(described(&error)),
         Err(_) => {
             let why = "the relay does not read what it is sent";
-            Err(End::Lost(Trouble::Stalled, why.to_owned()))
+            Err(End::Lost(Trouble::Stalled, why.to_owned(), Ending::Innocent))
         }
     }
 }
@@ -318,10 +348,17 @@ fn shortened(why: &str) -> String {
 }
 
 fn described(error: &Error) -> End {
-    match error {
-        Error::Capacity(_) => {
-            End::Lost(Trouble::BadMessage, format!("sent a message that is too long ({error})"))
-        }
-        _ => End::Lost(Trouble::Lost, format!("connection lost: {error}")),
-    }
+    let by_relay = match error {
+        // Any other error of the line is the network's.
+        Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof
+        ),
+        _ => true,
+    };
+    let how = if by_relay { Ending::Broken } else { Ending::Innocent };
+    End::Lost(Trouble::Lost, format!("connection lost: {error}"), how)
 }

@@ -10,6 +10,7 @@ pub(crate) mod badge;
 pub(crate) mod connect;
 mod link;
 pub(crate) mod proxy;
+mod sieve;
 pub(crate) mod socks;
 
 use std::panic::AssertUnwindSafe;
@@ -27,7 +28,7 @@ use crate::constants::{BACKOFF_FIRST, ITSELF_RETRY, RELAY_WINDOW};
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
-use crate::router::{Input, Outgoing, Switches};
+use crate::router::{Ending, Input, Outgoing, Switches};
 use crate::runtime::ToRouter;
 use crate::stats::{CoreStats, RelayState, RelayStats, Trouble};
 
@@ -36,6 +37,7 @@ pub(crate) use badge::{Badge, Peer};
 pub(crate) use connect::{Dial, DialError, Network, Reached};
 use link::End;
 pub(crate) use proxy::{Proxy, Routes};
+pub(crate) use sieve::Sieve;
 
 /// All that the owner has set for a relay.
 #[derive(Debug, Clone)]
@@ -130,11 +132,11 @@ impl<D: Dial> RelayTask<D> {
                     }
                     self.stats.refused.store(matches!(error, DialError::Refused(..)), Relaxed);
                     self.stats.itself.store(matches!(error, DialError::Itself), Relaxed);
-                    End::Lost(error.kind(), error.to_string())
+                    End::Lost(error.kind(), error.to_string(), Ending::Innocent)
                 }
             };
             match end {
-                End::Lost(kind, why) => self.stats.error(unix_now(), kind, &why),
+                End::Lost(kind, why, _) => self.stats.error(unix_now(), kind, &why),
                 End::Cut | End::Over => {}
                 End::Anew => {
                     backoff = Backoff::default();
@@ -197,16 +199,24 @@ impl<D: Dial> RelayTask<D> {
         let end = AssertUnwindSafe(link::run(self, link, socket, &mut outgoing, &heard, unwanted))
             .catch_unwind()
             .await
-            .unwrap_or_else(|_| End::Lost(Trouble::Internal, "internal error".to_owned()));
+            .unwrap_or_else(|_| {
+                let why = "internal error".to_owned();
+                End::Lost(Trouble::Internal, why, Ending::Innocent)
+            });
         outgoing.close();
         let mut unsent = Vec::new();
         while let Ok(Outgoing { event, .. }) = outgoing.try_recv() {
-            unsent.extend(event);
+            unsent.push(event);
         }
         let heard = heard.into_inner();
         // Should it come back, it may not be what it was.
         self.limits.mark_unchanged();
-        self.tell(Input::LinkDown { relay: self.id, link, unsent, heard }).await?;
+        let how = match &end {
+            End::Lost(_, _, how) => *how,
+            End::Cut | End::Over => Ending::Innocent,
+            End::Anew => Ending::Anew,
+        };
+        self.tell(Input::LinkDown { relay: self.id, link, unsent, heard, how }).await?;
         if matches!(end, End::Over) { Err(Over) } else { Ok(end) }
     }
 

@@ -16,6 +16,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::base::hash::Map;
 use crate::base::time::{Now, TokenBucket};
 use crate::constants::{
@@ -186,6 +188,16 @@ impl Counting {
             }
             (true, true, false) => Err(nobody_counts()),
         }
+    }
+
+    /// What it is known by among all that is asked.
+    pub(super) fn name(&self, number: RequestNumber) -> Option<[u8; 32]> {
+        let filters = &self.open.get(&number)?.question.filters;
+        let mut hash = Sha256::new_with_prefix("COUNT");
+        for filter in filters {
+            hash.update(&*filter.json);
+        }
+        Some(hash.finalize().into())
     }
 
     /// The COUNT for this relay, now going out. `None`: it is not wanted any more, or the relay has

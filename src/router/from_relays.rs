@@ -12,8 +12,8 @@ use crate::nostr::reason::Reason;
 use crate::stats::{RelayStats, Trouble};
 
 use super::Keepers;
-use super::input::Frame;
-use super::relays::{Answered, Lost, Work};
+use super::input::{Ending, Frame};
+use super::relays::{Answered, Lost, Thing, Work};
 use super::requests::{Arrival, Incoming};
 use super::subscriptions::Subscription;
 use super::terms::{Audience, RelayCopy, Switches, Word};
@@ -44,7 +44,7 @@ impl Keepers {
         self.outbox.relay_lost(id, &[], turn);
         self.requests.remove_relay(id, &self.subscriptions, turn);
         self.relays.end_sign_in(id, turn);
-        self.relays.remove(id);
+        self.relays.remove(id, turn);
         self.counting.relay_lost(id, turn);
         self.counting.forget(id);
         self.drop_parts(id, |_| true, turn);
@@ -117,7 +117,7 @@ impl Keepers {
     }
 
     pub(super) fn link_up(&mut self, id: RelayId, link: LinkId, turn: &mut Turn<'_>) {
-        let Some(missed) = self.relays.link_up(id, link) else { return };
+        let Some(missed) = self.relays.link_up(id, link, turn) else { return };
         self.requests.link_up(id, turn);
         self.requests.want_all(id, &mut self.subscriptions, turn);
         self.ask(id, turn);
@@ -134,11 +134,12 @@ impl Keepers {
         &mut self,
         id: RelayId,
         link: LinkId,
-        unsent: Vec<EventId>,
+        unsent: &[Option<EventId>],
         heard: u64,
+        how: Ending,
         turn: &mut Turn<'_>,
     ) {
-        let Some(lost) = self.relays.link_down(id, link, unsent) else { return };
+        let Some(lost) = self.relays.link_down(id, link, how, unsent, turn) else { return };
         let Lost { unsent, mut missed } = lost;
         // What is still open is decided below, and by the outbox.
         missed.retain(|event| {
@@ -159,10 +160,11 @@ impl Keepers {
         let Some(link) = self.relays.link(id) else { return };
         self.relays.note(id, kind, why, turn);
         turn.effects.cut.push((id, link));
-        self.link_down(id, link, Vec::new(), turn.now.unix, turn);
+        self.link_down(id, link, &[], turn.now.unix, Ending::Innocent, turn);
     }
 
     pub(super) fn relay_said(&mut self, id: RelayId, frame: Frame, turn: &mut Turn<'_>) {
+        self.look_for_answer(id, &frame, turn);
         match frame {
             Frame::Event { number, id: event, json, ticket } => {
                 self.relay_event(id, number, event, &json, ticket, turn);
@@ -192,9 +194,35 @@ impl Keepers {
                 self.clients.tell_inside(id, &RelayNews::Notice(text.into()), &self.relays, turn);
                 self.relays.junk(id, turn);
             }
+            Frame::TooLong { number, bytes } => {
+                let number = number.filter(|number| turn.numbers.gave(*number));
+                if let Some(number) = number {
+                    self.requests.left_out(id, number, &mut self.subscriptions);
+                }
+                self.relays.tally(id, |stats| &stats.skipped);
+                self.relays.junk_of(id, bytes, turn);
+            }
             Frame::Eose(None, _) | Frame::Closed(None, _) | Frame::Junk => {
                 self.relays.junk(id, turn);
             }
+        }
+    }
+
+    /// What is answered does not end the connection; what is refused may.
+    fn look_for_answer(&mut self, id: RelayId, frame: &Frame, turn: &mut Turn<'_>) {
+        match frame {
+            Frame::Event { number: Some(number), .. }
+            | Frame::TooLong { number: Some(number), .. }
+            | Frame::Eose(Some(number), _)
+            | Frame::Count(Some(number), _) => {
+                self.relays.answered(id, Thing::Request(*number), turn);
+            }
+            Frame::Closed(Some(number), _) => self.relays.refused(id, Thing::Request(*number)),
+            Frame::Ok(event, accepted, why) if why.has_it(*accepted) => {
+                self.relays.answered(id, Thing::Event(*event), turn);
+            }
+            Frame::Ok(event, ..) => self.relays.refused(id, Thing::Event(*event)),
+            _ => {}
         }
     }
 

@@ -50,10 +50,12 @@ pub(crate) enum Input {
         relay: RelayId,
         /// Which.
         link: LinkId,
-        /// Events it never wrote.
-        unsent: Vec<EventId>,
+        /// One for each message it never wrote: the event it publishes, if it does.
+        unsent: Vec<Option<EventId>>,
         /// Unix seconds of its last sign of life: it may have been dead for long.
         heard: u64,
+        /// How.
+        how: Ending,
     },
     /// A relay cannot be reached: an attempt to connect has failed, or the next one is far off.
     LinkFailed(RelayId),
@@ -95,6 +97,19 @@ pub(crate) struct Said {
     pub ticket: Ticket,
 }
 
+/// How a connection has ended, as far as it tells what it may have ended over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The relay has ended it, or it broke.
+    Broken,
+    /// The relay has ended it because a message was too big for it (close code 1009).
+    TooBig,
+    /// Over nothing that was sent: it was ended here or fell silent, or the relay went away and said so.
+    Innocent,
+    /// The owner wants another one.
+    Anew,
+}
+
 /// A relay's message, as much of it as the router needs.
 #[derive(Debug)]
 pub(crate) enum Frame {
@@ -121,6 +136,13 @@ pub(crate) enum Frame {
     Notice(String),
     /// A challenge: the relay wants to know who we are (NIP-42).
     Auth(String),
+    /// A message that was too long to be read.
+    TooLong {
+        /// Our number for the request, where it began as an event for one.
+        number: Option<RequestNumber>,
+        /// Its length.
+        bytes: usize,
+    },
     /// Something nobody can use.
     Junk,
 }

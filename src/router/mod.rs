@@ -58,7 +58,7 @@ use requests::Requests;
 use subscriptions::Subscriptions;
 use turn::{Due, Timer, Timers, Turn};
 
-pub(crate) use input::{Effects, Frame, Input, Outgoing, Said};
+pub(crate) use input::{Effects, Ending, Frame, Input, Outgoing, Said};
 pub use subscriptions::{Index, Seen};
 use terms::Purpose;
 pub(crate) use terms::{
@@ -140,7 +140,10 @@ impl Router {
 
     /// Tries an event of the outbox again, a rejected one too, at every relay. False: it is not there.
     pub(crate) fn outbox_retry(&mut self, now: Now, id: &EventId, effects: &mut Effects) -> bool {
-        self.turn(now, effects, |keepers, turn| keepers.outbox.retry(id, &keepers.relays, turn))
+        self.turn(now, effects, |keepers, turn| {
+            keepers.relays.forgive(id);
+            keepers.outbox.retry(id, &keepers.relays, turn)
+        })
     }
 
     /// Removes an event from the outbox for good. False: it is not there, or not answered yet.
@@ -271,8 +274,8 @@ impl Keepers {
             Input::LinkWrote(relay, link, count) => {
                 self.relays.link_wrote(relay, link, count, turn);
             }
-            Input::LinkDown { relay, link, unsent, heard } => {
-                self.link_down(relay, link, unsent, heard, turn);
+            Input::LinkDown { relay, link, unsent, heard, how } => {
+                self.link_down(relay, link, &unsent, heard, how, turn);
             }
             Input::LinkFailed(relay) => {
                 self.relays.link_failed(relay);
@@ -355,6 +358,7 @@ impl Keepers {
                 requests.crowd_settles(relay, subscriptions, relays, turn);
             }
             Timer::Retired(relay, number) => self.requests.drop_retired(relay, number, turn),
+            Timer::Suspect(relay) => self.relays.try_suspect(relay, turn),
             Timer::SignIn(relay) => {
                 self.relays.sign_in_deadline(relay, turn);
                 self.refuse_deferred(relay, turn);

@@ -7,21 +7,26 @@ use std::time::Duration;
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 
 use super::Keepers;
 use super::input::Outgoing;
-use super::relays::Work;
+use super::relays::{Name, Thing, Work};
 use super::terms::{Audience, Word};
 use super::turn::Turn;
 
 impl Keepers {
     /// Gives the connection what it takes.
     pub(super) fn send(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        while let Some(work) = self.relays.next_work(id) {
+        while let Some((work, names)) = self.next_work(id, turn) {
+            let thing = match &work {
+                Work::Ask(number) | Work::Count(number) => Some(Thing::Request(*number)),
+                Work::Publish { event, .. } => Some(Thing::Event(*event.id())),
+                Work::Text(_) | Work::Close(_) => None,
+            };
             let outgoing = match work {
-                Work::Ask(number) => self.req(id, number, turn),
-                Work::Count(number) => self.count_text(id, number),
+                Work::Ask(number) => self.req(id, number, &names, turn),
+                Work::Count(number) => self.count_text(id, number, &names, turn),
                 Work::Text(text) => Some(Outgoing { text, event: None }),
                 Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
                 Work::Publish { event, audience, until } => {
@@ -29,7 +34,7 @@ impl Keepers {
                 }
             };
             if let Some(outgoing) = outgoing {
-                self.relays.send(id, outgoing, turn);
+                self.relays.send(id, outgoing, thing.map(|thing| (thing, names)), turn);
             }
         }
         if self.relays.wants_more(id) {
@@ -37,9 +42,38 @@ impl Keepers {
         }
     }
 
-    fn req(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) -> Option<Outgoing> {
+    /// What is next, and by which names what it is about is known.
+    fn next_work(&mut self, id: RelayId, turn: &Turn<'_>) -> Option<(Work, Vec<Name>)> {
+        let Self { relays, requests, subscriptions, counting, .. } = self;
+        let names = |work: &Work| match work {
+            Work::Ask(number) => requests.names(id, *number, subscriptions),
+            Work::Count(number) => counting.name(*number).into_iter().collect(),
+            Work::Publish { event, .. } => vec![*event.id()],
+            Work::Text(_) | Work::Close(_) => Vec::new(),
+        };
+        let work = relays.next_work(id, names, turn)?;
+        let names = names(&work);
+        Some((work, names))
+    }
+
+    fn req(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        names: &[Name],
+        turn: &mut Turn<'_>,
+    ) -> Option<Outgoing> {
         if !self.requests.contains(id, number) {
             self.relays.skipped(id);
+        }
+        let quarantined = self.relays.quarantines(id, names, turn);
+        // One of several is asked for alone, to tell it from the others.
+        let each = names.split_last().is_some_and(|(_, each)| self.relays.suspects(id, each));
+        if quarantined || each {
+            let why = ends_connection();
+            let alone = names.len() == 1;
+            self.requests.quarantined(id, number, alone, &why, &mut self.subscriptions, turn);
+            return None;
         }
         match self.requests.text(id, number, &mut self.subscriptions, &mut self.relays, turn) {
             Ok(text) => text.map(|text| Outgoing { text, event: None }),
@@ -50,11 +84,21 @@ impl Keepers {
         }
     }
 
-    fn count_text(&mut self, id: RelayId, number: RequestNumber) -> Option<Outgoing> {
+    fn count_text(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        names: &[Name],
+        turn: &mut Turn<'_>,
+    ) -> Option<Outgoing> {
         if !self.counting.contains(number) {
             self.relays.skipped(id);
         }
         let text = self.counting.text(id, number, &self.relays)?;
+        if self.relays.quarantines(id, names, turn) {
+            self.counting.closed(id, number, &ends_connection(), &self.relays, turn);
+            return None;
+        }
         Some(Outgoing { text, event: None })
     }
 
@@ -71,6 +115,10 @@ impl Keepers {
             return None;
         }
         self.publishing.sent(id, event.id());
+        if self.relays.quarantines(id, &[*event.id()], turn) {
+            self.quarantined(id, event.id(), audience, turn);
+            return None;
+        }
         let text = message::publish(&event);
         let most = self.relays.limits(id).max_message_length;
         if most.is_some_and(|most| text.len() > most) {
@@ -85,6 +133,25 @@ impl Keepers {
         let sent = Some(*event.id());
         self.relays.in_flight(id, event, audience);
         Some(Outgoing { text, event: sent })
+    }
+
+    /// The relay ends the connection over this event. It may have kept it, so this is no `OK false`.
+    fn quarantined(
+        &mut self,
+        id: RelayId,
+        event: &EventId,
+        audience: Audience,
+        turn: &mut Turn<'_>,
+    ) {
+        let open = self
+            .publish(turn, |publishing, means| publishing.quarantined(id, event, audience, means));
+        if open || audience != Audience::Owners {
+            return;
+        }
+        let Self { outbox, answers, relays, .. } = self;
+        if !outbox.quarantined(id, event, &ends_connection(), answers, relays, turn) {
+            relays.tally(id, |stats| &stats.backlog_dropped);
+        }
     }
 
     pub(super) fn sweep(&mut self, id: RelayId) {
@@ -110,4 +177,8 @@ impl Keepers {
             self.relays.tally(id, |stats| &stats.backlog_dropped);
         }
     }
+}
+
+fn ends_connection() -> Reason {
+    Reason::new(Prefix::Error, "the relay ends the connection over it").about(Cause::EndsConnection)
 }

@@ -104,6 +104,8 @@ pub(super) enum Timer {
     Retired(RelayId, RequestNumber),
     /// What waits for an authentication at this relay has waited long enough.
     SignIn(RelayId),
+    /// The next thing may be tried over which this relay may have ended its connection.
+    Suspect(RelayId),
 }
 
 /// Times that were set. There is one of each [`Timer`] at most.

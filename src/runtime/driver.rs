@@ -69,7 +69,7 @@ struct LinkEnd {
     link: LinkId,
     line: ToLink,
     /// Events it could not be given any more.
-    unsent: Vec<EventId>,
+    unsent: Vec<Option<EventId>>,
 }
 
 impl Driver {
@@ -167,7 +167,7 @@ impl Driver {
                     .effects
                     .to_relay
                     .extract_if(.., |(to, over, _)| *to == *relay && *over == *link);
-                unsent.extend(late.filter_map(|(_, _, outgoing)| outgoing.event));
+                unsent.extend(late.map(|(_, _, outgoing)| outgoing.event));
             }
             Input::ClientLeft(client) => {
                 self.mailboxes.remove(client);
@@ -187,8 +187,8 @@ impl Driver {
         };
     }
 
-    /// Ends a connection if it still stands; gives the events that it could not be given.
-    fn hang_up(&mut self, relay: RelayId, link: LinkId) -> Vec<EventId> {
+    /// Ends a connection if it still stands; gives, for each message that it could not be given, its event.
+    fn hang_up(&mut self, relay: RelayId, link: LinkId) -> Vec<Option<EventId>> {
         match self.lines.entry(relay) {
             Entry::Occupied(entry) if entry.get().link == link => entry.remove().unsent,
             _ => Vec::new(),
@@ -204,7 +204,7 @@ impl Driver {
                 if standing.link == link {
                     // Never full: the state machine keeps to the window. Closed: about to be down.
                     if let Err(refused) = standing.line.try_send(outgoing) {
-                        standing.unsent.extend(refused.into_inner().event);
+                        standing.unsent.push(refused.into_inner().event);
                     }
                 }
             }
@@ -248,7 +248,7 @@ mod tests {
     use crate::base::ticket::Ticket;
     use crate::nostr::keys::Keys;
     use crate::nostr::message::{ClientMessage, Reply};
-    use crate::router::{Limits, Role, Said};
+    use crate::router::{Ending, Limits, Role, Said};
 
     /// The event is decided on and the connection is lost in the same round.
     #[tokio::test]
@@ -284,6 +284,7 @@ mod tests {
             link: LinkId(1),
             unsent: Vec::new(),
             heard: now.unix,
+            how: Ending::Broken,
         };
         take(&mut driver, ToRouter::Input(down));
         assert!(matches!(

@@ -12,8 +12,8 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{accept_async, client_async_with_config};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -160,7 +160,7 @@ impl Dial for TestNetwork {
         let (ours, theirs) = duplex(4 << 10);
         let line = tokio::spawn(Arc::clone(&relay).serve(theirs));
         *lock(&relay.line) = Some(line);
-        client_async_with_config(url, ours, Some(connect::config()))
+        connect::shake_hands(url, ours)
             .await
             .map(|(socket, _)| Reached { socket, sibling: false })
             .map_err(|error| error.to_string().into())

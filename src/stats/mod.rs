@@ -117,6 +117,11 @@ numbers! {
             backlog_dropped,
             /// Events for no subscription, or that match no filter of theirs.
             unasked,
+            /// Messages that were too long, and skipped.
+            skipped,
+            /// Events and subscriptions, now, that are not sent to it because it ends the connection
+            /// over them.
+            quarantined,
             /// All that ever went into `errors`.
             error_count,
         }

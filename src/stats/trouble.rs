@@ -21,12 +21,16 @@ pub(crate) enum Trouble {
     Stalled,
     /// A bug of ours has cost the connection.
     Internal,
-    /// It has sent what is no message, or one that is too long.
+    /// It has sent what is no message.
     BadMessage,
+    /// It has sent a message that is too long, which was skipped.
+    TooLong,
     /// It has sent an event with a wrong id or signature.
     ForgedEvent,
     /// It keeps sending what nobody asked for, and was cut off.
     CutOff,
+    /// It ends the connection over something, which is not sent to it any more.
+    EndsConnection,
     /// It was cut off to connect anew, because of what the owner has set.
     ConnectsAnew,
     /// It has refused an event.
@@ -59,8 +63,10 @@ impl Trouble {
             Self::Stalled => "stalled",
             Self::Internal => "internal",
             Self::BadMessage => "bad_message",
+            Self::TooLong => "too_long",
             Self::ForgedEvent => "forged_event",
             Self::CutOff => "cut_off",
+            Self::EndsConnection => "ends_connection",
             Self::ConnectsAnew => "connects_anew",
             Self::RefusedEvent => "refused_event",
             Self::EndedSubscription => "ended_subscription",

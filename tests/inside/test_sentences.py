@@ -25,9 +25,11 @@ from nostrclient_ext.inside.publications import NO_RELAY
 from nostrclient_ext.inside.subscriptions import FINAL
 from nostrclient_ext.nostr.client.client import NostrClient
 from nostrclient_ext.page.attention import (
+    ENDS_CONNECTION,
     FORGED,
     NO_LOGIN,
     REFUSED_EVENT,
+    TOO_LONG,
     needs_attention,
 )
 from nostrclient_ext.page.models import OutboxNumbers, State, Totals
@@ -59,7 +61,7 @@ TROUBLES = codes("stats/trouble.rs")
 
 async def test_python_knows_no_code_that_the_core_does_not_have() -> None:
     assert FINAL | NO_RELAY | {UNANSWERED} < REASONS
-    assert {FORGED, REFUSED_EVENT} | NO_LOGIN < TROUBLES
+    assert {ENDS_CONNECTION, FORGED, REFUSED_EVENT, TOO_LONG} | NO_LOGIN < TROUBLES
 
 
 # The core itself, with other words.
@@ -440,7 +442,7 @@ async def test_what_the_owner_is_told_of_a_relay(
         bad: dict[str, list[tuple[str, ...]]] = {
             FORGED: [("relay wss://a", "pause", "remove")]
         }
-        bad[REFUSED_EVENT] = [("relay wss://a", "pause")]
+        bad[REFUSED_EVENT] = bad[TOO_LONG] = [("relay wss://a", "pause")]
         assert of_code == bad.get(code, [])
 
 

@@ -146,6 +146,21 @@ def test_connected_relays_that_do_not_do_their_work() -> None:
     assert attention(relay(errors=old)) == [], "that is over"
 
 
+def test_what_a_relay_does_not_bear() -> None:
+    over = [(LATELY_SECONDS + 1, "ends_connection", "ends the connection over this")]
+    strict = relay(errors=over)
+    assert attention(strict) == [], "that is over"
+    assert strict.status is not None
+    strict.status.quarantined = 2
+    item = only(attention(strict))
+    words = "wss://a is not sent 2 things that it does not bear"
+    assert item.text == f"{words}: it ends the connection over this."
+    assert what(item) == [("reconnect", "wss://a"), ("pause", "wss://a")]
+    long = [(9, "too_long", "sent a message of 2000000 bytes")]
+    item = only(attention(relay(errors=long)))
+    assert item.text == "wss://a sent a message of 2000000 bytes"
+
+
 def test_nobody_to_read_or_to_write() -> None:
     for name, one in (("read", relay(read=False)), ("write", relay(write=False))):
         item = only(attention(one))

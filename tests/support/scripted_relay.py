@@ -203,6 +203,8 @@ class ScriptedRelay:
         self.on_count = on_count
         self.on_close = on_close
         self.on_auth = on_auth
+        self.max_size: int | None = None
+        """Bytes of a message past which it ends the connection (1009)."""
         self.refuse_with: int | None = None
         """HTTP status that connections are refused with."""
         self.document: bytes | Response | None = None
@@ -240,7 +242,7 @@ class ScriptedRelay:
                 process_request=self._admit,
                 ping_interval=None,
                 compression=None,
-                max_size=None,
+                max_size=self.max_size,
             )
 
     async def stop(self) -> None:

@@ -20,6 +20,8 @@ IN_USE = ("connected", "connecting", "waiting")  # states of a relay
 # Codes in a relay's log.
 FORGED = "forged_event"
 REFUSED_EVENT = "refused_event"
+ENDS_CONNECTION = "ends_connection"
+TOO_LONG = "too_long"
 NO_LOGIN = {"refused_auth", "unanswered_auth", "no_challenge"}
 
 ADD = Action(label="Add a relay", do="show", target="relays")
@@ -178,14 +180,31 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
         text = f"wants another key than the one that is set for it{why}."
         key = Action(label="Set another key", do="key", target=url)
         return item(text, key, pause)
-    lately = _lately(status, now)
-    if any(code == FORGED for code, _ in lately):
+    if status.quarantined:
+        again = Action(label="Try again", do="reconnect", target=url)
+        return item(_does_not_bear(status), again, pause)
+    code, text = _misdeed(status, now)
+    if code == FORGED:
+        return item(text, pause, remove)
+    return item(text, pause) if code else None
+
+
+def _does_not_bear(status: RelayStatus) -> str:
+    over = [text for _, code, text in _log(status) if code == ENDS_CONNECTION]
+    why = f": it {over[-1]}" if over else ""
+    things = counted(status.quarantined, "thing")
+    return f"is not sent {things} that it does not bear{why}."
+
+
+def _misdeed(status: RelayStatus, now: float) -> tuple[str, str]:
+    """The worst a relay has done lately: its code, and a sentence. Empty: nothing."""
+    lately = dict(_lately(status, now))  # the last of each
+    if FORGED in lately:
         times = counted(status.forged, "forged event")
-        return item(f"has sent {times}. They were dropped.", pause, remove)
-    refusals = [text for code, text in lately if code == REFUSED_EVENT]
-    if refusals:
-        return item(refusals[-1], pause)
-    return None
+        return FORGED, f"has sent {times}. They were dropped."
+    found = (code for code in (TOO_LONG, REFUSED_EVENT) if code in lately)
+    code = next(found, "")
+    return code, lately.get(code, "")
 
 
 def _no_relay(relay: Relay, last: str) -> str | None:

@@ -39,6 +39,7 @@ _RELAY = {
     "forged": "Events with a wrong id or signature.",
     "rejected": "Events it refused.",
     "dropped": "Events it never got although others did.",
+    "skipped": "Messages it sent that were too long.",
     "errors": "Errors of the relay and its connection.",
 }
 
@@ -86,6 +87,8 @@ def _of_each_relay(relays: list[RelayLine]) -> Iterator[tuple[str, str, Samples]
     text = "Round trip of the last answered ping."
     pings = [({"relay": r.url}, r.ping / 1000) for r in relays if r.ping is not None]
     yield "relay_ping_seconds", text, [*pings]
+    text = "Events and subscriptions it is not sent: it ends the connection over them."
+    yield "relay_quarantined", text, each(attrgetter("quarantined"))
     for name, text in _RELAY.items():
         yield f"relay_{name}_total", text, each(attrgetter(name))
 

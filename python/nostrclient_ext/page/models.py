@@ -62,6 +62,8 @@ class RelayLine(RelayConnection):
     forged: int
     rejected: int
     dropped: int  # events that others have and it never got
+    skipped: int  # messages that were too long
+    quarantined: int  # what it ends the connection over: not sent to it now
     errors: int
     noticed_at: float | None  # unix seconds of its last notice
     last_error: str | None

@@ -208,6 +208,24 @@ impl Outbox {
         self.judge(id, answers, relays, turn);
     }
 
+    /// A relay ends the connection over it: it is not sent there any more. False: it does not wait here.
+    pub(in crate::router) fn quarantined(
+        &mut self,
+        relay: RelayId,
+        id: &EventId,
+        why: &Reason,
+        answers: &mut Answers,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let waits = |entry: &&mut Entry| entry.stage == EntryStage::Waiting;
+        let Some(entry) = self.entries.get_mut(id).filter(waits) else { return false };
+        entry.part(relay).at = At::Refused;
+        entry.reasons.insert(relays.url(relay), why.clone());
+        self.judge(id, answers, relays, turn);
+        true
+    }
+
     /// A relay knows who we are: what it has refused for want of that alone is sent again.
     pub(in crate::router) fn retry_deferred(
         &mut self,

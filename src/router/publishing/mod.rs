@@ -432,6 +432,19 @@ impl Publishing {
         open
     }
 
+    /// It is not sent to this relay, which ends the connection over it. The same.
+    pub(super) fn quarantined(
+        &mut self,
+        relay: RelayId,
+        id: &EventId,
+        audience: Audience,
+        means: &mut Means<'_, '_>,
+    ) -> bool {
+        let open = self.get_mut(id, audience).is_some();
+        self.settle(id, audience, |it| it.lost(relay, false), means);
+        open
+    }
+
     /// The clients get their answer, whatever is open.
     pub(super) fn answer_deadline(
         &mut self,

@@ -84,6 +84,16 @@ impl Line {
         Some(work)
     }
 
+    /// The same of the first that may go.
+    pub(super) fn pop_first(&mut self, may: impl Fn(&Work) -> bool) -> Option<Work> {
+        let at = self.work.iter().position(may)?;
+        let work = self.work.remove(at)?;
+        if let Work::Publish { event, .. } = &work {
+            self.forget(event.json().len());
+        }
+        Some(work)
+    }
+
     const fn forget(&mut self, bytes: usize) {
         self.events -= 1;
         self.event_bytes -= bytes;

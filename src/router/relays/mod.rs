@@ -7,6 +7,7 @@
 
 mod awaited;
 mod backlog;
+mod blame;
 mod line;
 mod signing_in;
 
@@ -16,22 +17,25 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::base::hash::Map;
 use crate::base::time::TokenBucket;
 use crate::constants::{
-    BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_PER_SECOND, OK_DEADLINE,
-    RELAY_MESSAGE, RELAY_WINDOW,
+    BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_BYTES, JUNK_PER_SECOND,
+    OK_DEADLINE, RELAY_MESSAGE, RELAY_WINDOW,
 };
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
+use crate::nostr::hex;
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::reason::Reason;
 use crate::nostr::succession;
 use crate::stats::{Counter, RelayStats, Trouble};
 
-use super::input::Outgoing;
+use super::input::{Ending, Outgoing};
 use super::terms::{Audience, Role, Switches};
-use super::turn::Turn;
+use super::turn::{Timer, Turn};
 
 use awaited::Awaited;
 use backlog::Backlog;
+use blame::{Blame, Culprit};
+pub(super) use blame::{Name, Thing};
 use line::Line;
 pub(super) use line::Work;
 use signing_in::SigningIn;
@@ -72,6 +76,8 @@ struct Relay {
     backlog: Backlog,
     /// Who we are to it.
     signing_in: SigningIn,
+    /// What it ends its connection over.
+    blame: Blame,
     junk: TokenBucket,
 }
 
@@ -132,6 +138,7 @@ impl Relays {
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
             backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
             signing_in: SigningIn::default(),
+            blame: Blame::default(),
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
         let changed = Changed { write: relay.write != write, read: new || relay.read != read };
@@ -155,7 +162,11 @@ impl Relays {
     /// What a relay's document says it takes. False: there is no such relay.
     pub(super) fn set_limits(&mut self, id: RelayId, limits: RelayLimits) -> bool {
         let Some(relay) = self.all.get_mut(&id) else { return false };
-        relay.limits = limits;
+        if std::mem::replace(&mut relay.limits, limits) != limits {
+            // It is another relay now: what it did not bear it may.
+            relay.blame.forgive_all();
+            relay.show_quarantine();
+        }
         true
     }
 
@@ -167,8 +178,9 @@ impl Relays {
     }
 
     /// A relay is no longer configured.
-    pub(super) fn remove(&mut self, id: RelayId) {
+    pub(super) fn remove(&mut self, id: RelayId, turn: &mut Turn<'_>) {
         self.all.remove(&id);
+        turn.timers.stop(Timer::Suspect(id));
     }
 
     // --- To be looked at ------------------------------------------------------------------
@@ -286,8 +298,17 @@ impl Relays {
     // --- Connections ----------------------------------------------------------------------
 
     /// A connection stands. What the relay missed while it was away, in order.
-    pub(super) fn link_up(&mut self, id: RelayId, link: LinkId) -> Option<Vec<Arc<Event>>> {
+    pub(super) fn link_up(
+        &mut self,
+        id: RelayId,
+        link: LinkId,
+        turn: &mut Turn<'_>,
+    ) -> Option<Vec<Arc<Event>>> {
         let relay = self.all.get_mut(&id)?;
+        if let Some(calm) = relay.blame.link_up(turn.now.mono) {
+            turn.timers.set(Timer::Suspect(id), calm);
+        }
+        relay.show_quarantine();
         let awaited = Awaited::default();
         relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false, awaited });
         relay.away = false;
@@ -320,15 +341,30 @@ impl Relays {
         }
     }
 
-    /// A connection is gone, and has never written these events. `None`: it was not the one that stood.
+    /// A connection is gone, and has never written these messages, some of them events. `None`: it was not
+    /// the one that stood.
     pub(super) fn link_down(
         &mut self,
         id: RelayId,
         link: LinkId,
-        mut unsent: Vec<EventId>,
+        how: Ending,
+        unsent: &[Option<EventId>],
+        turn: &mut Turn<'_>,
     ) -> Option<Lost> {
         let relay = self.all.get_mut(&id)?;
         let Link { mut awaited, .. } = relay.link.take_if(|standing| standing.id == link)?;
+        turn.timers.stop(Timer::Suspect(id));
+        let ended_over = relay.blame.link_down(how, unsent.len(), turn.now.mono);
+        if let Some(Culprit { thing, bytes }) = ended_over {
+            let what = match thing {
+                Thing::Event(event) => format!("the event {}", hex::encode(&event)),
+                Thing::Request(_) => "a subscription or count".to_owned(),
+            };
+            let why = format!("ends the connection over {what} of {bytes} bytes: not sent again");
+            relay.stats.error(turn.now.precisely(), Trouble::EndsConnection, &why);
+        }
+        relay.show_quarantine();
+        let mut unsent: Vec<EventId> = unsent.iter().flatten().copied().collect();
         for event in &unsent {
             awaited.done(event);
         }
@@ -353,10 +389,57 @@ impl Relays {
         left > Some(0)
     }
 
+    // --- What it ends its connection over -------------------------------------------------
+
+    /// It has answered something.
+    pub(super) fn answered(&mut self, id: RelayId, thing: Thing, turn: &mut Turn<'_>) {
+        if self.all.get_mut(&id).is_some_and(|relay| relay.blame.answered(thing)) {
+            turn.due.send.insert(id);
+        }
+    }
+
+    /// It has refused something. It may end the connection for that, too.
+    pub(super) fn refused(&mut self, id: RelayId, thing: Thing) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.blame.refused(thing);
+        }
+    }
+
+    /// The next suspect may be sent.
+    pub(super) fn try_suspect(&mut self, id: RelayId, turn: &mut Turn<'_>) {
+        if let Some(relay) = self.all.get_mut(&id) {
+            relay.blame.look(turn.now.mono);
+            turn.due.send.insert(id);
+        }
+    }
+
+    /// Whether it may have ended its connection over one of these.
+    pub(super) fn suspects(&self, id: RelayId, names: &[Name]) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.blame.suspects(names))
+    }
+
+    /// Whether it ends its connection over one of these, which is not sent to it for that.
+    pub(super) fn quarantines(&self, id: RelayId, names: &[Name], turn: &Turn<'_>) -> bool {
+        self.all.get(&id).is_some_and(|relay| relay.blame.quarantines(names, turn.now.mono))
+    }
+
+    /// The owner wants an event tried again, everywhere.
+    pub(super) fn forgive(&mut self, name: &Name) {
+        for relay in self.all.values_mut() {
+            relay.blame.forgive(name);
+            relay.show_quarantine();
+        }
+    }
+
     /// It has sent what nobody can use. One that does not stop is cut off; its backoff does the rest.
     pub(super) fn junk(&mut self, id: RelayId, turn: &mut Turn<'_>) {
+        self.junk_of(id, 0, turn);
+    }
+
+    /// The same where it took this many bytes, which nobody kept.
+    pub(super) fn junk_of(&mut self, id: RelayId, bytes: usize, turn: &mut Turn<'_>) {
         let Some(relay) = self.all.get_mut(&id) else { return };
-        if !relay.junk.take(turn.now.mono) {
+        if !(0..=bytes / JUNK_BYTES).all(|_| relay.junk.take(turn.now.mono)) {
             turn.cut(id, Trouble::CutOff, "cut off: it keeps sending what nobody asked for");
         }
     }
@@ -406,19 +489,36 @@ impl Relays {
         }
     }
 
-    /// What is next for the connection, which has room for it. What comes of it is to be handed to
-    /// [`Self::send`].
-    pub(super) fn next_work(&mut self, id: RelayId) -> Option<Work> {
+    /// What is next for the connection, which has room for it: what is suspect by one of its names may
+    /// have to wait. What comes of it is to be handed to [`Self::send`].
+    pub(super) fn next_work(
+        &mut self,
+        id: RelayId,
+        names: impl Fn(&Work) -> Vec<Name>,
+        turn: &Turn<'_>,
+    ) -> Option<Work> {
         let relay = self.all.get_mut(&id)?;
         relay.link.as_ref().filter(|link| link.window > 0)?;
-        relay.line.pop()
+        let Relay { line, blame, .. } = relay;
+        if !blame.has_suspects() {
+            return line.pop();
+        }
+        line.pop_first(|work| !blame.holds(&names(work), turn.now.mono))
     }
 
-    /// Gives the connection a message.
-    pub(super) fn send(&mut self, id: RelayId, outgoing: Outgoing, turn: &mut Turn<'_>) {
-        let Some(link) = self.all.get_mut(&id).and_then(|relay| relay.link.as_mut()) else {
-            return;
-        };
+    /// Gives the connection a message, and what it is about if that is answered.
+    pub(super) fn send(
+        &mut self,
+        id: RelayId,
+        outgoing: Outgoing,
+        about: Option<(Thing, Vec<Name>)>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(relay) = self.all.get_mut(&id) else { return };
+        let Some(link) = relay.link.as_mut() else { return };
+        if let Some(over) = relay.blame.give(about, outgoing.text.len(), turn.now.mono) {
+            turn.timers.set(Timer::Suspect(id), over);
+        }
         link.asked |= outgoing.event.is_none();
         link.window = link.window.saturating_sub(1);
         turn.effects.to_relay.push((id, link.id, outgoing));
@@ -572,6 +672,10 @@ impl Relays {
 }
 
 impl Relay {
+    fn show_quarantine(&self) {
+        self.stats.quarantined.set(self.blame.quarantined());
+    }
+
     const fn takes_events(&self) -> bool {
         self.write && self.link.is_some()
     }

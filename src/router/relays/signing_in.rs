@@ -99,6 +99,9 @@ impl Relays {
             return;
         }
         relay.signing_in.key = key;
+        // What it does not bear of a stranger it may of whom it knows.
+        relay.blame.forgive_all();
+        relay.show_quarantine();
         let waits = turn.timers.is_set(Timer::SignIn(id));
         let asked = relay.signing_in.challenge.is_some() || waits;
         if asked || relay.stats.auth_refused.load(Relaxed) {

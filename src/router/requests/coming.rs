@@ -71,6 +71,21 @@ impl Requests {
         Incoming::Expected(request.expect(number))
     }
 
+    /// An event has come over a request that was too long to be read: what comes is not complete, and
+    /// the relay is not silent.
+    pub(in crate::router) fn left_out(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+    ) {
+        let number = self.own(id, number);
+        self.hear_noise(id, number, subscriptions);
+        if let Some(request) = self.get_mut(id, number) {
+            request.complete = false;
+        }
+    }
+
     /// Something has come over a request, behind what came before it.
     pub(in crate::router) fn arrived(
         &mut self,
@@ -95,6 +110,36 @@ impl Requests {
     ) {
         let why = Reason::new(Prefix::Restricted, "longer than the relay takes, or more filters");
         self.arrived(id, number, Arrival::Closed(why), turn);
+    }
+
+    /// The REQ does not go out, because the relay ends its connection over it. `alone`: over what each of
+    /// its members asks for; else over one of them, or over all together.
+    pub(in crate::router) fn quarantined(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        alone: bool,
+        why: &Reason,
+        subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
+    ) {
+        let number = self.own(id, number);
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        let gathers = request.gathers();
+        let members = self.staying(id, number, subscriptions);
+        self.forget(id, number, subscriptions, turn);
+        turn.due.plan.insert(id);
+        if gathers {
+            return self.not_gathered(id, turn);
+        }
+        for key in members {
+            if alone {
+                self.refuse(id, key, (why, Refusal::ForGood), subscriptions, turn);
+            } else {
+                subscriptions.ask_again(key, id, true, turn);
+                self.want(id, key, subscriptions, turn);
+            }
+        }
     }
 
     /// The verdict on a copy: the true event, or that there is none.
@@ -264,12 +309,13 @@ impl Requests {
             return;
         }
         request.sent = Sent::Live;
-        request.complete = turn.now.mono;
+        request.eose_at = turn.now.mono;
         request.health.sure = turn.now;
         let gathers = request.gathers();
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
-        let hint = if alone || hint == Hint::Finish { hint } else { Hint::None };
+        let says = request.complete && (alone || hint == Hint::Finish);
+        let hint = if says { hint } else { Hint::None };
         self.answered(id, turn);
         turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
         if gathers && self.is_trusted(id, number) {

@@ -121,7 +121,7 @@ impl Requests {
     /// How many places are taken by requests that are known to be served.
     pub(super) fn served(&self, id: RelayId, turn: &Turn<'_>) -> usize {
         let proven = |request: &Request| {
-            request.is_live() && (request.brought || turn.now.mono >= request.complete + PROOF)
+            request.is_live() && (request.brought || turn.now.mono >= request.eose_at + PROOF)
         };
         let open = self.open_where(id, proven);
         let requests = open.iter().filter_map(|number| self.all.get(&(id, *number)));

@@ -27,12 +27,14 @@ mod wires;
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::base::hash::Map;
-use crate::constants::REQUEST_LINGER;
+use crate::constants::{REQUEST_LINGER, SUSPECTS_TOGETHER};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 
-use super::relays::{Relays, Work};
+use super::relays::{Name, Relays, Work};
 use super::subscriptions::{Part, Subscriptions};
 use super::turn::{Timer, Turn};
 
@@ -241,6 +243,29 @@ impl Requests {
         let text = text?;
         let too_long = limits.max_message_length.is_some_and(|most| text.len() > most);
         if too_long { Err(TooLong) } else { Ok(Some(text)) }
+    }
+
+    /// By what a request is known that is to go out: what each of its members asks for, and if that is
+    /// not the same, last all of that together.
+    pub(super) fn names(
+        &self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &Subscriptions,
+    ) -> Vec<Name> {
+        let own = self.own(id, number);
+        let request = self.all.get(&(id, own)).filter(|request| !request.is_out() || own != number);
+        let members = request.into_iter().flat_map(|request| &request.members);
+        let mut names: Vec<Name> =
+            members.filter_map(|key| Some(*subscriptions.get(*key)?.name())).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > 1 {
+            let whole = Sha256::digest(names.concat());
+            names.truncate(SUSPECTS_TOGETHER);
+            names.push(whole.into());
+        }
+        names
     }
 
     // --- Its end --------------------------------------------------------------------------

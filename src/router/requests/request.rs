@@ -39,12 +39,14 @@ pub(super) struct Request {
     /// How many filters it was asked with.
     pub(super) filters: usize,
     /// When the relay's EOSE came.
-    pub(super) complete: Duration,
+    pub(super) eose_at: Duration,
     /// Something new has come since.
     pub(super) brought: bool,
     pub(super) health: Health,
     /// What did not fit into its message goes in others, each under a number of its own.
     pub(super) wires: Wires,
+    /// Nothing that has come over it was left out.
+    pub(super) complete: bool,
     pub(super) arrivals: Arrivals,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
@@ -168,10 +170,11 @@ impl Request {
             complaint: None,
             among: 0,
             filters: 0,
-            complete: Duration::ZERO,
+            eose_at: Duration::ZERO,
             brought: false,
             health: Health::new(now),
             wires: Wires::default(),
+            complete: true,
             arrivals: Arrivals::default(),
             outstanding: 0,
         }
@@ -233,7 +236,7 @@ impl Request {
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not
     /// answered, or had its EOSE after `from` and nothing since.
     pub(super) fn is_in_doubt(&self, from: Duration) -> bool {
-        self.unanswered().is_some() || (self.is_live() && self.complete >= from && !self.brought)
+        self.unanswered().is_some() || (self.is_live() && self.eose_at >= from && !self.brought)
     }
 
     pub(super) fn is_out(&self) -> bool {

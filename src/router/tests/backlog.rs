@@ -82,8 +82,9 @@ fn what_a_line_never_took_is_sent_over_the_next_once_others_have_it() {
     world.input(Input::LinkDown {
         relay: RelayId(1),
         link: LinkId(1),
-        unsent: vec![id_of(&note)],
+        unsent: vec![Some(id_of(&note))],
         heard: UNIX,
+        how: Ending::Innocent,
     });
     world.got(1);
     world.relay_says(0, &ok(&note, true, ""));
@@ -100,8 +101,9 @@ fn what_was_answered_false_is_in_no_backlog() {
     world.input(Input::LinkDown {
         relay: RelayId(1),
         link: LinkId(1),
-        unsent: vec![id_of(&note)],
+        unsent: vec![Some(id_of(&note))],
         heard: UNIX,
+        how: Ending::Innocent,
     });
     assert_eq!(world.heard(), [ok(&note, false, "blocked: no")]);
     world.got(1);

@@ -123,8 +123,9 @@ fn what_a_line_never_took_need_not_be_asked_for() {
     world.input(Input::LinkDown {
         relay: RelayId(0),
         link: LinkId(1),
-        unsent: vec![id_of(&note)],
+        unsent: vec![Some(id_of(&note))],
         heard: UNIX,
+        how: Ending::Innocent,
     });
     world.up(0, 2);
     assert_eq!(world.got(0), [json!(["EVENT", note])]);

@@ -3,6 +3,7 @@
 mod auth;
 mod authenticate;
 mod backlog;
+mod blame;
 mod budget;
 mod characters;
 mod clocks;
@@ -46,7 +47,7 @@ use crate::nostr::reason::Reason;
 use crate::nostr::verify::Job;
 use crate::router::Switches;
 use crate::router::{Batch, Row, Written};
-use crate::router::{Effects, Frame, Input, Limits, Role, Router, Said, Settings};
+use crate::router::{Effects, Ending, Frame, Input, Limits, Role, Router, Said, Settings};
 use crate::stats::{CoreStats, RelayStats};
 
 use super::Errand;
@@ -144,13 +145,19 @@ impl World {
         self.add_relay(relay, true, true);
     }
 
+    /// A connection is gone, over nothing that was sent.
     fn down(&mut self, relay: u64, link: u64) {
+        self.ended(relay, link, Ending::Innocent);
+    }
+
+    fn ended(&mut self, relay: u64, link: u64, how: Ending) {
         let heard = self.now.unix;
         self.input(Input::LinkDown {
             relay: RelayId(relay),
             link: LinkId(link),
             unsent: Vec::new(),
             heard,
+            how,
         });
     }
 

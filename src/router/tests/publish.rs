@@ -75,8 +75,9 @@ fn what_never_reached_the_wire_is_queued_or_if_ephemeral_refused_and_never_sent(
     let (note, order) = (note("hello"), event(23_194, UNIX, &json!([]), "pay"));
     world.say(CLIENT, &json!(["EVENT", note]));
     world.say(CLIENT, &json!(["EVENT", order]));
-    let unsent = vec![id_of(&note), id_of(&order)];
-    world.input(Input::LinkDown { relay: RelayId(0), link: LinkId(1), unsent, heard: UNIX });
+    let unsent = vec![Some(id_of(&note)), Some(id_of(&order))];
+    let how = Ending::Innocent;
+    world.input(Input::LinkDown { relay: RelayId(0), link: LinkId(1), unsent, heard: UNIX, how });
     let mut heard = world.heard();
     heard.sort_by_key(|answer| answer[2] == false);
     let queued = ok(&note, true, "queued: no relay connected");

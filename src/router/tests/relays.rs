@@ -297,6 +297,7 @@ fn a_connection_that_was_long_dead_is_asked_for_all_that_time() {
         link: LinkId(1),
         unsent: Vec::new(),
         heard: UNIX,
+        how: Ending::Innocent,
     });
     world.got(0);
     world.up(0, 2);

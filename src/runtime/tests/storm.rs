@@ -150,7 +150,7 @@ impl Dial for Weather {
         }
         let (ours, theirs) = duplex(64 << 10);
         *lock(&relay.line) = Some(tokio::spawn(Arc::clone(&relay).serve(theirs)));
-        client_async_with_config(url, ours, Some(connect::config()))
+        connect::shake_hands(url, ours)
             .await
             .map(|(socket, _)| Reached { socket, sibling: false })
             .map_err(|error| error.to_string().into())
