@@ -157,9 +157,9 @@ pub(crate) const ECHO_MEMORY: usize = 8;
 pub(crate) const ECHO_KINDS: usize = 16;
 /// How early a request that is answered by a complaint alone counts as refused: before the EOSE's time, so
 /// that there is time to ask again.
-pub(crate) const COMPLAINT: Duration = Duration::from_secs(2);
-/// The same where that has happened before.
-pub(crate) const COMPLAINT_AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const COMPLAINT: Duration = Duration::from_millis(1_500);
+/// The same where that has happened before, or the words leave no doubt.
+pub(crate) const COMPLAINT_AT_ONCE: Duration = Duration::from_millis(500);
 
 // --- COUNT (rule 3.8) ----------------------------------------------------------------------------
 

@@ -227,11 +227,24 @@ impl Reason {
     }
 
     /// Whether a relay says that it has too many requests of ours open. There is no word for it: these are
-    /// what strfry, nostr-rs-relay and others write, in a CLOSED or in a NOTICE.
+    /// what strfry, nostr-rs-relay, nostream and others write, in a CLOSED or in a NOTICE.
     pub(crate) fn is_of_crowd(&self) -> bool {
         let text = self.text.to_ascii_lowercase();
-        ["too many", "maximum concurrent"].iter().any(|much| text.contains(much))
+        is_too_much(&text)
+            && !text.contains("filter")
             && ["req", "subscription"].iter().any(|what| text.contains(what))
+    }
+
+    /// Whether it says so of filters: of those in one request, or of all that are open.
+    pub(crate) fn is_of_filters(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        text.contains("filter") && (is_too_much(&text) || self.is_unsupported())
+    }
+
+    /// Whether it says that too much came at a time, so that the same has to wait a little.
+    pub(crate) fn is_of_rate(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        ["rate limit", "rate-limit", "slow down"].iter().any(|rate| text.contains(rate))
     }
 
     /// Of two refusals the one that tells a client more about what to do: what is wrong with the
@@ -261,6 +274,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn is_too_much(text: &str) -> bool {
+    ["too many", "maximum", "too big"].iter().any(|much| text.contains(much))
 }
 
 #[cfg(test)]
@@ -334,6 +351,14 @@ mod tests {
         }
         assert!(is(Reason::is_of_crowd, "Maximum concurrent subscription count reached"));
         assert!(!is(Reason::is_of_crowd, "error: too many filters"));
+        for filters in [
+            "Too many filters: Number of filters per susbscription must be less",
+            "Maximum number of filters (10) exceeded.",
+            "unsupported: multi-filter REQs aren't supported",
+        ] {
+            assert!(is(Reason::is_of_filters, filters) && !is(Reason::is_of_crowd, filters));
+        }
+        assert!(!is(Reason::is_of_filters, "blocked: not this filter"));
         for passing in ["rate-limited: a", "error: database is locked", "whatever"] {
             assert!(is(Reason::may_pass, passing));
         }

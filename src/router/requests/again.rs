@@ -1,14 +1,16 @@
 //! What a relay is asked again, after a while (rule 3.5): subscriptions that it has refused, and requests that
 //! it has not answered. No refusal is for ever.
 
-use crate::constants::{COMPLAINT, COMPLAINT_AGAIN, EOSE_SILENT};
+use crate::constants::{COMPLAINT, COMPLAINT_AT_ONCE, EOSE_SILENT};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::nostr::message::Hint;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
 use crate::router::subscriptions::{Refusal, Subscriptions};
 use crate::router::turn::{Timer, Turn};
 
 use super::Requests;
+use super::request::Request;
 
 impl Requests {
     /// The relay does not serve a subscription. It is asked again when it has been let alone for a while.
@@ -68,20 +70,49 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.get_mut(id, number) else { return };
-        let (gathers, complaint) = (request.gathers(), request.complaint.take());
+        let complaint = request.complaint.take();
+        let (gathers, filters) = (request.gathers(), request.filters);
         let again = request.patience > EOSE_SILENT;
-        let upstream = self.upstreams.get(&id);
-        if again || (gathers && upstream.is_some_and(|it| it.gather_failures > 0)) {
+        if complaint.is_none() && !gathers && request.wants_nothing_stored() {
+            // Some relays have no EOSE for nothing.
+            return self.eose(id, number, Hint::None, subscriptions, relays, turn);
+        }
+        let Some(why) = complaint else {
+            let failed = self.upstreams.get(&id).is_some_and(|it| it.gather_failures > 0);
+            if again || (gathers && failed) {
+                self.may_be_too_many(id, turn);
+            }
+            return self.ask_again_without(id, number, None, subscriptions, relays, turn);
+        };
+        relays.refused_subscription(id, &why, turn);
+        if self.learns_of_filters(id, &why, filters) {
+            return self.ask_members_again(id, number, false, subscriptions, relays, turn);
+        }
+        if why.is_of_filters() {
             self.may_be_too_many(id, turn);
         }
+        self.ask_again_without(id, number, Some(why), subscriptions, relays, turn);
+    }
+
+    /// The same, where nothing is known but that there was no answer, or this one.
+    fn ask_again_without(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        complaint: Option<Reason>,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
         let members = self.staying(id, number, subscriptions);
-        if gathers || members.len() > 1 {
+        let is_rate = complaint.as_ref().is_some_and(Reason::is_of_rate);
+        let gathers = self.all.get(&(id, number)).is_some_and(Request::gathers);
+        if gathers || (members.len() > 1 && !is_rate) {
             return self.ask_members_again(id, number, true, subscriptions, relays, turn);
         }
         self.give_up(id, number, subscriptions, relays, turn);
         for key in members {
             if let Some(why) = &complaint {
-                relays.refused_subscription(id, why, turn);
                 self.refuse(id, key, (why, Refusal::Passing), subscriptions, turn);
             } else {
                 subscriptions.lose_patience(key, id, turn);
@@ -101,8 +132,10 @@ impl Requests {
     ) {
         let Some(request) = self.get_mut(id, number) else { return };
         if request.complaint.is_none() {
-            request.complaint = Some(Reason::new(Prefix::Error, text));
-            let patience = if request.patience > EOSE_SILENT { COMPLAINT_AGAIN } else { COMPLAINT };
+            let why = Reason::new(Prefix::Error, text);
+            let at_once = why.is_of_filters() || request.patience > EOSE_SILENT;
+            let patience = if at_once { COMPLAINT_AT_ONCE } else { COMPLAINT };
+            request.complaint = Some(why);
             let at = request.unanswered().unwrap_or_default() + patience;
             turn.timers.set(Timer::Request(id, number), at.max(turn.now.mono));
         }

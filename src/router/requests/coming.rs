@@ -260,7 +260,13 @@ impl Requests {
             Some((_, false)) => Came::Stored,
         };
         let mut keys = std::mem::take(&mut self.matching);
-        if request.members.len() <= REQUEST_FEW_MEMBERS {
+        if came == Came::Live {
+            // Not every relay sends it once for each request that it matches.
+            subscriptions.matching(event, &mut keys);
+            keys.retain(|key| {
+                request.members.contains(key) || subscriptions.is_served(*key, id, event)
+            });
+        } else if request.members.len() <= REQUEST_FEW_MEMBERS {
             keys.clear();
             let members = request.members.iter().copied();
             keys.extend(members.filter(|key| subscriptions.matches(*key, event)));
@@ -295,7 +301,7 @@ impl Requests {
     }
 
     /// The relay has sent all it stores.
-    fn eose(
+    pub(super) fn eose(
         &mut self,
         id: RelayId,
         number: RequestNumber,
@@ -465,7 +471,7 @@ impl Requests {
         }
         let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
         let (asked, in_parts) = (request.unanswered(), !request.wires.others.is_empty());
-        let (duty, among) = (request.duty, request.among);
+        let (duty, among, filters) = (request.duty, request.among, request.filters);
         let members = self.staying(id, number, subscriptions);
         self.answered(id, turn);
         if in_parts {
@@ -475,6 +481,7 @@ impl Requests {
         turn.due.plan.insert(id);
         if gathers {
             relays.refused_subscription(id, &why, turn);
+            self.learns_of_filters(id, &why, filters);
             self.is_crowded(id, &why, among, turn);
             return self.not_replaced(id, duty, &members, subscriptions, turn);
         }
@@ -491,7 +498,8 @@ impl Requests {
             }
         }
         relays.refused_subscription(id, &why, turn);
-        let crowded = !heard && self.is_crowded(id, &why, among, turn);
+        let by_number = self.learns_of_filters(id, &why, filters);
+        let crowded = by_number || (!heard && self.is_crowded(id, &why, among, turn));
         if crowded || members.len() > 1 {
             // Too many, or one among them that the relay does not want: each once more.
             for key in members {

@@ -25,9 +25,11 @@ impl Requests {
         self.lessons.get(&id).map_or(said, |lesson| lesson.most(said, turn.now.mono))
     }
 
-    /// How many filters one request may have.
+    /// How many filters one request may have, as its document says, which may be wrong, or it has shown.
     pub(super) fn filters(&self, id: RelayId, relays: &Relays) -> usize {
-        if self.takes_one_filter(id) { 1 } else { relays.filters(id) }
+        let said = relays.filters(id);
+        let shown = self.lessons.get(&id).and_then(|lesson| lesson.filters);
+        shown.map_or(said, |shown| shown.min(said))
     }
 
     /// The relay's limits, as far as they are about one request.
@@ -37,7 +39,7 @@ impl Requests {
     }
 
     pub(super) fn takes_one_filter(&self, id: RelayId) -> bool {
-        self.lessons.get(&id).is_some_and(|lesson| lesson.one_filter)
+        self.lessons.get(&id).is_some_and(|lesson| lesson.filters == Some(1))
     }
 
     /// Whether the refusal of a request says that there are too many; then fewer are opened from now on.
@@ -128,6 +130,16 @@ impl Requests {
         requests.map(|request| 1 + request.wires.others.len()).sum()
     }
 
+    /// A relay has refused a request of so many filters with these words. Whether it was for their number:
+    /// then it is asked for fewer from now on. One alone can only be too many of all that are open.
+    pub(super) fn learns_of_filters(&mut self, id: RelayId, why: &Reason, filters: usize) -> bool {
+        let is_number = why.is_of_filters() && filters > 1;
+        if is_number {
+            self.lessons.entry(id).or_default().learn_filters(filters);
+        }
+        is_number
+    }
+
     /// A request was refused or not answered again, though others are served: maybe it is one too many, which
     /// not every relay says.
     pub(super) fn may_be_too_many(&mut self, id: RelayId, turn: &Turn<'_>) {
@@ -193,7 +205,7 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        self.lessons.entry(id).or_default().one_filter = true;
+        self.lessons.entry(id).or_default().filters = Some(1);
         let several = self.open_where(id, |request| request.filters > 1);
         for other in several {
             self.ask_members_again(id, other, false, subscriptions, relays, turn);

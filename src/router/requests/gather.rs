@@ -197,7 +197,8 @@ impl Requests {
                 keys.extend(staying);
             }
         }
-        let limit = if resumed.is_some() { None } else { Some(0) };
+        // Nothing stored is wanted, but not every relay has an EOSE for that.
+        let limit = if resumed.is_some() { None } else { Some(1) };
         let filters = combined.into_filters(limit);
         (numbers.len() >= 2).then_some(Together { numbers, keys, filters })
     }

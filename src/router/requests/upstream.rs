@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
-use crate::constants::RELAY_SUBSCRIPTIONS_LEAST;
+use crate::constants::{RELAY_FILTERS, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::Reason;
 
@@ -32,14 +32,19 @@ pub(super) struct Crowd {
 pub(super) struct Lesson {
     /// Requests open at a time, and until when that is believed.
     most: Option<(usize, Duration)>,
-    /// Of several filters in a request it serves the last alone.
-    pub(super) one_filter: bool,
+    /// It takes so many filters in a request, or serves no more of them.
+    pub(super) filters: Option<usize>,
 }
 
 impl Lesson {
     /// It serves no more requests than this, as far as is known until then.
     pub(super) fn learn_most(&mut self, most: usize, until: Duration) {
         self.most = Some((most.max(RELAY_SUBSCRIPTIONS_LEAST), until));
+    }
+
+    /// It takes fewer filters than this in one request.
+    pub(super) fn learn_filters(&mut self, refused: usize) {
+        self.filters = Some(if refused > RELAY_FILTERS { RELAY_FILTERS } else { 1 });
     }
 
     /// How many it serves, where it says so many.

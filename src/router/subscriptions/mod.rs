@@ -382,6 +382,15 @@ impl Subscriptions {
         self.get(key).is_some_and(|it| it.filters.iter().any(|filter| filter.matches(event)))
     }
 
+    /// Whether this relay serves it and it asks for this event, whichever request that came over. What a
+    /// search finds only the relay can tell.
+    pub(super) fn is_served(&self, key: SubscriptionKey, relay: RelayId, event: &Event) -> bool {
+        self.get(key).is_some_and(|it| {
+            it.part_of(relay).is_some_and(Part::is_live)
+                && it.filters.iter().any(|its| its.search.is_none() && its.matches(event))
+        })
+    }
+
     /// Gives a true event that matches to a subscription, or holds it for its turn, unless something
     /// speaks against it.
     pub(super) fn offer(

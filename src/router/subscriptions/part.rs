@@ -147,6 +147,11 @@ impl Part {
         self.relay
     }
 
+    /// Whether its stored events are complete, and live ones come.
+    pub(super) const fn is_live(&self) -> bool {
+        matches!(self.stage, PartStage::Live)
+    }
+
     /// The request that brings its events.
     pub(in crate::router) const fn request(&self) -> Option<RequestNumber> {
         self.request

@@ -264,7 +264,7 @@ fn who_is_asked_for_anew_while_others_are_gathered_is_not_left_out() {
     }
     world.say(CLIENT, &json!(["REQ", "d", {"kinds": [1], "#t": ["d"]}]));
     let sent = world.got(0);
-    let gathering = sent.iter().find(|it| it[2]["limit"] == 0).expect("places are short").clone();
+    let gathering = sent.iter().find(|it| it[2]["limit"] == 1).expect("places are short").clone();
     world.relay_says(0, &json!(["CLOSED", numbers[0], "error: too old"]));
     world.relay_says(0, &json!(["EOSE", gathering[1]]));
     world.pass_ms(2_000);
