@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.crowd import Crowd, served
+from support.crowd import ORDER, Crowd, served
 from support.endpoint import Endpoint
 from support.events import Author, ids, now
 from support.inbox import eventually
@@ -34,7 +34,7 @@ async def test_a_restart_loses_nothing_and_repeats_nothing(
     await relay.until(lambda: not relay.lines, "the end of the connection")
     gap = crowd.notes()
     due = [list(guest.due) for guest in crowd.guests]
-    missed = crowd.orders()  # nobody could hear them
+    missed = crowd.mentions(ORDER, now() - 5)  # nobody could hear them
     for guest, known in zip(crowd.guests, due, strict=True):
         guest.due[:] = known
     await relay.publish(*gap, *missed)

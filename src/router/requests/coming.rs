@@ -469,7 +469,7 @@ impl Requests {
             request.ending = Some(why);
             return;
         }
-        let (gathers, heard, live) = (request.gathers(), request.heard, request.is_live());
+        let (gathers, live) = (request.gathers(), request.is_live());
         let (asked, in_parts) = (request.unanswered(), !request.wires.others.is_empty());
         let (duty, among, filters) = (request.duty, request.among, request.filters);
         let members = self.staying(id, number, subscriptions);
@@ -499,7 +499,7 @@ impl Requests {
         }
         relays.refused_subscription(id, &why, turn);
         let by_number = self.learns_of_filters(id, &why, filters);
-        let crowded = by_number || (!heard && self.is_crowded(id, &why, among, turn));
+        let crowded = by_number || self.is_crowded(id, &why, among, turn);
         if crowded || members.len() > 1 {
             // Too many, or one among them that the relay does not want: each once more.
             for key in members {

@@ -6,7 +6,7 @@
 //! request.
 
 use crate::base::time::Now;
-use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN};
+use crate::constants::{COMBINE_FEW, EOSE_SILENT, PLAN_AGAIN, RELAY_FILTERS};
 use crate::ids::{RelayId, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
@@ -126,7 +126,9 @@ impl Requests {
         subscriptions: &Subscriptions,
         relays: &Relays,
     ) -> Vec<SubscriptionKey> {
-        let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
+        // Not all documents are right about that, and there is no need to try.
+        let most = self.filters(id, relays).min(RELAY_FILTERS);
+        let most_bytes = relays.filter_bytes(id);
         let late = |key| subscriptions.get(key).map(|member| member.is_late(id));
         let size = |key| {
             subscriptions.get(key).map_or((0, 0), |member| {
