@@ -90,6 +90,11 @@ pub(crate) const REFUSED_FIRST: Duration = Duration::from_secs(1);
 pub(crate) const REFUSED_MOST: Duration = Duration::from_mins(5);
 /// … and one that refuses it for good, in case something has changed, after this.
 pub(crate) const REFUSED_FOR_GOOD: Duration = Duration::from_mins(30);
+/// A relay that has given so many stored events for one filter may have cut them there, if its document says
+/// nothing else: the older ones are asked for too …
+pub(crate) const PAGE_LEAST: u64 = 10;
+/// … up to so many times.
+pub(crate) const PAGES_MOST: u32 = 50;
 /// A client whose subscription no relay serves is told so by a NOTICE after this.
 pub(crate) const UNSERVED_NOTICE: Duration = Duration::from_mins(1);
 /// A request that has had no EOSE for this long counts as one that will have none.

@@ -182,15 +182,28 @@ impl Requests {
                 Arrival::Event(event) => {
                     // What was not asked for is no sign of anything.
                     if self.route(id, number, &event, subscriptions, relays, turn) {
+                        if let Some(request) = self.get_mut(id, number) {
+                            request.pages.note(&event);
+                        }
                         let rank = rank(event.created_at(), *event.id());
                         self.hear(id, number, rank, subscriptions, turn);
                     }
                 }
-                Arrival::Copy(rank) => self.hear(id, number, rank, subscriptions, turn),
+                Arrival::Copy(rank) => {
+                    if let Some(request) = self.get_mut(id, number) {
+                        request.pages.note_copy(rank.0);
+                    }
+                    self.hear(id, number, rank, subscriptions, turn);
+                }
                 Arrival::Forged => {}
                 Arrival::Eose(by, hint) => match self.finishes(id, number, by) {
                     Finished::InPart => {}
-                    Finished::All => self.eose(id, number, hint, subscriptions, relays, turn),
+                    Finished::All => {
+                        self.close_page(id, number, by, relays, turn);
+                        if !self.next_page(id, number, relays, turn) {
+                            self.eose(id, number, hint, subscriptions, relays, turn);
+                        }
+                    }
                     Finished::Again => self.eose_again(id, number, subscriptions, relays, turn),
                 },
                 Arrival::Closed(why) => self.closed(id, number, why, subscriptions, relays, turn),

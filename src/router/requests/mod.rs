@@ -20,6 +20,7 @@ mod crowd;
 mod deferred;
 mod gather;
 mod health;
+mod pages;
 mod plan;
 mod request;
 mod upstream;
@@ -209,6 +210,8 @@ impl Requests {
                     subscriptions.resumed(*key, id);
                 }
             }
+            let again = again && !matches!(request.duty, Duty::Gathers);
+            self.turn_pages(id, number, &filters, again, subscriptions, relays);
             self.in_parts(id, number, &filters, relays, turn)
         } else {
             let mut filters: Vec<String> = Vec::new();
@@ -227,6 +230,7 @@ impl Requests {
                 turn.due.plan.insert(id); // its place is free
                 return Ok(None);
             }
+            self.turn_pages(id, number, &filters, again, subscriptions, relays);
             self.in_parts(id, number, &filters, relays, turn)
         };
         let among = self.upstreams.get(&id).map_or(0, |upstream| upstream.asked);

@@ -14,6 +14,8 @@ use crate::nostr::reason::Reason;
 use crate::router::subscriptions::Rank;
 use crate::router::terms::Expected;
 
+use super::pages::Pages;
+
 /// See [the module above](super).
 #[derive(Debug)]
 pub(super) struct Request {
@@ -45,6 +47,7 @@ pub(super) struct Request {
     pub(super) health: Health,
     /// What did not fit into its message goes in others, each under a number of its own.
     pub(super) wires: Wires,
+    pub(super) pages: Pages,
     /// Nothing that has come over it was left out.
     pub(super) complete: bool,
     pub(super) arrivals: Arrivals,
@@ -106,6 +109,8 @@ pub(super) struct Wires {
     pub(super) unsent: BTreeMap<RequestNumber, String>,
     /// Those of all that have not had their EOSE.
     pub(super) unfinished: BTreeSet<RequestNumber>,
+    /// The one that brings another page.
+    pub(super) page: Option<RequestNumber>,
 }
 
 /// What has come over a request and is looked at in this order.
@@ -174,6 +179,7 @@ impl Request {
             brought: false,
             health: Health::new(now),
             wires: Wires::default(),
+            pages: Pages::default(),
             complete: true,
             arrivals: Arrivals::default(),
             outstanding: 0,

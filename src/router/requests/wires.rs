@@ -42,14 +42,35 @@ impl Requests {
         count: usize,
         turn: &mut Turn<'_>,
     ) {
-        let Some(request) = self.all.get_mut(&(id, number)) else { return };
         for _ in 0..count {
-            let other = turn.numbers.request();
-            request.wires.others.push(other);
-            self.wires.insert((id, other), number);
-            if let Some(upstream) = self.upstreams.get_mut(&id) {
-                upstream.open.insert(other);
-            }
+            self.take_number(id, number, turn.numbers.request());
+        }
+    }
+
+    /// This number is a request's too.
+    pub(super) fn take_number(&mut self, id: RelayId, number: RequestNumber, other: RequestNumber) {
+        let Some(request) = self.all.get_mut(&(id, number)) else { return };
+        request.wires.others.push(other);
+        self.wires.insert((id, other), number);
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.open.insert(other);
+            upstream.asked += usize::from(request.is_out());
+        }
+    }
+
+    /// It is not any more, and its place is free.
+    pub(super) fn give_back_number(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        other: RequestNumber,
+    ) {
+        let Some(request) = self.all.get_mut(&(id, number)) else { return };
+        request.wires.others.retain(|its| *its != other);
+        self.wires.remove(&(id, other));
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.forget(other);
+            upstream.asked -= usize::from(request.is_out()).min(upstream.asked);
         }
     }
 

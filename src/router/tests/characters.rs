@@ -107,9 +107,15 @@ impl Zoo {
     }
 
     fn lose(&mut self, at: usize) {
+        self.lose_for(at, |_| ());
+    }
+
+    /// The connection is lost, and something happens before it comes back.
+    fn lose_for(&mut self, at: usize, what: impl FnOnce(&mut Model)) {
         self.listen();
         self.models[at].lose_connection();
         self.world.down(at as u64, self.links[at]);
+        what(&mut self.models[at]);
         self.links[at] += 1;
         self.world.up(at as u64, self.links[at]);
         self.listen();
@@ -267,6 +273,36 @@ fn more_filters_than_a_relay_takes_go_in_several_requests() {
     zoo.listen();
     while zoo.step() {}
     assert!(zoo.models[0].open.is_empty(), "nothing is left upstream");
+}
+
+/// A relay that gives ten events at a time: unsaid, and what it says with a limit.
+#[test]
+fn what_does_not_fit_into_one_page_is_asked_for_in_several() {
+    let character = Character { cap: Some(10), ..Character::default() };
+    let stored: Vec<Made> = EVENTS.iter().filter(|it| it.event.kind() == 1).cloned().collect();
+    assert!(stored.len() > 40);
+    let mut zoo = Zoo::new(3, &[(20, character)]);
+    zoo.open(5, "notes", &[json!({"kinds": [1]})]);
+    zoo.settle(3);
+    zoo.lose_for(0, |model| model.store.extend(stored[..40].iter().cloned()));
+    for made in &stored[..40] {
+        zoo.watches.values_mut().for_each(|watch| _ = watch.due.insert(made.id()));
+    }
+    zoo.settle(10);
+    zoo.check("a gap of four pages");
+    assert_eq!(zoo.models[0].open.len(), 1, "pages are closed when they are read");
+
+    let mut zoo = Zoo::new(3, &[(20, character)]);
+    zoo.says(0, RelayLimits { max_limit: Some(10), ..RelayLimits::default() });
+    zoo.models[0].store.extend(stored.iter().cloned());
+    zoo.open(5, "notes", &[json!({"kinds": [1], "limit": 25})]);
+    let mut newest: Vec<&Made> = stored.iter().collect();
+    newest.sort_by_key(|it| (std::cmp::Reverse(it.event.created_at()), *it.event.id()));
+    let due = newest[..25].iter().map(|made| made.id()).collect();
+    zoo.watches.values_mut().next().unwrap().due = due;
+    zoo.settle(5);
+    zoo.check("a limit of three pages");
+    assert_eq!(zoo.watches.values().next().unwrap().got.len(), 25);
 }
 
 /// A relay that has forgotten a live request, and says nothing.
