@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::constants::{ECHO, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD};
+use crate::constants::{
+    ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
+};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
@@ -40,7 +42,7 @@ impl Requests {
         let said = self.most(id, relays, turn);
         let Some(upstream) = self.upstreams.get(&id) else { return };
         if upstream.gathering.is_some() || upstream.crowd.is_some() || upstream.free(said) == 0 {
-            turn.timers.set(Timer::Request(id, number), turn.now.mono + 10 * PLAN_AGAIN);
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + PLAN_AGAIN);
             return;
         }
         let keys = self.staying(id, number, subscriptions);
@@ -108,21 +110,36 @@ impl Requests {
     ) {
         let mut keys = std::mem::take(&mut self.matching);
         subscriptions.matching(event, &mut keys);
-        let request = keys.iter().find_map(|key| {
-            let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
-            part.and_then(Part::request)
-        });
+        let mut numbers: Vec<RequestNumber> = keys
+            .iter()
+            .filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request())
+            .take(ECHO_REQUESTS)
+            .collect();
         self.matching = keys;
-        let Some(number) = request else { return };
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            self.await_echo(id, number, event, turn);
+        }
+    }
+
+    fn await_echo(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        event: &Arc<Event>,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(request) = self.get_mut(id, number).filter(|it| it.is_live()) else { return };
         let health = &mut request.health;
-        if health.recent.contains(event.id()) {
+        let came = health.recent.contains(event.id());
+        if came || health.awaited.is_none() {
             health.awaited = Some((*event.id(), event.kind()));
-            return request.note_new(event.id(), turn.now);
         }
-        if health.awaited.is_none() {
-            health.awaited = Some((*event.id(), event.kind()));
-            turn.timers.set(Timer::Echo(id, number), turn.now.mono + ECHO);
+        if came {
+            request.note_new(event.id(), turn.now);
+        } else {
+            turn.timers.set_by(Timer::Echo(id, number), turn.now.mono + ECHO);
         }
     }
 
