@@ -20,7 +20,8 @@ restricted, auth_required, rate_limited, error, duplicate, mute, unsupported, cl
 of our own: queued, replaced, local. Ours, where that does not tell: no_relay (the owner
 has configured none), outbox_closed (its rows have not been read yet), outbox_full,
 database (it does not keep what it is to keep), unanswered (it was sent), ends_connection
-(the relay ends the connection over it). Empty: none that is known."""
+(the relay ends the connection over it), not_served (by no relay: the text is a relay's).
+Empty: none that is known."""
 
 TroubleCode: TypeAlias = str
 """What an entry of a relay's log is. There is no connection: unreachable, turned_away
