@@ -84,6 +84,12 @@ class RelayStatus(TypedDict):
     unasked: int  # events for no subscription, or that match no filter of theirs
     skipped: int  # messages that were too long
     quarantined: int  # what it is not sent now, because it ends the connection over it
+    # Of all subscriptions here that want it; 0 while it is not connected.
+    subscriptions_served: int  # or asked for, a moment ago
+    subscriptions_refused: int  # or not answered
+    subscriptions_waiting: int  # for a place
+    unserved_since: float | None  # unix seconds; None: it serves all
+    unserved_reason: str | None  # a sentence, or its words
     errors: list[str]  # newest last, at most 50
     notices: list[str]  # newest last, at most 50
     error_times: list[float]  # unix seconds, of those above
