@@ -135,6 +135,10 @@ pub(crate) const PLAN_AGAIN: Duration = Duration::from_secs(1);
 /// time up to this.
 pub(crate) const GATHER_RETRY: Duration = Duration::from_secs(30);
 
+/// What a relay does for the subscriptions is counted this long after something has changed: counting takes
+/// a look at each of them, and the page shows no more than one state a second.
+pub(crate) const CENSUS: Duration = Duration::from_secs(1);
+
 /// A relay may refuse a request after its EOSE, by a message that names nothing: it is known to serve a
 /// request when it has said nothing against it for this long.
 pub(crate) const PROOF: Duration = Duration::from_secs(1);

@@ -33,6 +33,11 @@ interface RelayLine {
   skipped: number
   /** What it ends the connection over, and is not sent now. */
   quarantined: number
+  subscriptions_served: number
+  /** Or not answered. */
+  subscriptions_refused: number
+  /** For a place. */
+  subscriptions_waiting: number
   errors: number
   noticed_at: number | null
   last_error: string | null

@@ -20,7 +20,8 @@ restricted, auth_required, rate_limited, error, duplicate, mute, unsupported, cl
 of our own: queued, replaced, local. Ours, where that does not tell: no_relay (the owner
 has configured none), outbox_closed (its rows have not been read yet), outbox_full,
 database (it does not keep what it is to keep), unanswered (it was sent), ends_connection
-(the relay ends the connection over it). Empty: none that is known."""
+(the relay ends the connection over it), not_served (by no relay: the text is a relay's).
+Empty: none that is known."""
 
 TroubleCode: TypeAlias = str
 """What an entry of a relay's log is. There is no connection: unreachable, turned_away
@@ -83,6 +84,12 @@ class RelayStatus(TypedDict):
     unasked: int  # events for no subscription, or that match no filter of theirs
     skipped: int  # messages that were too long
     quarantined: int  # what it is not sent now, because it ends the connection over it
+    # Of all subscriptions here that want it; 0 while it is not connected.
+    subscriptions_served: int  # or asked for, a moment ago
+    subscriptions_refused: int  # or not answered
+    subscriptions_waiting: int  # for a place
+    unserved_since: float | None  # unix seconds; None: it serves all
+    unserved_reason: str | None  # a sentence, or its words
     errors: list[str]  # newest last, at most 50
     notices: list[str]  # newest last, at most 50
     error_times: list[float]  # unix seconds, of those above

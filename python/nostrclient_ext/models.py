@@ -37,6 +37,11 @@ class RelayStatus(BaseModel):
     unasked: int = 0
     skipped: int = 0  # messages that were too long
     quarantined: int = 0  # what it ends the connection over: not sent to it now
+    subscriptions_served: int = 0  # now; 0 while it is not connected
+    subscriptions_refused: int = 0  # or not answered
+    subscriptions_waiting: int = 0  # for a place
+    unserved_since: float | None = None  # unix seconds; None: it serves all
+    unserved_reason: str | None = None
 
 
 class KeptLimits(BaseModel):

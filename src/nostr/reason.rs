@@ -110,6 +110,8 @@ pub(crate) enum Cause {
     Unanswered,
     /// The relay ends the connection over it.
     EndsConnection,
+    /// No relay serves the subscription: these are a relay's words.
+    NotServed,
 }
 
 impl Cause {
@@ -122,6 +124,7 @@ impl Cause {
             Self::Database => "database",
             Self::Unanswered => "unanswered",
             Self::EndsConnection => "ends_connection",
+            Self::NotServed => "not_served",
         }
     }
 }

@@ -87,6 +87,8 @@ pub(super) struct RelayStatus {
     next_attempt: Option<f64>,
     connected_since: Option<f64>,
     disconnected_since: Option<f64>,
+    unserved_since: Option<f64>,
+    unserved_reason: Option<String>,
     ping: Option<u64>,
     errors: Vec<String>,
     error_times: Vec<f64>,
@@ -104,6 +106,7 @@ impl From<&RelayView> for RelayStatus {
             RelayState::Connected(since) => ("connected", Some(since), None),
             RelayState::Waiting(next) => ("waiting", None, Some(next)),
         };
+        let (unserved_since, unserved_reason) = stats.unserved().unzip();
         let micros = stats.ping_micros.load(Relaxed);
         let (error_times, errors, kinds) = stats.errors();
         let (notice_times, notices) = stats.notices();
@@ -117,6 +120,8 @@ impl From<&RelayView> for RelayStatus {
             next_attempt,
             connected_since,
             disconnected_since,
+            unserved_since,
+            unserved_reason,
             ping: (micros > 0).then(|| micros.div_ceil(1_000)),
             errors,
             error_times,

@@ -10,7 +10,7 @@ use crate::nostr::count::Counted;
 use crate::nostr::event::{Event, EventError, EventId, KIND_AUTH, is_ephemeral};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::{ClientMessage, Hint, Reply, Resumed};
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{Cause, Prefix, Reason};
 
 use super::Keepers;
 use super::answers::accept;
@@ -357,6 +357,7 @@ impl Keepers {
                     let Some(ended) = subscriptions.get(key) else { return };
                     let (client, id) = (ended.client(), ended.id().as_ref().into());
                     self.end_subscription(key, turn);
+                    let why = why.about(Cause::NotServed);
                     return turn.tell(client, Reply::Closed { id, why });
                 }
             }

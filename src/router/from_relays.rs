@@ -197,7 +197,7 @@ impl Keepers {
             Frame::TooLong { number, bytes } => {
                 let number = number.filter(|number| turn.numbers.gave(*number));
                 if let Some(number) = number {
-                    self.requests.left_out(id, number, &mut self.subscriptions);
+                    self.requests.left_out(id, number, &mut self.subscriptions, turn);
                 }
                 self.relays.tally(id, |stats| &stats.skipped);
                 self.relays.junk_of(id, bytes, turn);

@@ -357,6 +357,9 @@ impl Keepers {
                 let Self { requests, subscriptions, relays, .. } = self;
                 requests.crowd_settles(relay, subscriptions, relays, turn);
             }
+            Timer::Census(relay) => {
+                self.requests.count(relay, &self.subscriptions, &self.relays, turn);
+            }
             Timer::Retired(relay, number) => self.requests.drop_retired(relay, number, turn),
             Timer::Suspect(relay) => self.relays.try_suspect(relay, turn),
             Timer::SignIn(relay) => {

@@ -100,6 +100,8 @@ pub(super) enum Timer {
     Refused(RelayId, SubscriptionKey),
     /// A relay has said all that it had to say about too many requests.
     Crowd(RelayId),
+    /// Count what a relay does for the subscriptions.
+    Census(RelayId),
     /// Forget a request that is closed.
     Retired(RelayId, RequestNumber),
     /// What waits for an authentication at this relay has waited long enough.
@@ -156,8 +158,9 @@ impl Timers {
         Some(timer)
     }
 
+    /// Whether nothing is to be done later, but for counting what there is.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.iter().all(|(_, timer)| matches!(timer, Timer::Census(_)))
     }
 }

@@ -122,6 +122,12 @@ numbers! {
             /// Events and subscriptions, now, that are not sent to it because it ends the connection
             /// over them.
             quarantined,
+            /// Subscriptions, now, that it serves or was asked for …
+            subscriptions_served,
+            /// … that it has refused or left without an answer …
+            subscriptions_refused,
+            /// … and that it could not be asked for yet.
+            subscriptions_waiting,
             /// All that ever went into `errors`.
             error_count,
         }
@@ -143,6 +149,7 @@ numbers! {
             errors: Mutex<VecDeque<LogLine<Trouble>>>,
             notices: Mutex<VecDeque<LogLine<()>>>,
             standing: Mutex<Standing>,
+            unserved: Mutex<Option<(f64, String)>>,
         }
     }
 }
@@ -183,6 +190,19 @@ impl RelayStats {
     /// The last notices, likewise.
     pub(crate) fn notices(&self) -> (Vec<f64>, Vec<String>) {
         lock(&self.notices).iter().map(|(at, text, ())| (*at, text.clone())).unzip()
+    }
+
+    /// Notes that it does not serve all subscriptions, and why, cut likewise; or that it does. What it has
+    /// not served before it does not since then (unix seconds).
+    pub(crate) fn set_unserved(&self, now: Option<(f64, &str)>) {
+        let mut unserved = lock(&self.unserved);
+        let since = unserved.as_ref().map(|(since, _)| *since);
+        *unserved = now.map(|(at, why)| (since.unwrap_or(at), cut(why)));
+    }
+
+    /// Since when it does not serve all subscriptions (unix seconds), and why. `None`: it does.
+    pub(crate) fn unserved(&self) -> Option<(f64, String)> {
+        lock(&self.unserved).clone()
     }
 
     /// Where the connection stands, and unless it does, since when there is none (unix seconds).
@@ -293,12 +313,17 @@ pub(crate) struct ClientStats {
 }
 
 fn note<K>(log: &Mutex<VecDeque<LogLine<K>>>, at: f64, text: &str, kind: K) {
-    let text = text.chars().take(RELAY_LOG_TEXT).collect();
+    let text = cut(text);
     let mut log = lock(log);
     if log.len() == RELAY_LOG {
         log.pop_front();
     }
     log.push_back((at, text, kind));
+}
+
+/// A length fit for a page.
+fn cut(text: &str) -> String {
+    text.chars().take(RELAY_LOG_TEXT).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

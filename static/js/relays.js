@@ -134,6 +134,11 @@ window.app.component('nostrclient-relays', {
           sortable: true
         },
         number('ping', 'Latency', 'Round trip of the last ping'),
+        number(
+          'subscriptions_served',
+          'Serves',
+          'Subscriptions it serves, of those it is asked for'
+        ),
         number('sent', 'Sent', 'Events sent to it'),
         number('received', 'Received', 'Events it sent, copies included'),
         number('duplicates', 'Copies', 'Events that had come before'),
@@ -170,12 +175,17 @@ window.app.component('nostrclient-relays', {
   methods: {
     /**
      * @param {RelayLine} relay
-     * @param {'ping' | 'sent' | 'received' | 'duplicates' | 'forged' | 'rejected'} name
+     * @param {'ping' | 'subscriptions_served' | 'sent' | 'received' | 'duplicates' | 'forged' | 'rejected'} name
      */
     valueOf(relay, name) {
       const value = relay[name]
       if (value === null) return '–'
-      return name === 'ping' ? `${value} ms` : this.words.number(value)
+      if (name === 'ping') return `${value} ms`
+      const unserved = relay.subscriptions_refused + relay.subscriptions_waiting
+      const served = this.words.number(value)
+      return name === 'subscriptions_served' && unserved
+        ? `${served} of ${this.words.number(value + unserved)}`
+        : served
     }
   }
 })

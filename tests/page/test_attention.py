@@ -16,6 +16,7 @@ from nostrclient_ext.page.models import (
     State,
     Totals,
 )
+from nostrclient_ext.relays.journal import UNSERVED_SECONDS
 
 NOW = 1_800_000_000.0
 
@@ -159,6 +160,34 @@ def test_what_a_relay_does_not_bear() -> None:
     long = [(9, "too_long", "sent a message of 2000000 bytes")]
     item = only(attention(relay(errors=long)))
     assert item.text == "wss://a sent a message of 2000000 bytes"
+
+
+def test_subscriptions_that_a_relay_does_not_serve() -> None:
+    picky = relay()
+    assert picky.status is not None
+    picky.status.subscriptions_served, picky.status.subscriptions_refused = 10, 2
+    picky.status.unserved_since = NOW - UNSERVED_SECONDS + 1
+    picky.status.unserved_reason = "blocked: no."
+    assert attention(picky) == [], "it may pass"
+    picky.status.unserved_since = NOW - 300
+    item = only(attention(picky))
+    words = "wss://a has not served 2 of 12 subscriptions for 5 minutes (2 refused, 0"
+    assert item.text.startswith(
+        f"{words} waiting): blocked: no. They are asked for again."
+    )
+    assert not item.serious
+    assert what(item) == [
+        ("show", "relays"),
+        ("reconnect", "wss://a"),
+        ("pause", "wss://a"),
+    ]
+    picky.status.subscriptions_refused, picky.status.subscriptions_waiting = 0, 1
+    assert "1 of 11 subscriptions for" in only(attention(picky)).text
+    # Who it wants to know is told before what it refuses for that.
+    picky.auth_refused = True
+    assert "log in" in only(attention(picky)).text
+    picky.auth_refused, picky.status.unserved_since = False, None
+    assert attention(picky) == [], "that is over"
 
 
 def test_nobody_to_read_or_to_write() -> None:

@@ -9,6 +9,7 @@ from nostrclient_ext.relays.journal import (
     LOOK_SECONDS,
     MINUTE,
     OVER_SECONDS,
+    UNSERVED_SECONDS,
     Journal,
     shown,
 )
@@ -32,6 +33,7 @@ class Relay:
         self.away: float | None = None
         self.log: list[tuple[float, str, str]] = []
         self.count = 0
+        self.unserved: tuple[float, int, int, str] | None = None
 
     def error(self, code: str, text: str) -> None:
         self.log = [*self.log, (self.now, text, code)][-50:]
@@ -42,7 +44,7 @@ class Relay:
     ) -> None:
         if code is not None:
             self.error(code, text)
-        self.connected, self.away = None, self.now
+        self.connected, self.away, self.unserved = None, self.now, None
 
     def connect(self) -> None:
         self.connected, self.away = self.now, None
@@ -52,8 +54,13 @@ class Relay:
         return self.look()
 
     def look(self) -> list[tuple[str, str]]:
+        since, refused, waiting, why = self.unserved or (None, 0, 0, None)
         state: Any = {
             "url": self.url,
+            "unserved_since": since,
+            "unserved_reason": why,
+            "subscriptions_refused": refused,
+            "subscriptions_waiting": waiting,
             "connected_since": self.connected,
             "disconnected_since": self.away,
             "error_count": self.count,
@@ -142,6 +149,32 @@ def test_a_refusal_is_told_when_it_begins_and_when_it_is_over() -> None:
         ("INFO", f"{URL} is quiet again: no “ended subscription” for 10 minutes"),
     ]
     assert relay.passes(OVER_SECONDS) == []
+
+
+def test_subscriptions_that_are_not_served_are_told_when_that_begins_and_ends() -> None:
+    relay = Relay()
+    relay.look()
+    relay.unserved = T, 2, 0, "blocked: no"
+    assert relay.passes(UNSERVED_SECONDS - 1) == [], "it may pass"
+    relay.unserved = T, 2, 3, "blocked:\nno"
+    line = f"{URL} does not serve 5 subscriptions (2 refused, 3 waiting): blocked: no"
+    assert relay.passes(1) == [("WARNING", line)]
+    relay.unserved = T, 7, 0, "error: another"
+    assert relay.passes(600) == [], "once, whatever becomes of it"
+    relay.unserved = None
+    assert relay.passes(1) == [("INFO", f"{URL} serves all subscriptions again")]
+    assert relay.passes(1) == []
+    # It ends with the connection, which has a line of its own.
+    relay.unserved = relay.now, 1, 0, "blocked: no"
+    assert len(relay.passes(UNSERVED_SECONDS)) == 1
+    relay.lose()
+    lines = [text for _, text in relay.passes(1)]
+    relay.connect()
+    lines += [text for _, text in relay.passes(1)]
+    assert [text.split(" ")[1:3] for text in lines] == [
+        ["is", "lost:"],
+        ["is", "connected,"],
+    ]
 
 
 def test_one_that_goes_and_comes_has_so_many_lines() -> None:

@@ -31,7 +31,6 @@ BATCH = 64  # messages taken before other work gets its turn on the loop
 EVERYTHING = 1 << 20
 EPHEMERAL = range(20_000, 30_000)  # kinds nobody wants late (NIP-01)
 AGAIN_SECONDS = 1.0  # until a client that a running core has closed comes again
-REFUSED_SECONDS = 30.0  # until a subscription that no relay serves is asked for again
 
 
 class InsideClient:
@@ -242,24 +241,27 @@ class InsideClient:
             elif self._counts.settle(message):
                 return
             elif name is not None:
-                self._subscription_is(name, verb, code, text, running)
+                self._subscription_is(name, message, code, running)
             elif number:
                 return  # it has ended
         self._receive((verb, name or "", text, url, event_id, date))
 
     def _subscription_is(
-        self, name: str, verb: str, code: str, why: str, running: Running
+        self, name: str, message: "Told", code: str, running: Running
     ) -> None:
+        verb, number, why, *_ = message
         if verb != "CLOSED":
             self._subscriptions.heard(name, verb)
             return
         logger.warning(f"nostrclient: an extension's subscription was closed: {why}")
-        if self._subscriptions.refused(name, code):
-            running.bridge.loop.call_later(REFUSED_SECONDS, self._ask_refused_again)
+        pause = self._subscriptions.refused(name, code)
+        if pause is not None:
+            running.bridge.loop.call_later(pause, self._pause_is_over, number)
 
-    def _ask_refused_again(self) -> None:
+    def _pause_is_over(self, number: str) -> None:
         with self._lock:
-            self._relay_is_there()
+            self._subscriptions.pause_is_over(number)
+            self._tell()
 
     def _relay_is_there(self) -> None:
         """What no relay took or served is tried again."""

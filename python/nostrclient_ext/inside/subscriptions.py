@@ -13,14 +13,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nostrclient_core import Client
 
-# Codes of refusals that will not change by asking again.
+# Codes of what the core itself refuses, and asking again will not change. What relays
+# refuse has a code of its own (not_served).
 FINAL = {"invalid", "restricted", "unsupported"}
+REFUSED_SECONDS = (
+    30.0  # until what no relay serves is asked for again; doubled each time,
+)
+REFUSED_MOST_SECONDS = 1800.0  # and no more than this
 
 
 class _Subscription:
     """What was asked for, and how far it is."""
 
-    __slots__ = ("complete", "filters", "number", "opened", "refused", "since", "whole")
+    __slots__ = (
+        "complete",
+        "due",
+        "filters",
+        "number",
+        "opened",
+        "pause",
+        "refused",
+        "since",
+        "whole",
+    )
 
     def __init__(self, filters: str, number: str) -> None:
         self.filters = filters  # JSON, each after a comma
@@ -30,14 +45,29 @@ class _Subscription:
         self.whole = False  # it has all that was stored, and is sent what comes
         self.since: int | None = None  # when it was whole last; None: never
         self.refused = False  # no relay serves it for now
+        self.pause = 0.0  # seconds it was let alone for, after the last refusal
+        self.due = 0.0  # when those were over, by the monotonic clock
 
     def lose(self) -> None:
         """What comes from now on may be missed."""
         if self.whole:
             self.whole, self.since = False, int(time.time())
 
+    def refuse(self) -> float:
+        """No relay serves it. Seconds until it is to be asked for again: more each time,
+        and few again once it was served for longer than it had been let alone."""
+        self.lose()
+        self.refused = True
+        now = time.monotonic()
+        again = now <= self.due + self.pause
+        longer = min(2 * self.pause, REFUSED_MOST_SECONDS) if again else 0.0
+        self.pause = max(longer, REFUSED_SECONDS)
+        self.due = now + self.pause
+        return self.pause
+
     def tell(self, client: "Client") -> None:
         """Ask the core for it, or to go on with it."""
+        self.refused = False
         req = f'["REQ","{self.number}"{self.filters}]'
         if not self.complete:
             client.feed(req)
@@ -112,8 +142,18 @@ class Subscriptions:
         """Ask again for those that no relay served: one is there now."""
         for subscription in self._by_name.values():
             if subscription.refused:
-                subscription.refused = False
                 self._untold[subscription.number] = None
+
+    def pause_is_over(self, number: str) -> None:
+        """Ask again for the subscription of this number, unless it has been refused once
+        more meanwhile and is to be let alone for longer."""
+        name = self._names.get(number)
+        if name is None:
+            return
+        subscription = self._by_name[name]
+        # A timer may be a little early.
+        if subscription.refused and time.monotonic() > subscription.due - 1:
+            self._untold[number] = None
 
     def lose(self) -> None:
         """The core is gone: whatever comes from now on may be missed."""
@@ -130,16 +170,15 @@ class Subscriptions:
         elif verb == "BEHIND":
             subscription.lose()
 
-    def refused(self, name: str, code: str) -> bool:
-        """The core has closed a subscription. False: for good; it has ended here too."""
+    def refused(self, name: str, code: str) -> float | None:
+        """The core has closed a subscription. Seconds until it is to be asked for again.
+        None: never; it has ended here too."""
         subscription = self._by_name[name]
         if code in FINAL:
             del self._by_name[name]
             del self._names[subscription.number]
-            return False
-        subscription.lose()
-        subscription.refused = True
-        return True
+            return None
+        return subscription.refuse()
 
     def _ask(self, name: str, subscription: _Subscription) -> None:
         self._by_name[name] = subscription

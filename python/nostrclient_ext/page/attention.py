@@ -7,6 +7,7 @@ the page shows nothing.
 from collections.abc import Iterator
 
 from ..models import Relay, RelayStatus
+from ..relays.journal import UNSERVED_SECONDS
 from ..words import counted, duration
 from .models import Action, Attention, ConnectedClient, State
 
@@ -171,15 +172,12 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
     if not relay.connected:
         return None
     if relay.auth_refused:
-        if relay.key is None:
-            text = "answers only to those who log in (NIP-42)."
-            key = Action(label="Set a key", do="key", target=url)
-            return item(text, key, pause, remove)
-        told = [text for _, code, text in _log(status) if code in NO_LOGIN]
-        why = f": it {told[-1]}" if told and not relay.authenticated else ""
-        text = f"wants another key than the one that is set for it{why}."
-        key = Action(label="Set another key", do="key", target=url)
-        return item(text, key, pause)
+        text, label = _asks_who_we_are(relay, status)
+        key = Action(label=label, do="key", target=url)
+        return item(text, key, pause, *([remove] if relay.key is None else []))
+    if (unserved := _unserved(status, now)) is not None:
+        ask = Action(label="Ask again now", do="reconnect", target=url)
+        return item(unserved, ADD, ask, pause)
     if status.quarantined:
         again = Action(label="Try again", do="reconnect", target=url)
         return item(_does_not_bear(status), again, pause)
@@ -187,6 +185,31 @@ def _one_relay(now: float, relay: Relay) -> Attention | None:
     if code == FORGED:
         return item(text, pause, remove)
     return item(text, pause) if code else None
+
+
+def _asks_who_we_are(relay: Relay, status: RelayStatus) -> tuple[str, str]:
+    """What is to be said of a relay that refuses us for that, and what mends it."""
+    if relay.key is None:
+        return "answers only to those who log in (NIP-42).", "Set a key"
+    told = [text for _, code, text in _log(status) if code in NO_LOGIN]
+    why = f": it {told[-1]}" if told and not relay.authenticated else ""
+    text = f"wants another key than the one that is set for it{why}."
+    return text, "Set another key"
+
+
+def _unserved(status: RelayStatus, now: float) -> str | None:
+    """What is to be said of subscriptions that a relay does not serve, if it is time."""
+    refused, waiting = status.subscriptions_refused, status.subscriptions_waiting
+    since, why = status.unserved_since, status.unserved_reason or ""
+    if since is None or now - since < UNSERVED_SECONDS:
+        return None
+    return (
+        f"has not served {refused + waiting:,} of"
+        f" {counted(status.subscriptions_served + refused + waiting, 'subscription')} for"
+        f" {duration(now - since)} ({refused:,} refused, {waiting:,} waiting):"
+        f" {why.rstrip('.')}. They are asked for again. Another relay may serve them; if"
+        " this one is yours, see what it allows."
+    )
 
 
 def _does_not_bear(status: RelayStatus) -> str:

@@ -32,6 +32,13 @@ _OUTBOX = {
     "in_doubt": "Events that were sent and not answered.",
     "rejected": "Events every relay has refused.",
 }
+_RELAY_NOW = {
+    "quarantined": "Events and subscriptions it is not sent: it ends the connection over"
+    " them.",
+    "subscriptions_served": "Subscriptions it serves.",
+    "subscriptions_refused": "Subscriptions it has refused, or not answered.",
+    "subscriptions_waiting": "Subscriptions it could not be asked for yet.",
+}
 _RELAY = {
     "sent": "Events sent to it.",
     "received": "Events it sent, copies included.",
@@ -87,8 +94,8 @@ def _of_each_relay(relays: list[RelayLine]) -> Iterator[tuple[str, str, Samples]
     text = "Round trip of the last answered ping."
     pings = [({"relay": r.url}, r.ping / 1000) for r in relays if r.ping is not None]
     yield "relay_ping_seconds", text, [*pings]
-    text = "Events and subscriptions it is not sent: it ends the connection over them."
-    yield "relay_quarantined", text, each(attrgetter("quarantined"))
+    for name, text in _RELAY_NOW.items():
+        yield f"relay_{name}", text, each(attrgetter(name))
     for name, text in _RELAY.items():
         yield f"relay_{name}_total", text, each(attrgetter(name))
 

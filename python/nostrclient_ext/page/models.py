@@ -64,6 +64,9 @@ class RelayLine(RelayConnection):
     dropped: int  # events that others have and it never got
     skipped: int  # messages that were too long
     quarantined: int  # what it ends the connection over: not sent to it now
+    subscriptions_served: int  # now; 0 while it is not connected
+    subscriptions_refused: int  # or not answered
+    subscriptions_waiting: int  # for a place
     errors: int
     noticed_at: float | None  # unix seconds of its last notice
     last_error: str | None

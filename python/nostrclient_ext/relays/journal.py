@@ -2,9 +2,10 @@
 
 One task (`keep`) looks at the core's relays and compares them with its last look;
 `Journal` depends on its arguments alone. A relay that is away gets one line and one when
-it is back, and so does each kind of refusal, however many there are: it is over when the
-last is ten minutes old. A relay that goes and comes, or refuses in ever new ways, has so
-many lines in a minute, and one that says how many were left out. Ends with the core.
+it is back, and so does one that has left subscriptions unserved for a minute, and each
+kind of refusal, however many there are: that is over when the last is ten minutes old. A
+relay that goes and comes, or refuses in ever new ways, has so many lines in a minute, and
+one that says how many were left out. Ends with the core.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 AWAY_SECONDS = 5.0  # until a relay that gives no reason counts as away
+UNSERVED_SECONDS = 60.0  # until a relay counts as one that serves less than it is asked
 OVER_SECONDS = 600.0  # since the last refusal of a kind, until it is over
 MINUTE = 60.0
 LINES = 6  # of one relay in a minute
@@ -69,6 +71,7 @@ class _Known:
     connected: float | None = None  # since when
     errors: int = 0  # counted
     away: float | None = None  # since when, once the log says so
+    unserved: bool = False  # the log says that it leaves subscriptions unserved
     refusing: dict[str, float] = field(default_factory=dict)  # code to its last time
     minute: float = 0.0  # when the present one began
     written: int = 0  # lines in it
@@ -119,6 +122,7 @@ def _news(known: _Known, state: "RelayStatus", now: float) -> Iterator[Line]:
     known.errors = state["error_count"]
     yield from _connection(known, state, entries, now)
     yield from _refusals(known, entries[len(entries) - new :], now)
+    yield from _unserved(known, state, now)
 
 
 def _connection(
@@ -160,6 +164,22 @@ def _refusals(known: _Known, entries: list[_Entry], now: float) -> Iterator[Line
             del known.refusing[code]
             words = code.replace("_", " ")
             yield "INFO", f"is quiet again: no “{words}” for {duration(OVER_SECONDS)}"
+
+
+def _unserved(known: _Known, state: "RelayStatus", now: float) -> Iterator[Line]:
+    since = state["unserved_since"]
+    if since is None:
+        # One that is lost has its own line.
+        if known.unserved and state["connected_since"] is not None:
+            yield "INFO", "serves all subscriptions again"
+        known.unserved = False
+    elif not known.unserved and now - since >= UNSERVED_SECONDS:
+        refused, waiting = state["subscriptions_refused"], state["subscriptions_waiting"]
+        unserved = counted(refused + waiting, "subscription")
+        why = _line(state["unserved_reason"] or "")
+        numbers = f"{refused:,} refused, {waiting:,} waiting"
+        yield "WARNING", f"does not serve {unserved} ({numbers}): {why}"
+        known.unserved = True
 
 
 def _line(text: str) -> str:

@@ -29,7 +29,7 @@ use crate::nostr::succession;
 use crate::stats::{Counter, RelayStats, Trouble};
 
 use super::input::{Ending, Outgoing};
-use super::terms::{Audience, Role, Switches};
+use super::terms::{Audience, Census, Role, Switches};
 use super::turn::{Timer, Turn};
 
 use awaited::Awaited;
@@ -364,6 +364,7 @@ impl Relays {
             relay.stats.error(turn.now.precisely(), Trouble::EndsConnection, &why);
         }
         relay.show_quarantine();
+        relay.show(Census::default(), None);
         let mut unsent: Vec<EventId> = unsent.iter().flatten().copied().collect();
         for event in &unsent {
             awaited.done(event);
@@ -638,6 +639,15 @@ impl Relays {
         }
     }
 
+    /// What it does for the subscriptions here was counted. `why`: why it does not serve all of them, if it
+    /// does not.
+    pub(super) fn counted(&self, id: RelayId, census: Census, why: &str, turn: &Turn<'_>) {
+        if let Some(relay) = self.all.get(&id) {
+            let unserved = census.refused + census.waiting > 0;
+            relay.show(census, unserved.then(|| (turn.now.precisely(), why)));
+        }
+    }
+
     /// It has sent an event with a wrong id or signature.
     pub(super) fn forged(&mut self, id: RelayId, error: &EventError, turn: &mut Turn<'_>) {
         self.tally(id, |stats| &stats.forged);
@@ -674,6 +684,14 @@ impl Relays {
 impl Relay {
     fn show_quarantine(&self) {
         self.stats.quarantined.set(self.blame.quarantined());
+    }
+
+    /// `unserved`: when it was found not to serve all, and why.
+    fn show(&self, census: Census, unserved: Option<(f64, &str)>) {
+        self.stats.subscriptions_served.set(census.served);
+        self.stats.subscriptions_refused.set(census.refused);
+        self.stats.subscriptions_waiting.set(census.waiting);
+        self.stats.set_unserved(unserved);
     }
 
     const fn takes_events(&self) -> bool {

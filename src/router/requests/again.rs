@@ -25,6 +25,10 @@ impl Requests {
         if let Some(pause) = subscriptions.refuse(key, id, why, refusal, turn) {
             turn.timers.set(Timer::Refused(id, key), turn.now.mono + pause);
         }
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.refusal = Some(why.clone());
+        }
+        self.count_soon(id, turn);
     }
 
     /// The relay has been let alone with it for long enough.
@@ -115,6 +119,9 @@ impl Requests {
             if let Some(why) = &complaint {
                 self.refuse(id, key, (why, Refusal::Passing), subscriptions, turn);
             } else {
+                if let Some(upstream) = self.upstreams.get_mut(&id) {
+                    upstream.refusal = None;
+                }
                 subscriptions.lose_patience(key, id, turn);
                 self.want(id, key, subscriptions, turn);
             }

@@ -61,7 +61,7 @@ impl Requests {
                 return Incoming::Copy;
             }
         }
-        self.hear_noise(id, number, subscriptions);
+        self.hear_noise(id, number, subscriptions, turn);
         let Some(request) = self.get_mut(id, number) else { return Incoming::NoRequest };
         if given {
             request.arrivals.push(Some(Arrival::Copy(rank(date, *event))));
@@ -78,9 +78,10 @@ impl Requests {
         id: RelayId,
         number: RequestNumber,
         subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
     ) {
         let number = self.own(id, number);
-        self.hear_noise(id, number, subscriptions);
+        self.hear_noise(id, number, subscriptions, turn);
         if let Some(request) = self.get_mut(id, number) {
             request.complete = false;
         }
@@ -226,6 +227,7 @@ impl Requests {
         id: RelayId,
         number: RequestNumber,
         subscriptions: &mut Subscriptions,
+        turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.all.get_mut(&(id, number)) else { return };
         if std::mem::replace(&mut request.heard, true) || request.gathers() {
@@ -234,6 +236,7 @@ impl Requests {
         for key in &request.members {
             subscriptions.hear_noise(*key, id);
         }
+        self.count_soon(id, turn);
     }
 
     /// The relay has come to this rank in what it stores.

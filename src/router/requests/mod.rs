@@ -6,7 +6,8 @@
 //! comes over it before the relay's EOSE is looked at in the order it came (`coming`), however long
 //! each verification takes, so that a subscription knows which stored events may still come (rule 3.4).
 //! What a relay refuses because it does not know us may be asked again when it does (`deferred`), what it
-//! refuses for another reason, or does not answer, after a while (`again`).
+//! refuses for another reason, or does not answer, after a while (`again`). What it serves and what not is
+//! counted for the owner (`census`).
 //!
 //! A request begins when its turn comes and ends with its last member, the relay's CLOSED, or the
 //! connection. Where its members have moved to another one it still passes on, for
@@ -14,6 +15,7 @@
 //! they were members there.
 
 mod again;
+mod census;
 mod combine;
 mod coming;
 mod crowd;
@@ -244,6 +246,7 @@ impl Requests {
             upstream.asked += places;
         }
         turn.timers.set(Timer::Request(id, number), at);
+        self.count_soon(id, turn);
         let text = text?;
         let too_long = limits.max_message_length.is_some_and(|most| text.len() > most);
         if too_long { Err(TooLong) } else { Ok(Some(text)) }
@@ -342,6 +345,7 @@ impl Requests {
         let Some(lost) = self.upstreams.remove(&id) else { return };
         turn.timers.stop(Timer::Plan(id));
         turn.timers.stop(Timer::Crowd(id));
+        turn.timers.stop(Timer::Census(id));
         for number in lost.open {
             let Some(request) = self.all.get_mut(&(id, number)) else { continue };
             let early = request.early();
@@ -378,6 +382,7 @@ impl Requests {
             self.sweep_turns(id, subscriptions);
         }
         turn.timers.stop(Timer::Refused(id, key));
+        self.count_soon(id, turn);
         for number in part.requests() {
             if let Some(request) = self.all.get_mut(&(id, number)) {
                 request.members.remove(&key);

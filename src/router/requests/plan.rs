@@ -55,6 +55,7 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
+        self.count_soon(id, turn);
         if self.is_crowding(id) {
             return; // it is not known yet how many it takes
         }

@@ -84,6 +84,8 @@ pub(super) struct Upstream {
     pub(super) proven_filters: bool,
     /// When it has answered a request last, or connected.
     pub(super) answered: Duration,
+    /// Why it did not serve the subscription that it did not serve last. `None`: it gave no answer.
+    pub(super) refusal: Option<Reason>,
     /// Subscriptions that it has ended because it does not know who we are, and its words. They are
     /// asked for again should it know one day.
     pub(super) ended: BTreeMap<SubscriptionKey, Reason>,

@@ -26,10 +26,12 @@ use crate::nostr::message::{Hint, Reply};
 use crate::nostr::reason::Reason;
 
 use super::relays::Relays;
+use super::terms::Census;
 use super::turn::{Timer, Turn};
 
 pub use index::Index;
 pub(super) use merge::{Rank, rank};
+use part::Service;
 pub(super) use part::{Came, Part, Refusal};
 pub use seen::Seen;
 use subscription::{Asking, Phase, Standing, Taken};
@@ -118,6 +120,20 @@ impl Subscriptions {
         let mut keys: Vec<SubscriptionKey> = there.map(|(key, _)| *key).collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// What this relay does for those that have a part in it.
+    pub(super) fn census(&self, relay: RelayId) -> Census {
+        let mut census = Census::default();
+        let services = self.all.values().filter_map(|it| it.part_of(relay)?.service());
+        for service in services {
+            match service {
+                Service::Served => census.served += 1,
+                Service::Refused => census.refused += 1,
+                Service::Waits => census.waiting += 1,
+            }
+        }
+        census
     }
 
     fn part(&mut self, key: SubscriptionKey, relay: RelayId) -> Option<&mut Part> {

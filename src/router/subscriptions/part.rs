@@ -41,6 +41,17 @@ pub(super) enum PartStage {
     Refused(Refusal),
 }
 
+/// What a relay does for a subscription, as the owner is shown it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// It brings the events, or is asked for them.
+    Served,
+    /// It does not serve it: it has refused it or has not answered, and has not served it since.
+    Refused,
+    /// It is connected and has not been asked.
+    Waits,
+}
+
 /// What a relay's refusal means to the subscription it refuses (rule 3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::router) enum Refusal {
@@ -79,6 +90,8 @@ struct Patience {
     times: u32,
     /// When that was last.
     last: Duration,
+    /// That was on this connection, and it was not served since.
+    lasts: bool,
 }
 
 /// How a subscription comes to be asked for on a relay's connection.
@@ -255,6 +268,7 @@ impl Part {
     /// The relay does not serve it. How long it is let alone.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) -> Duration {
         self.stage = PartStage::Refused(refusal);
+        self.patience.lasts = true;
         (self.request, self.next, self.turn.waits) = (None, None, false);
         match refusal {
             Refusal::Passing => self.patience.after(REFUSED_FIRST, now),
@@ -265,6 +279,27 @@ impl Part {
     /// The relay has not answered in time.
     pub(super) fn lose_patience(&mut self, now: Now) {
         self.patience.after(EOSE_SILENT, now);
+        self.patience.lasts = true;
+    }
+
+    /// The relay has given its EOSE.
+    pub(super) const fn eose(&mut self) {
+        self.stage = PartStage::Live;
+        self.gap = None;
+        self.patience.lasts = false;
+    }
+
+    /// What the relay does for it. `None`: it cannot.
+    pub(super) const fn service(&self) -> Option<Service> {
+        match self.stage {
+            PartStage::Away => None,
+            PartStage::Refused(_) => Some(Service::Refused),
+            PartStage::Unasked | PartStage::Asked { heard: false } if self.patience.lasts => {
+                Some(Service::Refused)
+            }
+            PartStage::Unasked => Some(Service::Waits),
+            PartStage::Asked { .. } | PartStage::Live => Some(Service::Served),
+        }
     }
 
     /// How long an answer is waited for before it is asked again. A slow relay is given more each time.
@@ -331,7 +366,7 @@ impl Part {
         let held = self.stage != PartStage::Unasked && std::mem::take(&mut self.holds);
         self.stage = PartStage::Unasked;
         (self.request, self.next, self.turn) = (None, None, InLine::default());
-        self.stalls = false;
+        (self.stalls, self.patience.lasts) = (false, false);
         held
     }
 }

@@ -561,8 +561,7 @@ impl Subscription {
         if !matches!(part.stage, PartStage::Asked { .. }) {
             return false;
         }
-        part.stage = PartStage::Live;
-        part.gap = None;
+        part.eose();
         if std::mem::take(&mut part.holds) {
             self.hints.push(hint);
         }

@@ -105,6 +105,17 @@ impl Switches {
     pub(crate) const OFF: Self = Self { read: false, write: false };
 }
 
+/// What a connected relay does for the subscriptions that have a part in it: how many there are of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Census {
+    /// It brings their events, or was asked for them.
+    pub(super) served: usize,
+    /// It has refused them, or left them without an answer.
+    pub(super) refused: usize,
+    /// It could not be asked for them yet.
+    pub(super) waiting: usize,
+}
+
 /// Whose relays a publication is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Audience {

@@ -267,3 +267,21 @@ fn a_relay_that_is_removed_makes_nothing_whole() {
     world.input(Input::RelayRemoved(RelayId(0)));
     assert!(world.heard_by(INSIDE).is_empty());
 }
+
+#[test]
+fn a_relays_refusal_is_told_from_one_of_the_core() {
+    let mut world = own_relay();
+    world.say(INSIDE, &json!(["REQ", "a", {"kinds": [1]}]));
+    let number = asked(&mut world, 1).unwrap();
+    let refused = Frame::Closed(
+        Some(crate::ids::RequestNumber(number.parse().unwrap())),
+        Reason::read("restricted: for members"),
+    );
+    let mut fx = Effects::default();
+    world.router.handle(world.now, Input::RelaySaid(RelayId(1), LinkId(1), vec![refused]), &mut fx);
+    let [(ClientId(INSIDE), Reply::Closed { id, why })] = &fx.to_client[..] else {
+        panic!("{:?}", fx.to_client)
+    };
+    assert_eq!((&**id, why.as_str()), ("a", "restricted: for members"));
+    assert_eq!(why.code(), "not_served");
+}

@@ -5,6 +5,7 @@ mod authenticate;
 mod backlog;
 mod blame;
 mod budget;
+mod census;
 mod characters;
 mod clocks;
 mod counting;
