@@ -223,11 +223,10 @@ class Core:
         max_filters: int | None = None,
         max_message_length: int | None = None,
         max_limit: int | None = None,
-        counts: bool | None = None,
-        searches: bool | None = None,
+        nips: list[int] | None = None,
     ) -> None:
-        """What a relay's own document (NIP-11) says it takes, instead of what it said
-        before. None: nothing; and so counts what makes no sense, as zero. Nothing is kept
+        """What a relay's own document (NIP-11) says it takes and does, instead of what it
+        said before; of `nips`, 45 and 50 tell something. None: nothing; and so counts what makes no sense, as zero. Nothing is kept
         of a relay that is not there. Raises `ValueError` for a wrong url, `OverflowError`
         for what has more than 64 bits, `CoreStopped` or `CoreBusy`."""
 

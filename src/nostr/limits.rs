@@ -9,6 +9,10 @@ use crate::constants::{
     RELAY_SUBSCRIPTIONS, RELAY_SUBSCRIPTIONS_MOST,
 };
 
+/// The NIP of COUNT, and that of `search`.
+const NIP_COUNT: u32 = 45;
+const NIP_SEARCH: u32 = 50;
+
 /// A relay's limits. `None`: not said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RelayLimits {
@@ -38,9 +42,9 @@ impl RelayLimits {
         max_filters: Option<i64>,
         max_message_length: Option<i64>,
         max_limit: Option<i64>,
-        counts: Option<bool>,
-        searches: Option<bool>,
+        nips: Option<&[u32]>,
     ) -> Self {
+        let knows = |nip| nips.map(|nips| nips.contains(&nip));
         Self {
             max_subscriptions: within(max_subscriptions, 1, RELAY_SUBSCRIPTIONS_MOST),
             max_filters: within(max_filters, 1, RELAY_FILTERS_MOST),
@@ -49,9 +53,9 @@ impl RelayLimits {
                 .and_then(|said| u64::try_from(said).ok())
                 .filter(|said| *said > 0)
                 .map(|said| said.min(RELAY_LIMIT_MOST)),
-            counts,
+            counts: knows(NIP_COUNT),
             sibling: false,
-            searches,
+            searches: knows(NIP_SEARCH),
             outdated: false,
         }
     }
@@ -84,30 +88,31 @@ mod tests {
 
     #[test]
     fn what_makes_sense_is_kept() {
-        let said = RelayLimits::new(Some(20), Some(10), Some(65_536), Some(500), Some(true), None);
+        let said = RelayLimits::new(Some(20), Some(10), Some(65_536), Some(500), Some(&[45]));
         let kept = RelayLimits {
             max_subscriptions: Some(20),
             max_filters: Some(10),
             max_message_length: Some(65_536),
             max_limit: Some(500),
             counts: Some(true),
+            searches: Some(false),
             ..RelayLimits::default()
         };
         assert_eq!(said, kept);
-        let nothing = RelayLimits::new(None, None, None, None, None, None);
+        let nothing = RelayLimits::new(None, None, None, None, None);
         assert_eq!(nothing, RelayLimits::default());
     }
 
     #[test]
     fn what_makes_no_sense_was_not_said() {
         for lie in [0, -1, i64::MIN] {
-            let said = RelayLimits::new(Some(lie), Some(lie), Some(lie), Some(lie), None, None);
+            let said = RelayLimits::new(Some(lie), Some(lie), Some(lie), Some(lie), None);
             assert_eq!(said, RelayLimits::default(), "{lie}");
         }
-        let said = RelayLimits::new(None, None, Some(100), None, None, None);
+        let said = RelayLimits::new(None, None, Some(100), None, None);
         assert_eq!(said, RelayLimits::default());
         let most = Some(i64::MAX);
-        let said = RelayLimits::new(most, most, most, most, None, None);
+        let said = RelayLimits::new(most, most, most, most, None);
         assert_eq!(said.max_subscriptions, Some(RELAY_SUBSCRIPTIONS_MOST));
         assert_eq!(said.max_filters, Some(RELAY_FILTERS_MOST));
         assert_eq!(said.max_message_length, Some(RELAY_MESSAGE_MOST));
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_was_said_earlier_is_trusted_where_it_is_less_than_usual() {
-        let said = |most| RelayLimits::new(Some(most), Some(most), None, None, None, None);
+        let said = |most| RelayLimits::new(Some(most), Some(most), None, None, None);
         let trusted = |limits: RelayLimits| (limits.subscriptions(), limits.filters());
         assert_eq!(trusted(RelayLimits::default()), (20, 10));
         assert_eq!(trusted(said(200)), (200, 200));

@@ -128,7 +128,7 @@ impl Core {
 
     #[pyo3(signature = (
         url, *, max_subscriptions=None, max_filters=None, max_message_length=None, max_limit=None,
-        counts=None, searches=None
+        nips=None
     ))]
     fn set_relay_limits(
         &self,
@@ -137,17 +137,11 @@ impl Core {
         max_filters: Option<i64>,
         max_message_length: Option<i64>,
         max_limit: Option<i64>,
-        counts: Option<bool>,
-        searches: Option<bool>,
+        nips: Option<Vec<u32>>,
     ) -> PyResult<()> {
-        let limits = RelayLimits::new(
-            max_subscriptions,
-            max_filters,
-            max_message_length,
-            max_limit,
-            counts,
-            searches,
-        );
+        let nips = nips.as_deref();
+        let limits =
+            RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, nips);
         Ok(self.0.set_relay_limits(url, limits)?)
     }
 

@@ -69,8 +69,7 @@ def limits_of(info: RelayInfo) -> dict[str, Any]:
     nips = info.supported_nips or None
     return {
         **info.limits.dict(include=set(KeptLimits.__fields__)),
-        "counts": nips and COUNT in nips,
-        "searches": nips and SEARCH in nips,
+        "nips": nips and [nip for nip in (COUNT, SEARCH) if nip in nips],
     }
 
 

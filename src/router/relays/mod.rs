@@ -52,10 +52,8 @@ pub(super) struct Relays {
 /// One of them.
 #[derive(Debug)]
 struct Relay {
-    /// Subscriptions go to it, but for those that name their relays.
-    read: bool,
-    /// Events are published to it, the same.
-    write: bool,
+    /// Subscriptions go to it, or events, but for those of clients that name their relays.
+    switches: Switches,
     /// Normalised.
     url: Arc<str>,
     /// Its numbers.
@@ -126,8 +124,7 @@ impl Relays {
         let Switches { read, write } = switches;
         let new = !self.all.contains_key(&id);
         let relay = self.all.entry(id).or_insert_with(|| Relay {
-            read: false,
-            write,
+            switches: Switches { read: false, write },
             url: Arc::clone(url),
             stats,
             limits: RelayLimits::default(),
@@ -141,8 +138,8 @@ impl Relays {
             blame: Blame::default(),
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
-        let changed = Changed { write: relay.write != write, read: new || relay.read != read };
-        (relay.read, relay.write) = (read, write);
+        let before = std::mem::replace(&mut relay.switches, switches);
+        let changed = Changed { write: before.write != write, read: new || before.read != read };
         if changed.write {
             relay.backlog.take();
             if !write {
@@ -194,7 +191,7 @@ impl Relays {
 
     /// Those that take events, ascending; `connected`: and can be given one now.
     pub(super) fn writable(&self, connected: bool) -> Vec<RelayId> {
-        let takes = |relay: &Relay| relay.write && (!connected || relay.link.is_some());
+        let takes = |relay: &Relay| relay.switches.write && (!connected || relay.link.is_some());
         let mut ids: Vec<RelayId> =
             self.all.iter().filter(|(_, relay)| takes(relay)).map(|(id, _)| *id).collect();
         ids.sort_unstable();
@@ -203,7 +200,7 @@ impl Relays {
 
     /// Whether any takes events.
     pub(super) fn any_writable(&self) -> bool {
-        self.all.values().any(|relay| relay.write)
+        self.all.values().any(|relay| relay.switches.write)
     }
 
     /// Whether any takes events now.
@@ -221,7 +218,12 @@ impl Relays {
     pub(super) fn readable(&self, only: Option<&[RelayId]>, role: Role) -> Vec<RelayId> {
         let mut readable: Vec<RelayId> = match only {
             Some(only) => only.iter().copied().filter(|id| self.all.contains_key(id)).collect(),
-            None => self.all.iter().filter(|(_, relay)| relay.read).map(|(id, _)| *id).collect(),
+            None => self
+                .all
+                .iter()
+                .filter(|(_, relay)| relay.switches.read)
+                .map(|(id, _)| *id)
+                .collect(),
         };
         readable.retain(|relay| !self.bars(*relay, role));
         readable.sort_unstable();
@@ -242,12 +244,12 @@ impl Relays {
 
     /// Whether it is read from.
     pub(super) fn is_read(&self, id: RelayId) -> bool {
-        self.all.get(&id).is_some_and(|relay| relay.read)
+        self.all.get(&id).is_some_and(|relay| relay.switches.read)
     }
 
     /// Whether it is there for the owner, and not only for clients that have named it.
     pub(super) fn is_owners(&self, id: RelayId) -> bool {
-        self.all.get(&id).is_some_and(|relay| relay.read || relay.write)
+        self.all.get(&id).is_some_and(|relay| relay.switches.read || relay.switches.write)
     }
 
     /// Its connection, while there is one.
@@ -480,7 +482,9 @@ impl Relays {
             return;
         }
         for id in relays {
-            let Some(relay) = self.all.get_mut(id).filter(|relay| relay.write) else { continue };
+            let Some(relay) = self.all.get_mut(id).filter(|relay| relay.switches.write) else {
+                continue;
+            };
             if relay.link.is_some() {
                 self.send_event(*id, event, Audience::Owners, turn);
             } else {
@@ -541,7 +545,7 @@ impl Relays {
 
     /// An event that others may take meanwhile is to go to this one too, once it may.
     pub(super) fn owe(&mut self, id: RelayId, event: Arc<Event>) {
-        if let Some(relay) = self.all.get_mut(&id).filter(|relay| relay.write) {
+        if let Some(relay) = self.all.get_mut(&id).filter(|relay| relay.switches.write) {
             let dropped = relay.backlog.push(event);
             relay.stats.backlog_dropped.add_all(dropped);
         }
@@ -695,6 +699,6 @@ impl Relay {
     }
 
     const fn takes_events(&self) -> bool {
-        self.write && self.link.is_some()
+        self.switches.write && self.link.is_some()
     }
 }

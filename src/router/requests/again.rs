@@ -95,7 +95,7 @@ impl Requests {
         if why.is_of_filters() {
             self.may_be_too_many(id, turn);
         }
-        self.ask_again_without(id, number, Some(why), subscriptions, relays, turn);
+        self.ask_again_without(id, number, Some(&why), subscriptions, relays, turn);
     }
 
     /// The same, where nothing is known but that there was no answer, or this one.
@@ -103,20 +103,20 @@ impl Requests {
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        complaint: Option<Reason>,
+        complaint: Option<&Reason>,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
         let members = self.staying(id, number, subscriptions);
-        let is_rate = complaint.as_ref().is_some_and(Reason::is_of_rate);
+        let is_rate = complaint.is_some_and(Reason::is_of_rate);
         let gathers = self.all.get(&(id, number)).is_some_and(Request::gathers);
         if gathers || (members.len() > 1 && !is_rate) {
             return self.ask_members_again(id, number, true, subscriptions, relays, turn);
         }
         self.give_up(id, number, subscriptions, relays, turn);
         for key in members {
-            if let Some(why) = &complaint {
+            if let Some(why) = complaint {
                 self.refuse(id, key, (why, Refusal::Passing), subscriptions, turn);
             } else {
                 if let Some(upstream) = self.upstreams.get_mut(&id) {

@@ -15,7 +15,7 @@ use crate::router::turn::Turn;
 
 use super::combine::Combined;
 use super::request::Duty;
-use super::{Requests, Wording};
+use super::{Requests, Upstream, Wording};
 
 /// Requests that may become one.
 struct Together {
@@ -48,7 +48,7 @@ impl Requests {
     ) {
         let said = self.most(id, relays, turn);
         let Some(upstream) = self.upstreams.get(&id) else { return };
-        let (places, free) = (upstream.places(said), upstream.free(said));
+        let (places, free) = (Upstream::places(said), upstream.free(said));
         let kept = self.kept_for_gathering(id, said);
         if upstream.turns.is_empty() && free > places / 4 {
             return;
@@ -88,7 +88,7 @@ impl Requests {
 
     /// How many places are for gathering. Where one filter takes a whole one, several.
     pub(super) fn kept_for_gathering(&self, id: RelayId, said: usize) -> usize {
-        let places = self.upstreams.get(&id).map_or(0, |upstream| upstream.places(said));
+        let places = self.upstreams.get(&id).map_or(0, |_| Upstream::places(said));
         if self.takes_one_filter(id) { (places / 4).max(1) } else { 1 }
     }
 

@@ -16,7 +16,7 @@ use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
 use super::request::Duty;
-use super::{Requests, Wording};
+use super::{Requests, Upstream, Wording};
 
 impl Requests {
     /// A subscription is to be asked for at this relay, when it is its turn.
@@ -98,7 +98,7 @@ impl Requests {
         let parts = self.parts_of(id, first, subscriptions, relays);
         let Some(upstream) = self.upstreams.get(&id) else { return false };
         let kept = self.kept_for_gathering(id, said);
-        if parts + kept > upstream.places(said) {
+        if parts + kept > Upstream::places(said) {
             let why = Reason::new(Prefix::Restricted, "more filters than the relay has places for");
             self.refuse(id, first, (&why, Refusal::ForGood), subscriptions, turn);
             return true;

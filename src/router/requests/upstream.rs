@@ -99,13 +99,13 @@ impl Upstream {
 
     /// Requests that may be open at a time, where the relay says it takes so many. One more is the
     /// outbox's, for its questions.
-    pub(super) fn places(&self, said: usize) -> usize {
+    pub(super) fn places(said: usize) -> usize {
         said.max(RELAY_SUBSCRIPTIONS_LEAST) - 1
     }
 
     /// Places that are free.
     pub(super) fn free(&self, said: usize) -> usize {
-        self.places(said).saturating_sub(self.open.len())
+        Self::places(said).saturating_sub(self.open.len())
     }
 
     /// The live request whose members ask for this.

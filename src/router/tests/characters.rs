@@ -370,14 +370,14 @@ fn what_is_refused_in_passing_is_served_in_the_end() {
         // One that keeps one filter and says nothing past its limit is not known to exist.
         let character = |dice: &mut Dice| Character {
             past_most: PASTS[dice.roll(PASTS.len())],
-            most_filters: dice.one_of(3).then(|| 10),
+            most_filters: dice.one_of(3).then_some(10),
             moody: dice.one_of(2).then(|| 2 + dice.roll(4)),
             ..Character::default()
         };
         // Where every filter takes a place, four of them are too few for filters that differ.
         let least = |character: &Character| if character.one_filter { 12 } else { 4 };
         let mut relays: Vec<(usize, Character)> = Vec::new();
-        for _ in 0..1 + dice.roll(3) {
+        for _ in 0..=dice.roll(3) {
             let mut character = character(&mut dice);
             character.one_filter = character.past_most != Past::Silence && dice.one_of(4);
             relays.push((least(&character) + dice.roll(20), character));
@@ -386,7 +386,7 @@ fn what_is_refused_in_passing_is_served_in_the_end() {
         let mut zoo = Zoo::new(seed, &relays);
         let clients = 1 + dice.roll(60);
         for client in 0..clients {
-            let filters: Vec<Value> = (0..1 + dice.roll(3))
+            let filters: Vec<Value> = (0..=dice.roll(3))
                 .map(|_| if dice.one_of(2) { wallet(dice.roll(20)) } else { notes(dice.roll(20)) })
                 .collect();
             zoo.open(client as u64, "a", &filters);

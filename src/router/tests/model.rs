@@ -108,7 +108,7 @@ pub(super) struct Model {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Character {
     pub(super) past_most: Past,
-    /// Each filter gets an EOSE, and the last stays (LNbits' own relay).
+    /// Each filter gets an EOSE, and the last stays (that of `LNbits`).
     pub(super) one_filter: bool,
     /// A REQ with more filters is refused.
     pub(super) most_filters: Option<usize>,

@@ -268,7 +268,7 @@ fn closed_is_passed_on_when_every_relay_has_refused_for_good() {
     assert_eq!(world.heard().len(), 2);
     world.relay_says(1, &json!(["CLOSED", number, "restricted: no more"]));
     assert_eq!(world.heard(), NONE, "what was live is asked for again");
-    (world.got(0), world.got(1));
+    drop([world.got(0), world.got(1)]);
     world.pass_ms(1_000);
     for relay in 0..2 {
         let again = world.got(relay)[0][1].clone();
