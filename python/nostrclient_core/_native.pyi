@@ -226,9 +226,10 @@ class Core:
         nips: list[int] | None = None,
     ) -> None:
         """What a relay's own document (NIP-11) says it takes and does, instead of what it
-        said before; of `nips`, 45 and 50 tell something. None: nothing; and so counts what makes no sense, as zero. Nothing is kept
-        of a relay that is not there. Raises `ValueError` for a wrong url, `OverflowError`
-        for what has more than 64 bits, `CoreStopped` or `CoreBusy`."""
+        said before; of `nips`, 45 and 50 tell something. None: nothing; and so counts
+        what makes no sense, as zero. Nothing is kept of a relay that is not there. Raises
+        `ValueError` for a wrong url, `OverflowError` for what has more than 64 bits,
+        `CoreStopped` or `CoreBusy`."""
 
     def set_relay_sibling(self, url: str, sibling: bool) -> None:
         """Whether a relay's own document says that it is another server of this

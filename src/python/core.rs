@@ -139,9 +139,14 @@ impl Core {
         max_limit: Option<i64>,
         nips: Option<Vec<u32>>,
     ) -> PyResult<()> {
-        let nips = nips.as_deref();
-        let limits =
-            RelayLimits::new(max_subscriptions, max_filters, max_message_length, max_limit, nips);
+        let nips = nips.map(Vec::into_boxed_slice);
+        let limits = RelayLimits::new(
+            max_subscriptions,
+            max_filters,
+            max_message_length,
+            max_limit,
+            nips.as_deref(),
+        );
         Ok(self.0.set_relay_limits(url, limits)?)
     }
 

@@ -44,6 +44,9 @@ PAGES = ("page/test_browser", "page/test_relays", "page/test_shell", "page/test_
 TOGETHER = (ALONE, OWNERS, PAGES)
 # Long ones, so that no lane begins with one when the others are nearly done.
 LONG = (
+    "zoo/test_everybody",
+    "zoo/test_losses",
+    "zoo/test_own_fault",
     "outbox/test_nodes",
     "wallet/test_nwc",
     "outbox/test_outbox",

@@ -11,7 +11,8 @@ from support.zoo import ZOO, Character, ZooRelay
 
 pytestmark = pytest.mark.asyncio
 
-CROWDS = [1, 37, 200]
+CROWDS = [(name, number) for number in (1, 37) for name in ZOO]
+CROWDS += [(name, 200) for name in ("honest", "strfry", "strfry, unsaid")]
 
 
 async def use(endpoint: Endpoint, character: Character) -> ZooRelay:
@@ -25,8 +26,7 @@ async def use(endpoint: Endpoint, character: Character) -> ZooRelay:
     return relay
 
 
-@pytest.mark.parametrize("number", CROWDS)
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize(("name", "number"), CROWDS)
 async def test_everybody_gets_everything(
     endpoint: Endpoint, name: str, number: int
 ) -> None:

@@ -50,12 +50,13 @@ impl Pages {
         Self { all: all.map(|filter| Page::new(filter, None)).collect(), asked: 0 }
     }
 
-    /// Of first ones: those that want more than the relay gives at once.
+    /// Of first ones: those that want more than the relay gives at once, as far as is known.
     pub(super) fn of_first<'a>(
         filters: impl Iterator<Item = &'a Filter>,
         most: Option<u64>,
     ) -> Self {
-        let longer = filters.filter(|it| most.is_some() && it.limit > most && it.search.is_none());
+        let most = most.unwrap_or(PAGE_LEAST);
+        let longer = filters.filter(|it| it.limit > Some(most) && it.search.is_none());
         let all = longer.map(|filter| Page::new(filter.clone(), filter.limit));
         Self { all: all.collect(), asked: 0 }
     }
