@@ -24,13 +24,15 @@ from .state import State
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXTENSION = "nostrclient"
 PORTS = range(10_000, 32_768)  # below those of connections, on Linux and macOS
+# Each process that runs tests beside others has its own.
+OWN_PORTS = PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8 :: 8]
 START_SECONDS = 120  # the first start of a new data folder takes about 12
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port nobody listens on now. The system gives it to no connection, so it is
     free again for whoever listens there now and then."""
-    while port_is_taken(host, port := random.choice(PORTS)):
+    while port_is_taken(host, port := random.choice(OWN_PORTS)):
         pass
     return port
 

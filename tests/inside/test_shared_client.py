@@ -12,7 +12,7 @@ from nostrclient_ext import router
 from nostrclient_ext.nostr.message_pool import EventMessage
 from nostrclient_ext.router import NostrRouter, nostr_client
 
-from support.events import Author, ids
+from support.events import Author, ids, now
 from support.inbox import eventually
 from support.scripted_relay import ScriptedRelay, answer, refused, silent, stored
 from support.surface import Server
@@ -144,7 +144,7 @@ async def test_an_event_is_given_once(server: Server, relay: ScriptedRelay) -> N
 async def test_the_next_core_goes_on(server: Server, relay: ScriptedRelay) -> None:
     author = Author()
     old, missed = author.notes(2)
-    stale = author.sign(kind=21_000)
+    stale = author.sign(kind=21_000, created_at=now() - 5)
     relay.on_req = stored(old)
     await server.start()
     manager.add_subscription("s", [{"kinds": [1, 21_000], "limit": 10}])

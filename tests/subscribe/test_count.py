@@ -47,6 +47,7 @@ async def test_several_are_merged_and_those_that_do_not_count_left_out(
             "max_message_length": None,
             "max_limit": None,
             "counts": False,
+            "searches": False,
         },
     )
     client = await endpoint.client()

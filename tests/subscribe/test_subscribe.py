@@ -245,16 +245,18 @@ async def test_closed_when_no_relay_serves_it(endpoint: Endpoint) -> None:
 
 
 async def test_closed_one_after_the_other(endpoint: Endpoint) -> None:
+    """What was live is asked for again after a second. Then they refuse for good."""
     relays = [ScriptedRelay(), ScriptedRelay()]
     client = await subscribed(endpoint, *relays)
     await (await relays[0].req()).closed("error: shutting down")
     note = Author().sign()
     await relays[1].line.live(note)
     await client.count("s", 1)
-    await client.quiet(0.5)
     await (await relays[1].req()).closed("error: me too")
-    reasons = ("error: shutting down", "error: me too")
-    assert (await client.closed("s")).parts[2] in reasons
+    await client.quiet(0.5)
+    for relay in relays:
+        relay.on_req = refused("blocked: no more")
+    assert (await client.closed("s", 10)).parts[2] == "blocked: no more"
     await client.quiet(0.5)
     assert [message.verb for message in client.messages] == ["EOSE", "EVENT", "CLOSED"]
 

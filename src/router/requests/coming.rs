@@ -414,8 +414,9 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(upstream) = self.upstreams.get_mut(&id) {
-            upstream.gathering = None;
+        if let Some(upstream) = self.upstreams.get_mut(&id)
+            && upstream.gathering.take_if(|(gathering, _)| *gathering == number).is_some()
+        {
             upstream.gather_failures = 0;
         }
         if let Some(request) = self.get_mut(id, number) {

@@ -80,7 +80,11 @@ impl Requests {
         }
     }
 
-    fn open_where(&self, id: RelayId, which: impl Fn(&Request) -> bool) -> Vec<RequestNumber> {
+    pub(super) fn open_where(
+        &self,
+        id: RelayId,
+        which: impl Fn(&Request) -> bool,
+    ) -> Vec<RequestNumber> {
         let open = self.upstreams.get(&id).into_iter().flat_map(|upstream| &upstream.open);
         let is = |number: &&RequestNumber| self.all.get(&(id, **number)).is_some_and(&which);
         open.filter(is).copied().collect()

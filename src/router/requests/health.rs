@@ -41,7 +41,7 @@ impl Requests {
     ) {
         let said = self.most(id, relays, turn);
         let Some(upstream) = self.upstreams.get(&id) else { return };
-        if upstream.gathering.is_some() || upstream.crowd.is_some() || upstream.free(said) == 0 {
+        if upstream.crowd.is_some() || upstream.free(said) == 0 {
             turn.timers.set(Timer::Request(id, number), turn.now.mono + PLAN_AGAIN);
             return;
         }
@@ -67,13 +67,15 @@ impl Requests {
         subscriptions: &Subscriptions,
         turn: &mut Turn<'_>,
     ) {
-        for key in members.iter().filter(|_| duty == Duty::Renews) {
+        if duty == Duty::Gathers {
+            return self.not_gathered(id, turn);
+        }
+        for key in members {
             let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
             if let Some(number) = part.and_then(Part::request) {
                 turn.timers.set_by(Timer::Request(id, number), turn.now.mono + GATHER_RETRY);
             }
         }
-        self.not_gathered(id, turn);
     }
 
     /// What these ask for, from this date (unix seconds) on, in as few filters as the relay takes.

@@ -157,7 +157,7 @@ impl Requests {
         }
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.open.insert(number);
-            if gathers {
+            if duty == Duty::Gathers {
                 upstream.gathering = Some((number, turn.now.mono));
             }
         }

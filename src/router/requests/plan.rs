@@ -15,7 +15,7 @@ use crate::router::subscriptions::{Part, Refusal, Subscription, Subscriptions, a
 use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
-use super::request::Duty;
+use super::request::{Duty, Request};
 use super::{Requests, Upstream, Wording};
 
 impl Requests {
@@ -221,7 +221,12 @@ impl Requests {
     ) {
         let Some(upstream) = self.upstreams.get(&id) else { return };
         let silent = turn.now.mono >= upstream.answered + EOSE_SILENT;
-        if silent && !upstream.turns.is_empty() {
+        // It owes somebody an answer, and not we a question.
+        let owes = |request: &Request| {
+            request.unanswered().is_some_and(|since| turn.now.mono >= since + EOSE_SILENT)
+        };
+        let stalls = silent && !self.open_where(id, owes).is_empty();
+        if stalls && !upstream.turns.is_empty() {
             subscriptions.stall(id, turn);
         }
         turn.due.plan.insert(id);

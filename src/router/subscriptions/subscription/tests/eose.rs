@@ -108,7 +108,8 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
         Did::Closed => {
             // No relay ends what it was not asked for.
             let part = subscription.part_of(relay);
-            if part.is_some_and(|part| part.stage != PartStage::Unasked) {
+            if part.is_some_and(|part| !matches!(part.stage, PartStage::Unasked | PartStage::Away))
+            {
                 subscription.refused(relay, &Reason::read("error: no"), Refusal::Passing, now);
             }
         }
