@@ -142,8 +142,8 @@ async def test_a_relay_that_does_not_have_it(
 async def test_the_line_dies_before_the_answer(
     endpoint: Endpoint, outbox: Outbox
 ) -> None:
-    """Read or not: after the reconnect it is sent again. Over what a line dies twice it is
-    not: that is tests/relays/test_quarantine.py."""
+    """Read or not: after the reconnect it is sent again. What a line dies of twice is
+    not: that is in tests/relays/test_quarantine.py."""
     times = 0
 
     async def drop_once(line: Line, event: Event) -> None:
