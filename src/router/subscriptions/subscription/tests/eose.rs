@@ -113,7 +113,13 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
                 subscription.refused(relay, &Reason::read("error: no"), Refusal::Passing, now);
             }
         }
-        Did::Lost => drop(subscription.relay_lost(relay, now)),
+        Did::Lost => {
+            // Who is away has no connection to lose.
+            let part = subscription.part_of(relay);
+            if part.is_none_or(|part| part.stage != PartStage::Away) {
+                drop(subscription.relay_lost(relay, now));
+            }
+        }
         Did::Failed => {
             if let Some(part) = subscription.part(relay) {
                 part.gone();
