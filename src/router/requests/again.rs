@@ -81,6 +81,17 @@ impl Requests {
             // Some relays have no EOSE for nothing.
             return self.eose(id, number, Hint::None, subscriptions, relays, turn);
         }
+        let since = request.unanswered().unwrap_or_default();
+        let serial = request.serial();
+        let is_behind = self
+            .upstreams
+            .get(&id)
+            .is_some_and(|upstream| upstream.answered > since && upstream.answered_latest < serial);
+        if complaint.is_none() && is_behind {
+            // It answers one after the other, and has not come so far.
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + EOSE_SILENT);
+            return;
+        }
         let Some(why) = complaint else {
             let failed = self.upstreams.get(&id).is_some_and(|it| it.gather_failures > 0);
             if again || (gathers && failed) {

@@ -332,13 +332,14 @@ impl Requests {
         }
         request.sent = Sent::Live;
         request.eose_at = turn.now.mono;
+        let serial = request.serial();
         request.health.sure = turn.now;
         let gathers = request.gathers();
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
         let says = request.complete && (alone || hint == Hint::Finish);
         let hint = if says { hint } else { Hint::None };
-        self.answered(id, turn);
+        self.answered(id, serial, turn);
         turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
         if gathers && self.is_trusted(id, number) {
             self.gathered(id, number, subscriptions, relays, turn);
@@ -352,9 +353,10 @@ impl Requests {
         turn.due.plan.insert(id);
     }
 
-    fn answered(&mut self, id: RelayId, turn: &Turn<'_>) {
+    fn answered(&mut self, id: RelayId, serial: u64, turn: &Turn<'_>) {
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.answered = turn.now.mono;
+            upstream.answered_latest = upstream.answered_latest.max(serial);
         }
     }
 
@@ -489,8 +491,9 @@ impl Requests {
         let (gathers, live) = (request.gathers(), request.is_live());
         let (asked, in_parts) = (request.unanswered(), !request.wires.others.is_empty());
         let (duty, among, filters) = (request.duty, request.among, request.filters);
+        let serial = request.serial();
         let members = self.staying(id, number, subscriptions);
-        self.answered(id, turn);
+        self.answered(id, serial, turn);
         if in_parts {
             self.hang_up(id, number, relays, turn);
         }

@@ -211,6 +211,11 @@ impl Request {
         self.sent == Sent::Live
     }
 
+    /// Its place in the order in which requests are made.
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
+    }
+
     /// Since when its EOSE is missing.
     pub(super) const fn unanswered(&self) -> Option<Duration> {
         match self.sent {

@@ -82,6 +82,8 @@ pub(super) struct Upstream {
     pub(super) proven: usize,
     /// A request with several filters was served.
     pub(super) proven_filters: bool,
+    /// The latest of the requests that it has answered, by the order in which they were made.
+    pub(super) answered_latest: u64,
     /// When it has answered a request last, or connected.
     pub(super) answered: Duration,
     /// Why it did not serve the subscription that it did not serve last. `None`: it gave no answer.

@@ -117,7 +117,7 @@ fn apply(subscription: &mut Subscription, at: Duration, relay: u64, did: Did) {
             // Who is away has no connection to lose.
             let part = subscription.part_of(relay);
             if part.is_none_or(|part| part.stage != PartStage::Away) {
-                drop(subscription.relay_lost(relay, now));
+                _ = subscription.relay_lost(relay, now);
             }
         }
         Did::Failed => {
