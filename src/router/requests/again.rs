@@ -81,7 +81,6 @@ impl Requests {
             // Some relays have no EOSE for nothing.
             return self.eose(id, number, Hint::None, subscriptions, relays, turn);
         }
-        let since = request.unanswered().unwrap_or_default();
         let serial = request.serial();
         let is_behind = self
             .upstreams
