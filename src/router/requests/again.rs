@@ -82,10 +82,9 @@ impl Requests {
             return self.eose(id, number, Hint::None, subscriptions, relays, turn);
         }
         let serial = request.serial();
-        let is_behind = self
-            .upstreams
-            .get(&id)
-            .is_some_and(|upstream| upstream.answered > since && upstream.answered_latest < serial);
+        let is_behind = self.upstreams.get(&id).is_some_and(|upstream| {
+            turn.now.mono < upstream.answered + EOSE_SILENT / 2 && upstream.answered_latest < serial
+        });
         if complaint.is_none() && is_behind {
             // It answers one after the other, and has not come so far.
             turn.timers.set(Timer::Request(id, number), turn.now.mono + EOSE_SILENT);
