@@ -87,7 +87,7 @@ async def test_a_thousand_clients_behind_twenty_subscriptions(endpoint: Endpoint
         ten = number // MENTIONED
         assert await client.count("mentions", 2, 30) == [stored[ten], live[0][ten]]
         assert await client.count("orders", 1, 30) == [live[1][ten]]
-        # A busy relay may come to it after the four seconds of the EOSE: the old one is last.
+        # A busy relay may come to it after the EOSE is due: the old one comes last then.
         assert sorted(ids(await client.count("star", 4, 30))) == sorted(
             ids([first, *notes])
         )
