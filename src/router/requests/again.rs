@@ -3,7 +3,6 @@
 
 use crate::constants::{COMPLAINT, COMPLAINT_AT_ONCE, EOSE_SILENT};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
-use crate::nostr::message::Hint;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
 use crate::router::subscriptions::{Refusal, Subscriptions};
@@ -54,7 +53,9 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.all.get(&(id, number)) else { return };
-        if request.is_unheard() {
+        if let Some(page) = request.wires.page.filter(|_| request.unanswered().is_some()) {
+            self.page_is_due(id, number, page, turn);
+        } else if request.is_unheard() {
             self.unanswered(id, number, subscriptions, relays, turn);
         } else if request.is_live() && request.health.proven {
             self.renew(id, number, subscriptions, relays, turn);
@@ -78,8 +79,7 @@ impl Requests {
         let (gathers, filters) = (request.gathers(), request.filters);
         let again = request.patience > EOSE_SILENT;
         if complaint.is_none() && !gathers && request.wants_nothing_stored() {
-            // Some relays have no EOSE for nothing.
-            return self.eose(id, number, Hint::None, subscriptions, relays, turn);
+            return; // not every relay has an EOSE for nothing
         }
         let serial = request.serial();
         let is_behind = self.upstreams.get(&id).is_some_and(|upstream| {

@@ -95,8 +95,16 @@ impl Requests {
         arrival: Arrival,
         turn: &mut Turn<'_>,
     ) {
-        let number = self.own(id, number);
-        let Some(request) = self.get_mut(id, number) else { return };
+        let own = self.own(id, number);
+        let Some(request) = self.get_mut(id, own) else { return };
+        let arrival = match arrival {
+            // What came before it stands: there are no more pages.
+            Arrival::Closed(_) if request.wires.page == Some(number) => {
+                Arrival::Eose(number, Hint::None)
+            }
+            arrival => arrival,
+        };
+        let number = own;
         request.arrivals.push(Some(arrival));
         turn.due.arrivals.insert((id, number));
     }
@@ -317,7 +325,7 @@ impl Requests {
     }
 
     /// The relay has sent all it stores.
-    pub(super) fn eose(
+    fn eose(
         &mut self,
         id: RelayId,
         number: RequestNumber,

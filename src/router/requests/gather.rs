@@ -68,6 +68,11 @@ impl Requests {
             return Self::plan_again(id, turn);
         }
         let (live, unanswered) = self.live(id, turn);
+        let small = live.iter().filter(|(members, _)| *members <= COMBINE_FEW).count();
+        if unanswered && small < 2 {
+            // The large ones alone hardly fit together, and others are about to be live.
+            return Self::plan_again(id, turn);
+        }
         let aim = Aim { resumed: None, room: self.room(id, free) };
         // Asking for more than is wanted is better than refusing somebody.
         let together = [false, true]

@@ -212,8 +212,9 @@ impl Requests {
                     subscriptions.resumed(*key, id);
                 }
             }
-            let again = again && !matches!(request.duty, Duty::Gathers);
-            self.turn_pages(id, number, &filters, again, subscriptions, relays);
+            if request.duty != Duty::Gathers {
+                self.turn_pages(id, number, &filters, true, subscriptions, relays);
+            }
             self.in_parts(id, number, &filters, relays, turn)
         } else {
             let mut filters: Vec<String> = Vec::new();

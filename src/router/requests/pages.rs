@@ -4,16 +4,17 @@
 
 use serde_json::value::RawValue;
 
-use crate::constants::{PAGE_LEAST, PAGES_MOST};
+use crate::constants::{EOSE_SILENT, PAGE_LEAST, PAGES_MOST};
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
-use crate::nostr::message;
+use crate::nostr::message::{self, Hint};
 use crate::router::relays::{Relays, Work};
 use crate::router::subscriptions::Subscriptions;
-use crate::router::turn::Turn;
+use crate::router::turn::{Timer, Turn};
 
 use super::Requests;
+use super::request::Arrival;
 
 /// One filter of a request, and what has come for it.
 #[derive(Debug)]
@@ -73,6 +74,11 @@ impl Pages {
         for page in &mut self.all {
             page.note(date);
         }
+    }
+
+    /// Whether something has come since the last EOSE.
+    fn is_coming(&self) -> bool {
+        self.all.iter().any(|page| page.got_now > 0)
     }
 
     /// What is to be asked for next, if the relay gives so many at once.
@@ -152,7 +158,25 @@ impl Requests {
             request.wires.page = Some(other);
         }
         relays.push(id, Work::Ask(other), turn);
+        turn.timers.set(Timer::Request(id, number), turn.now.mono + EOSE_SILENT);
         true
+    }
+
+    /// A page has had its time. If nothing of it has come, there is none: the client's EOSE does not wait
+    /// for it.
+    pub(super) fn page_is_due(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        page: RequestNumber,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.all.get(&(id, number)) else { return };
+        if request.pages.is_coming() {
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + EOSE_SILENT);
+        } else {
+            self.arrived(id, page, Arrival::Eose(page, Hint::None), turn);
+        }
     }
 
     /// A page was given: nothing new can come over its number.

@@ -225,6 +225,40 @@ fn however_a_relay_refuses_what_is_too_many_nobody_is_deaf() {
     }
 }
 
+/// A relay that keeps to what it says, and a machine that has other work: answers come one by one, with
+/// time between them.
+#[test]
+fn a_thousand_clients_have_their_places_in_a_few_seconds() {
+    for seed in seeds(0..6) {
+        let mut zoo = Zoo::new(seed, &[(20, Character::default())]);
+        zoo.says(0, RelayLimits { max_subscriptions: Some(20), ..RelayLimits::default() });
+        let began = zoo.world.now.mono;
+        for client in 0..2_000 {
+            let number = usize::try_from(client).unwrap();
+            let filters = [
+                ("mentions", json!({"kinds": [1], "#p": [key(number)]})),
+                ("orders", json!({"kinds": [23_194], "#p": [key(number)]})),
+                ("star", json!({"authors": [key(7)], "since": 2_000 - client})),
+            ];
+            for (id, filter) in filters {
+                zoo.open(client, id, &[filter]);
+            }
+        }
+        while zoo.watches.values().any(|watch| watch.eoses == 0) {
+            for _ in 0..=zoo.dice.roll(20) {
+                zoo.step();
+            }
+            let busy = if zoo.dice.one_of(30) { 400 } else { 10 };
+            zoo.world.pass_ms(1 + zoo.dice.roll(busy) as u64);
+            zoo.listen();
+        }
+        let took = zoo.world.now.mono.saturating_sub(began);
+        eprintln!("seed {seed}: {took:?}");
+        assert!(took < Duration::from_secs(10), "seed {seed}: {took:?}");
+        assert_eq!(zoo.models[0].refused, 0);
+    }
+}
+
 #[test]
 fn a_relay_that_serves_one_filter_of_a_request_serves_all_the_same() {
     for clients in [1, 40, 100] {
