@@ -4,12 +4,13 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from nostrclient_ext import router
-from nostrclient_ext.core import running as core
 
 from support.lnbits_code import DATA
 
 # isort: split
+
+from nostrclient_ext import router
+from nostrclient_ext.core import running as core
 
 from support.scripted_relay import ScriptedRelay
 from support.surface import Server
