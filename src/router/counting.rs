@@ -89,6 +89,8 @@ struct CountRecord {
     link: LinkId,
     /// It has answered one.
     proven: bool,
+    /// It has counted: what it does not answer, or says it cannot, is about that question alone.
+    counts: bool,
     /// How many it has left unanswered in a row.
     unanswered: u32,
     /// It is not asked before.
@@ -231,7 +233,7 @@ impl Counting {
         let is_none = counted.is_none();
         let Some(count) = self.open.get_mut(&number) else {
             if let Some(counter) = self.counters.get_mut(&relay).filter(|_| !is_none) {
-                counter.answers();
+                counter.counted();
             }
             return;
         };
@@ -249,7 +251,7 @@ impl Counting {
             relays.junk(relay, turn);
         } else {
             if let Some(counter) = self.counters.get_mut(&relay) {
-                counter.answers();
+                counter.counted();
             }
             self.hurry(number, turn);
         }
@@ -272,7 +274,7 @@ impl Counting {
         }
         count.refusal = Some(Reason::more_telling(count.refusal.take(), why));
         let first = self.counters.get_mut(&relay).is_some_and(|counter| {
-            if why.is_unsupported() {
+            if why.is_unsupported() && !counter.counts {
                 counter.rests_until = turn.now.mono + COUNT_REST;
             }
             !counter.answers()
@@ -409,7 +411,8 @@ fn nobody_counts() -> Reason {
 impl CountRecord {
     fn new(link: LinkId) -> Self {
         let probes = TokenBucket::new(COUNT_PROBES_PER_SECOND, COUNT_PROBES);
-        Self { link, proven: false, unanswered: 0, rests_until: Duration::ZERO, probes }
+        let (proven, counts) = (false, false);
+        Self { link, proven, counts, unanswered: 0, rests_until: Duration::ZERO, probes }
     }
 
     /// It answers. Whether it has done so before.
@@ -418,7 +421,16 @@ impl CountRecord {
         std::mem::replace(&mut self.proven, true)
     }
 
+    /// The same, with a number.
+    fn counted(&mut self) {
+        self.answers();
+        self.counts = true;
+    }
+
     fn is_silent(&mut self, now: Now) {
+        if self.counts {
+            return;
+        }
         self.unanswered += 1;
         if self.unanswered >= COUNT_UNANSWERED {
             self.unanswered = 0;
