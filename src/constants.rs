@@ -301,6 +301,9 @@ pub(crate) const JUNK_PER_SECOND: u32 = 50;
 /// A message that is skipped counts as one of those for each of so many bytes: 125 MiB at once, and
 /// 3 MiB a second.
 pub(crate) const JUNK_BYTES: usize = 64 << 10;
+/// Notices do not count as such up to as many as there were messages for them to be about; of more than this a
+/// relay has no need.
+pub(crate) const NOTICES_DUE: usize = AWAITED_OKS;
 
 /// What a relay's document (NIP-11) can make us believe of its limits: subscriptions on a connection
 /// at most, …

@@ -191,8 +191,10 @@ impl Keepers {
             Frame::Auth(challenge) => self.relays.challenged(id, challenge, turn),
             Frame::Notice(text) => {
                 self.requests.notice(id, &text, turn);
-                self.clients.tell_inside(id, &RelayNews::Notice(text.into()), &self.relays, turn);
-                self.relays.junk(id, turn);
+                if self.relays.noticed(id, turn) {
+                    let news = RelayNews::Notice(text.into());
+                    self.clients.tell_inside(id, &news, &self.relays, turn);
+                }
             }
             Frame::TooLong { number, bytes } => {
                 let number = number.filter(|number| turn.numbers.gave(*number));

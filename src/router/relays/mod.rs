@@ -18,7 +18,7 @@ use crate::base::hash::Map;
 use crate::base::time::TokenBucket;
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_BYTES, JUNK_PER_SECOND,
-    OK_DEADLINE, RELAY_MESSAGE, RELAY_WINDOW,
+    NOTICES_DUE, OK_DEADLINE, RELAY_MESSAGE, RELAY_WINDOW,
 };
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
@@ -77,6 +77,8 @@ struct Relay {
     /// What it ends its connection over.
     blame: Blame,
     junk: TokenBucket,
+    /// Notices it may send, whatever it was sent.
+    notices: TokenBucket,
 }
 
 /// A standing connection.
@@ -89,6 +91,8 @@ struct Link {
     asked: bool,
     /// Events it was given, by anybody, and has not answered.
     awaited: Awaited,
+    /// Messages it was given and may have a NOTICE for.
+    unremarked: usize,
 }
 
 /// What has changed with a relay's switches.
@@ -137,6 +141,7 @@ impl Relays {
             signing_in: SigningIn::default(),
             blame: Blame::default(),
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
+            notices: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
         });
         let before = std::mem::replace(&mut relay.switches, switches);
         let changed = Changed { write: before.write != write, read: new || before.read != read };
@@ -312,7 +317,8 @@ impl Relays {
         }
         relay.show_quarantine();
         let awaited = Awaited::default();
-        relay.link = Some(Link { id: link, window: RELAY_WINDOW, asked: false, awaited });
+        let (window, unremarked) = (RELAY_WINDOW, 0);
+        relay.link = Some(Link { id: link, window, asked: false, awaited, unremarked });
         relay.away = false;
         relay.line = Line::default();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
@@ -439,6 +445,20 @@ impl Relays {
         self.junk_of(id, 0, turn);
     }
 
+    /// It has sent a NOTICE. Some have one for each message that they do not like, and no client may have a
+    /// relay cut off for that. Whether there are so few that they are worth passing on.
+    pub(super) fn noticed(&mut self, id: RelayId, turn: &mut Turn<'_>) -> bool {
+        let Some(relay) = self.all.get_mut(&id) else { return false };
+        if relay.notices.take(turn.now.mono) {
+            return true;
+        }
+        match relay.link.as_mut().filter(|link| link.unremarked > 0) {
+            Some(link) => link.unremarked -= 1,
+            None => self.junk(id, turn),
+        }
+        false
+    }
+
     /// The same where it took this many bytes, which nobody kept.
     pub(super) fn junk_of(&mut self, id: RelayId, bytes: usize, turn: &mut Turn<'_>) {
         let Some(relay) = self.all.get_mut(&id) else { return };
@@ -526,6 +546,7 @@ impl Relays {
         }
         link.asked |= outgoing.event.is_none();
         link.window = link.window.saturating_sub(1);
+        link.unremarked = (link.unremarked + 1).min(NOTICES_DUE);
         turn.effects.to_relay.push((id, link.id, outgoing));
     }
 

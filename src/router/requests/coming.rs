@@ -317,7 +317,7 @@ impl Requests {
         self.matching = keys;
         if unasked {
             relays.tally(id, |stats| &stats.unasked);
-            relays.junk(id, turn);
+            self.came_unasked(id, number, subscriptions, relays, turn);
         } else if offered == Offered::Seen {
             relays.tally(id, |stats| &stats.duplicates);
         }
@@ -325,6 +325,36 @@ impl Requests {
     }
 
     /// The relay has sent all it stores.
+    /// An event that a request did not ask for has come over it. Some relays read a filter in part: where too
+    /// many come, that costs who asks for it, and not the connection, which is everybody's.
+    fn came_unasked(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(request) = self.get_mut(id, number) else { return };
+        let gathers = request.gathers();
+        if request.bears_unasked(turn.now) {
+            return;
+        }
+        if request.is_over() {
+            return relays.junk(id, turn); // it was closed, and goes on
+        }
+        let why = Reason::new(Prefix::Error, "the relay sends what was not asked for");
+        relays.refused_subscription(id, &why, turn);
+        let members = self.staying(id, number, subscriptions);
+        if members.len() > 1 || gathers {
+            return self.ask_members_again(id, number, true, subscriptions, relays, turn);
+        }
+        self.give_up(id, number, subscriptions, relays, turn);
+        for key in members {
+            self.refuse(id, key, (&why, Refusal::ForGood), subscriptions, turn);
+        }
+    }
+
     fn eose(
         &mut self,
         id: RelayId,

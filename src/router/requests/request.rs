@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::time::Now;
-use crate::constants::{ECHO_KINDS, ECHO_MEMORY, EOSE_SILENT};
+use crate::base::time::{Now, TokenBucket};
+use crate::constants::{ECHO_KINDS, ECHO_MEMORY, EOSE_SILENT, JUNK_BURST, JUNK_PER_SECOND};
 use crate::ids::{RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
@@ -50,6 +50,8 @@ pub(super) struct Request {
     pub(super) pages: Pages,
     /// Nothing that has come over it was left out.
     pub(super) complete: bool,
+    /// Events that it did not ask for may come over it, up to these.
+    unasked: TokenBucket,
     pub(super) arrivals: Arrivals,
     /// Copies that are being verified.
     pub(super) outstanding: usize,
@@ -184,6 +186,7 @@ impl Request {
             arrivals: Arrivals::default(),
             outstanding: 0,
         }
+            unasked: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
     }
 
     /// When it went out and whether as a repeated one. `None`: its EOSE has come.
@@ -253,6 +256,11 @@ impl Request {
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not
     /// answered, or had its EOSE after `from` and nothing since.
     pub(super) fn is_in_doubt(&self, from: Duration) -> bool {
+    /// An event has come over it that it did not ask for. False: too many do.
+    pub(super) fn bears_unasked(&mut self, now: Now) -> bool {
+        self.unasked.take(now.mono)
+    }
+
         self.unanswered().is_some() || (self.is_live() && self.eose_at >= from && !self.brought)
     }
 
