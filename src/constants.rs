@@ -90,8 +90,11 @@ pub(crate) const REFUSED_FIRST: Duration = Duration::from_secs(1);
 pub(crate) const REFUSED_MOST: Duration = Duration::from_mins(5);
 /// … and one that refuses it for good, in case something has changed, after this.
 pub(crate) const REFUSED_FOR_GOOD: Duration = Duration::from_mins(30);
-/// A relay that has given so many stored events for one filter may have cut them there, if its document says
-/// nothing else: the older ones are asked for too …
+/// What was served for so long before begins anew with the first of these pauses: some relays end what is
+/// idle, every time.
+pub(crate) const REFUSED_RESET: Duration = Duration::from_secs(30);
+/// A relay that has given so many stored events for one filter may have cut them there, whatever its document
+/// says: the older ones are asked for too …
 pub(crate) const PAGE_LEAST: u64 = 10;
 /// … up to so many times.
 pub(crate) const PAGES_MOST: u32 = 50;

@@ -78,9 +78,6 @@ impl Requests {
         let complaint = request.complaint.take();
         let (gathers, filters) = (request.gathers(), request.filters);
         let again = request.patience > EOSE_SILENT;
-        if complaint.is_none() && !gathers && request.wants_nothing_stored() {
-            return; // not every relay has an EOSE for nothing
-        }
         let serial = request.serial();
         let is_behind = self.upstreams.get(&id).is_some_and(|upstream| {
             turn.now.mono < upstream.answered + EOSE_SILENT / 2 && upstream.answered_latest < serial

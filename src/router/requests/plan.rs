@@ -31,6 +31,9 @@ impl Requests {
         if let Some(client) = subscriptions.line_up(key, id) {
             upstream.turns.push(client, key);
             turn.due.plan.insert(id);
+            if subscriptions.get(key).is_some_and(Subscription::is_live) {
+                turn.due.eose.insert(key); // how long it waits is looked after
+            }
         }
     }
 

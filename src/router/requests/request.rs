@@ -247,12 +247,6 @@ impl Request {
         health.recent.push_back(*event);
     }
 
-    /// Whether all that it asks for is yet to come.
-    pub(super) fn wants_nothing_stored(&self) -> bool {
-        self.words.is_none()
-            && self.asks.iter().all(|asks| asks.iter().all(|it| it.limit == Some(0)))
-    }
-
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not
     /// answered, or had its EOSE after `from` and nothing since.
     pub(super) fn is_in_doubt(&self, from: Duration) -> bool {

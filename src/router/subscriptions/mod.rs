@@ -23,7 +23,7 @@ use crate::ids::{ClientId, Origin, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, KIND_AUTH};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::message::{Hint, Reply};
-use crate::nostr::reason::Reason;
+use crate::nostr::reason::{Prefix, Reason};
 
 use super::relays::Relays;
 use super::terms::Census;
@@ -567,7 +567,7 @@ impl Subscriptions {
             turn.timers.set(Timer::Eose(key), at);
         }
         if tell {
-            let why = subscription.refusal.as_ref().map_or("", Reason::as_str);
+            let why = subscription.refusal.clone().unwrap_or_else(no_place);
             let text = format!(
                 "error: no relay serves the subscription {:?} for now, it is asked for again: {why}",
                 subscription.id
@@ -584,6 +584,7 @@ impl Subscriptions {
         if subscription.is_over() {
             return Look::Over(std::mem::take(&mut subscription.parts));
         }
+        turn.due.eose.insert(key); // whether anybody serves it from now on
         Look::Waits
     }
 
@@ -596,4 +597,9 @@ impl Subscriptions {
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty() && self.index.is_empty() && self.held == 0 && self.remembered == 0
     }
+}
+
+/// Why nobody serves what nobody has refused.
+fn no_place() -> Reason {
+    Reason::new(Prefix::RateLimited, "no relay has answered, or has a place for it")
 }

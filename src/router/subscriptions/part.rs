@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use crate::base::time::Now;
-use crate::constants::{EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST};
+use crate::constants::{EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST, REFUSED_RESET};
 use crate::ids::{RelayId, RequestNumber};
 
 use super::merge::{FIRST, Rank};
@@ -92,6 +92,8 @@ struct Patience {
     last: Duration,
     /// That was on this connection, and it was not served since.
     lasts: bool,
+    /// Since when it was served last.
+    served: Duration,
 }
 
 /// How a subscription comes to be asked for on a relay's connection.
@@ -267,6 +269,9 @@ impl Part {
 
     /// The relay does not serve it. How long it is let alone.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) -> Duration {
+        if self.is_live() && now.mono >= self.patience.served + REFUSED_RESET {
+            self.patience.times = 0;
+        }
         self.stage = PartStage::Refused(refusal);
         self.patience.lasts = true;
         (self.request, self.next, self.turn.waits) = (None, None, false);
@@ -283,10 +288,10 @@ impl Part {
     }
 
     /// The relay has given its EOSE.
-    pub(super) const fn eose(&mut self) {
+    pub(super) const fn eose(&mut self, now: Now) {
         self.stage = PartStage::Live;
         self.gap = None;
-        self.patience.lasts = false;
+        (self.patience.lasts, self.patience.served) = (false, now.mono);
     }
 
     /// What the relay does for it. `None`: it cannot.

@@ -494,9 +494,13 @@ impl Subscription {
         let since = part.gap.unwrap_or(self.opened).earliest(now);
         let late = part.gap.is_none();
         self.filters.iter().any(|filter| {
+            let from = if late && filter.limit == Some(0) && event.kind() != KIND_GIFT_WRAP {
+                Some(since) // nothing stored is wanted, so no margin for clocks
+            } else {
+                asked_from(filter, since)
+            };
             filter.matches(event)
-                && (Some(event.created_at()) >= asked_from(filter, since)
-                    || (late && filter.limit.is_none()))
+                && (Some(event.created_at()) >= from || (late && filter.limit.is_none()))
         }) || (late && self.merge.had_place(&self.filters, event, self.searched(from)))
     }
 
@@ -561,7 +565,7 @@ impl Subscription {
         if !matches!(part.stage, PartStage::Asked { .. }) {
             return false;
         }
-        part.eose();
+        part.eose(now);
         if std::mem::take(&mut part.holds) {
             self.hints.push(hint);
         }
@@ -623,6 +627,8 @@ impl Subscription {
                 PartStage::Refused(refusal) => refusal,
                 // Before the EOSE that relay is a silent one, which is something else.
                 _ if part.is_unanswered() && self.phase == Phase::Live => Refusal::Passing,
+                // It waits for its turn, which may never come.
+                PartStage::Unasked if self.phase == Phase::Live => Refusal::Passing,
                 _ => return Standing::Served,
             };
             if standing != Standing::Refused(Refusal::Passing) {
