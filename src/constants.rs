@@ -301,12 +301,12 @@ pub(crate) const UNDER_WAY_MOST: usize = 2_048;
 pub(crate) const JUNK_BURST: u32 = 2_000;
 /// … and per second. Past it the relay is cut off and waits for its backoff.
 pub(crate) const JUNK_PER_SECOND: u32 = 50;
-/// A message that is skipped counts as one of those for each of so many bytes: 125 MiB at once, and
-/// 3 MiB a second.
-pub(crate) const JUNK_BYTES: usize = 64 << 10;
 /// Notices do not count as such up to as many as there were messages for them to be about; of more than this a
 /// relay has no need.
 pub(crate) const NOTICES_DUE: usize = AWAITED_OKS;
+/// A message that is skipped counts as one of those for each of so many bytes: 125 MiB at once, and
+/// 3 MiB a second.
+pub(crate) const JUNK_BYTES: usize = 64 << 10;
 
 /// What a relay's document (NIP-11) can make us believe of its limits: subscriptions on a connection
 /// at most, …

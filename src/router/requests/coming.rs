@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::text::Text;
-use crate::constants::{PROOF, REQUEST_FEW_MEMBERS};
+use crate::constants::{GATHER_RETRY, PROOF, REQUEST_FEW_MEMBERS};
 use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
@@ -100,6 +100,7 @@ impl Requests {
         let arrival = match arrival {
             // What came before it stands: there are no more pages.
             Arrival::Closed(_) if request.wires.page == Some(number) => {
+                request.pages.cut();
                 Arrival::Eose(number, Hint::None)
             }
             arrival => arrival,
@@ -324,7 +325,6 @@ impl Requests {
         !unasked
     }
 
-    /// The relay has sent all it stores.
     /// An event that a request did not ask for has come over it. Some relays read a filter in part: where too
     /// many come, that costs who asks for it, and not the connection, which is everybody's.
     fn came_unasked(
@@ -355,7 +355,8 @@ impl Requests {
         }
     }
 
-    fn eose(
+    /// The relay has sent all it stores.
+    pub(super) fn eose(
         &mut self,
         id: RelayId,
         number: RequestNumber,
@@ -372,6 +373,7 @@ impl Requests {
         request.eose_at = turn.now.mono;
         let serial = request.serial();
         request.health.sure = turn.now;
+        request.health.missing = request.pages.missing();
         let gathers = request.gathers();
         // What is said of several requests together says of each that it is complete, or nothing.
         let alone = request.asks.len() == 1;
@@ -433,7 +435,11 @@ impl Requests {
         let Some(request) = self.get_mut(id, number) else { return };
         request.health.proven = true;
         let (gathers, several) = (request.gathers(), request.filters > 1);
+        let misses = request.health.missing.is_some();
         Self::renew_later(id, number, turn);
+        if misses && !gathers {
+            turn.timers.set_by(Timer::Request(id, number), turn.now.mono + GATHER_RETRY);
+        }
         let served = self.served(id, turn);
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.proven = upstream.proven.max(served);

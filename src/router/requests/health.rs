@@ -49,8 +49,9 @@ impl Requests {
         let Some(request) = self.get_mut(id, number).filter(|it| it.is_live()) else { return };
         request.health.renewed = turn.now.mono;
         let sure = request.health.sure.earliest(turn.now);
+        let missing = request.health.missing;
         Self::renew_later(id, number, turn);
-        let filters = self.words_since(id, &keys, sure, subscriptions, relays);
+        let filters = self.words_since(id, &keys, (sure, missing), subscriptions, relays);
         if !keys.is_empty() && !filters.is_empty() {
             let wording = Wording { filters, duty: Duty::Renews };
             self.open(id, &keys, Some(wording), subscriptions, relays, turn);
@@ -78,15 +79,20 @@ impl Requests {
         }
     }
 
-    /// What these ask for, from this date (unix seconds) on, in as few filters as the relay takes.
+    /// What these ask for, in as few filters as the relay takes: from where all had come, or from where
+    /// something is missing (unix seconds), which has its margin already.
     fn words_since(
         &self,
         id: RelayId,
         keys: &[SubscriptionKey],
-        date: u64,
+        (sure, missing): (u64, Option<u64>),
         subscriptions: &Subscriptions,
         relays: &Relays,
     ) -> Vec<Filter> {
+        let since = |filter: &Filter| {
+            let since = asked_from(filter, sure);
+            missing.map_or(since, |missing| since.min(filter.since.max(Some(missing))))
+        };
         let members = keys.iter().filter_map(|key| subscriptions.get(*key));
         let filters = members.flat_map(|member| member.filters().iter());
         if filters.clone().any(|filter| filter.search.is_some()) {
@@ -95,7 +101,7 @@ impl Requests {
         let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
         for broad in [false, true] {
             let mut combined = Combined::new(most, most_bytes, broad);
-            if combined.add(filters.clone(), |filter: &Filter| asked_from(filter, date)) {
+            if combined.add(filters.clone(), since) {
                 return combined.into_filters(None);
             }
         }

@@ -2,9 +2,11 @@
 //! than is wanted, the older ones are asked for with `until`, under another number of the same request, before
 //! its EOSE counts as come.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 
-use crate::constants::{EOSE_SILENT, PAGE_LEAST, PAGES_MOST};
+use crate::constants::{EOSE_SILENT, PAGE_LEAST, PAGES_MOST, REPLAY_WINDOW};
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
@@ -20,6 +22,8 @@ use super::request::Arrival;
 #[derive(Debug)]
 pub(super) struct Page {
     filter: Filter,
+    /// From this date on (unix seconds).
+    since: u64,
     /// Events wanted in all; `None`: every one there is.
     wanted: Option<u64>,
     /// So many have come, …
@@ -36,8 +40,12 @@ pub(super) struct Page {
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     all: Vec<Page>,
-    /// Pages asked for.
+    /// Pages asked for, …
     asked: u32,
+    /// … the last of them at this time.
+    asked_at: Duration,
+    /// One was not to be had.
+    cut: bool,
 }
 
 impl Pages {
@@ -48,7 +56,7 @@ impl Pages {
             Filter::parse(&raw).ok()
         });
         let all = parsed.filter(|filter| filter.limit.is_none() && filter.search.is_none());
-        Self { all: all.map(|filter| Page::new(filter, None)).collect(), asked: 0 }
+        Self { all: all.map(|filter| Page::new(filter, None)).collect(), ..Self::default() }
     }
 
     /// Of first ones: those that want more than the relay gives at once, as far as is known.
@@ -59,7 +67,7 @@ impl Pages {
         let most = most.unwrap_or(PAGE_LEAST);
         let longer = filters.filter(|it| it.limit > Some(most) && it.search.is_none());
         let all = longer.map(|filter| Page::new(filter.clone(), filter.limit));
-        Self { all: all.collect(), asked: 0 }
+        Self { all: all.collect(), ..Self::default() }
     }
 
     /// A stored event has come.
@@ -90,11 +98,28 @@ impl Pages {
         self.asked += 1;
         next
     }
+
+    /// Whether there is anything to be asked for next.
+    fn goes_on(&self, most: Option<u64>) -> bool {
+        self.asked < PAGES_MOST && self.all.iter().any(|page| page.goes_on(most))
+    }
+
+    /// The next one is not to be had.
+    pub(super) const fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// From which date on (unix seconds) something may be missing for that.
+    pub(super) fn missing(&self) -> Option<u64> {
+        let all = self.all.iter().filter(|page| self.cut && page.wanted.is_none());
+        all.map(|page| page.since).min()
+    }
 }
 
 impl Page {
-    const fn new(filter: Filter, wanted: Option<u64>) -> Self {
-        Self { filter, wanted, got: 0, got_now: 0, oldest: u64::MAX, of_oldest: 0 }
+    fn new(filter: Filter, wanted: Option<u64>) -> Self {
+        let since = filter.since.unwrap_or_default();
+        Self { filter, since, wanted, got: 0, got_now: 0, oldest: u64::MAX, of_oldest: 0 }
     }
 
     fn note(&mut self, date: u64) {
@@ -106,10 +131,25 @@ impl Page {
         self.of_oldest += u64::from(date == self.oldest);
     }
 
+    /// Whether the relay may have given no more than a page, and the rest is wanted.
+    fn goes_on(&self, most: Option<u64>) -> bool {
+        // Where all is wanted, a relay need not give as many without a limit as it says (`default_limit`).
+        let least =
+            if self.wanted.is_some() { most } else { most.map(|most| most.min(PAGE_LEAST)) };
+        let full = self.got_now >= least.unwrap_or(PAGE_LEAST);
+        // Not every relay looks at `until`: then nothing older has come, and never does.
+        let is_older = self.filter.until.is_none_or(|until| self.oldest <= until);
+        full && is_older && self.left() != Some(0) && Some(self.oldest) > self.filter.since
+    }
+
+    fn left(&self) -> Option<u64> {
+        self.wanted.map(|wanted| wanted.saturating_sub(self.got))
+    }
+
     fn next(&mut self, most: Option<u64>) -> Option<String> {
-        let full = std::mem::take(&mut self.got_now) >= most.unwrap_or(PAGE_LEAST);
-        let left = self.wanted.map(|wanted| wanted.saturating_sub(self.got));
-        if !full || left == Some(0) || Some(self.oldest) <= self.filter.since {
+        let (goes_on, left) = (self.goes_on(most), self.left());
+        self.got_now = 0;
+        if !goes_on {
             return None;
         }
         // There may be others of the oldest date, so those of it come again; unless they are all that came.
@@ -138,13 +178,17 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) -> bool {
         let (most, said) = (relays.limits(id).max_limit, self.most(id, relays, turn));
-        let has_place = self.upstreams.get(&id).is_some_and(|upstream| upstream.free(said) > 0);
-        let Some(request) = self.get_mut(id, number).filter(|it| it.unanswered().is_some()) else {
-            return false;
-        };
-        if !has_place || request.is_over() {
-            return false;
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return false };
+        let has_place = upstream.free(said) > 0;
+        let request = self.all.get_mut(&(id, number)).filter(|it| it.unanswered().is_some());
+        let Some(request) = request.filter(|it| !it.is_over()) else { return false };
+        if !has_place {
+            // No client's EOSE waits for a repeated one.
+            let waits = request.repeats() && request.pages.goes_on(most);
+            upstream.pages.extend(waits.then_some(number));
+            return waits;
         }
+        request.pages.asked_at = turn.now.mono;
         let filters = request.pages.next(most);
         if filters.is_empty() {
             return false;
@@ -162,8 +206,27 @@ impl Requests {
         true
     }
 
+    /// Those that waited for a place ask for their next page, as far as there are places.
+    pub(super) fn turn_waiting_pages(
+        &mut self,
+        id: RelayId,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        loop {
+            let said = self.most(id, relays, turn);
+            let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+            let next = if upstream.free(said) > 0 { upstream.pages.pop_front() } else { None };
+            let Some(number) = next else { return };
+            if !self.next_page(id, number, relays, turn) {
+                self.eose(id, number, Hint::None, subscriptions, relays, turn);
+            }
+        }
+    }
+
     /// A page has had its time. If nothing of it has come, there is none: the client's EOSE does not wait
-    /// for it.
+    /// for it. What only goes on after a loss is in less of a hurry.
     pub(super) fn page_is_due(
         &mut self,
         id: RelayId,
@@ -171,10 +234,12 @@ impl Requests {
         page: RequestNumber,
         turn: &mut Turn<'_>,
     ) {
-        let Some(request) = self.all.get(&(id, number)) else { return };
-        if request.pages.is_coming() {
+        let Some(request) = self.get_mut(id, number) else { return };
+        let has_time = request.repeats() && turn.now.mono < request.pages.asked_at + REPLAY_WINDOW;
+        if request.pages.is_coming() || has_time {
             turn.timers.set(Timer::Request(id, number), turn.now.mono + EOSE_SILENT);
         } else {
+            request.pages.cut();
             self.arrived(id, page, Arrival::Eose(page, Hint::None), turn);
         }
     }
@@ -192,6 +257,7 @@ impl Requests {
         if request.wires.page.take_if(|page| *page == by).is_some() {
             relays.push(id, Work::Close(by), turn);
             self.give_back_number(id, number, by);
+            turn.due.plan.insert(id); // another one may wait for its place
         }
     }
 

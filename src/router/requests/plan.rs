@@ -62,6 +62,7 @@ impl Requests {
         if self.is_crowding(id) {
             return; // it is not known yet how many it takes
         }
+        self.turn_waiting_pages(id, subscriptions, relays, turn);
         let said = self.most(id, relays, turn);
         let kept = self.kept_for_gathering(id, said);
         let has_place = |it: &Self| {

@@ -92,6 +92,8 @@ pub(super) struct Health {
     pub(super) proven: bool,
     /// When it has brought something last, or had its EOSE, or was made.
     pub(super) sure: Now,
+    /// From which date on (unix seconds) it has not brought all, for want of a page.
+    pub(super) missing: Option<u64>,
     /// What it has brought last.
     pub(super) recent: VecDeque<EventId>,
     /// Kinds of events of ours that it has brought back.
@@ -146,6 +148,7 @@ impl Health {
         Self {
             proven: false,
             sure: now,
+            missing: None,
             recent: VecDeque::new(),
             echoes: BTreeSet::new(),
             awaited: None,
@@ -183,10 +186,10 @@ impl Request {
             wires: Wires::default(),
             pages: Pages::default(),
             complete: true,
+            unasked: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
             arrivals: Arrivals::default(),
             outstanding: 0,
         }
-            unasked: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
     }
 
     /// When it went out and whether as a repeated one. `None`: its EOSE has come.
@@ -250,12 +253,12 @@ impl Request {
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not
     /// answered, or had its EOSE after `from` and nothing since.
     pub(super) fn is_in_doubt(&self, from: Duration) -> bool {
+        self.unanswered().is_some() || (self.is_live() && self.eose_at >= from && !self.brought)
+    }
+
     /// An event has come over it that it did not ask for. False: too many do.
     pub(super) fn bears_unasked(&mut self, now: Now) -> bool {
         self.unasked.take(now.mono)
-    }
-
-        self.unanswered().is_some() || (self.is_live() && self.eose_at >= from && !self.brought)
     }
 
     pub(super) fn is_out(&self) -> bool {

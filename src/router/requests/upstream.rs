@@ -1,6 +1,6 @@
 //! One relay's requests: which are open, whose turn it is, and what was learned of its limits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::base::fair::FairQueue;
@@ -68,6 +68,8 @@ pub(super) struct Upstream {
     by_name: Map<[u8; 32], RequestNumber>,
     /// The same the other way round.
     names: Map<RequestNumber, [u8; 32]>,
+    /// Requests that are to ask for another page, and wait for a place.
+    pub(super) pages: VecDeque<RequestNumber>,
     /// The request that is to bring what several others do, and since when.
     pub(super) gathering: Option<(RequestNumber, Duration)>,
     /// No other one before this.

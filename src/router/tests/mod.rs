@@ -13,6 +13,7 @@ mod deferred;
 mod doubt;
 mod filters;
 mod handover;
+mod hostile;
 mod hunted;
 mod inside;
 mod intake;
