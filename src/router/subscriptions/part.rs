@@ -263,13 +263,15 @@ impl Part {
             self.gap = self.gap.or(Some(now));
         }
         self.stage = PartStage::Unasked;
-        (self.request, self.next) = (None, None);
+        // A request that never went out has left it waiting for its turn, and it is in no line.
+        (self.request, self.next, self.turn.waits) = (None, None, false);
         self.turn.alone |= alone;
     }
 
     /// The relay does not serve it. How long it is let alone.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) -> Duration {
-        if self.is_live() && now.mono >= self.patience.served + REFUSED_RESET {
+        let was_live = self.stage == PartStage::Live;
+        if was_live && now.mono >= self.patience.served + REFUSED_RESET {
             self.patience.times = 0;
         }
         self.stage = PartStage::Refused(refusal);

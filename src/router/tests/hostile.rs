@@ -264,6 +264,45 @@ fn who_waits_for_a_place_for_a_minute_is_told() {
     );
 }
 
+/// A connection breaks while several are asked for in one REQ: all of them are suspect, and each is asked
+/// for alone (rule 2.7).
+#[test]
+fn whoever_is_suspect_together_with_others_is_asked_for_all_the_same() {
+    let mut world = World::new(1);
+    let limits = RelayLimits { max_subscriptions: Some(4), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(RelayId(0), limits));
+    for kind in 1..=12 {
+        world.subscribe(&kind.to_string(), json!({"kinds": [kind], "#t": [kind.to_string()]}));
+    }
+    answer(&mut world, 0);
+    for _ in 0..4 {
+        answer(&mut world, 0);
+        world.pass_ms(500);
+    }
+    // What was asked last is not answered.
+    world.got(0);
+    for kind in 1..=12 {
+        let id = kind.to_string();
+        world.say(OTHER_CLIENT, &json!(["REQ", id, {"kinds": [kind], "#l": [id]}]));
+    }
+    world.ended(0, 1, Ending::Broken);
+    world.got(0);
+    world.up(0, 2);
+    let mut asked = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        for (number, filters) in reqs(&mut world, 0) {
+            for filter in filters {
+                let of_other = filter.get("#l").is_some();
+                let kinds = filter["kinds"].as_array().unwrap().clone();
+                asked.extend(kinds.iter().map(|kind| (of_other, kind.as_u64().unwrap())));
+            }
+            world.relay_says_over(0, 2, &json!(["EOSE", number]));
+        }
+        world.pass_ms(500);
+    }
+    assert_eq!(asked.len(), 24, "asked for: {asked:?}");
+}
+
 // --- Forgetting ---------------------------------------------------------------------------
 
 /// More filters than go in one message, of which no two can be put together.
@@ -312,4 +351,44 @@ fn a_relay_that_never_gives_the_next_page_is_not_asked_on_and_on() {
     }
     assert!(begins.len() < 20, "{begins:?}");
     assert!(begins.iter().all(|(_, since)| *since == begins[0].1), "{begins:?}");
+}
+
+/// It serves fewer than it says, and restarts just when that is known.
+#[test]
+fn a_relay_that_restarts_while_places_are_short_is_asked_again() {
+    for pause in (0..3_000).step_by(50) {
+        let mut world = World::new(1);
+        let limits = RelayLimits { max_subscriptions: Some(100), ..RelayLimits::default() };
+        world.input(Input::RelayLimits(RelayId(0), limits));
+        for count in 0..12 {
+            let other = json!({"kinds": [1], "#t": [format!("{count:064}")]});
+            let filter = json!({"kinds": [1], "#p": [format!("{count:064}")]});
+            world.say(CLIENT, &json!(["REQ", count.to_string(), filter, other]));
+        }
+        let mut open = 0;
+        for _ in 0..(pause / 50).max(1) {
+            for message in world.got(0) {
+                let number = message[1].as_str().unwrap_or_default().to_owned();
+                if message[0] == "CLOSE" {
+                    open -= 1;
+                } else if message[0] == "REQ" && open < 8 {
+                    open += 1;
+                    says(&mut world, 0, "EOSE", &number, &[]);
+                } else if message[0] == "REQ" {
+                    says(&mut world, 0, "CLOSED", &number, &["error: too many subscriptions"]);
+                }
+            }
+            world.pass_ms(50);
+        }
+        world.down(0, 1);
+        world.got(0);
+        world.pass_ms(20);
+        world.up(0, 2);
+        let mut asked = 0;
+        for _ in 0..60 {
+            asked += reqs(&mut world, 0).len();
+            world.pass(Duration::from_secs(1));
+        }
+        assert!(asked > 0, "after {pause} ms: never asked again");
+    }
 }
