@@ -267,6 +267,8 @@ pub(crate) const MAX_WRITE_BUFFER: usize = 2 << 20;
 pub(crate) const RELAY_BATCH: usize = 64;
 /// Messages handed to a relay connection and not yet written.
 pub(crate) const RELAY_WINDOW: usize = 64;
+/// Bytes that a relay connection may have to write before an ephemeral event that it is given with them.
+pub(crate) const ORDER_BEHIND: usize = 64 << 10;
 /// Events waiting for a relay that reads more slowly than others: twice as many as can be
 /// unanswered. Past it the oldest are dropped.
 pub(crate) const RELAY_EVENTS: usize = 2 * MAX_UNANSWERED_EVENTS;

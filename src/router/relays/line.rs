@@ -2,7 +2,8 @@
 //!
 //! What the connection has not taken yet stays here, where it can still be taken back: a REQ whose
 //! client has gone, an event that was refused in the meantime. [`RELAY_WINDOW`] messages at most are
-//! with the connection and out of reach. A relay that reads too slowly for the events it is to take
+//! with the connection and out of reach; an ephemeral event is not, while the connection has anything else to
+//! write. A relay that reads too slowly for the events it is to take
 //! loses the oldest of them (others have had them), a stalled one its connection; no client can do
 //! either to a relay by what it subscribes to.
 //!
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use crate::constants::{OUTBOX_AHEAD, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS};
 use crate::ids::RequestNumber;
-use crate::nostr::event::{Event, EventId};
+use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::router::terms::Audience;
 
 /// Something to be sent to a relay. The text is made when its turn comes.
@@ -76,17 +77,19 @@ impl Line {
         self.work.push_front(Work::Text(text));
     }
 
-    pub(super) fn pop(&mut self) -> Option<Work> {
-        let work = self.work.pop_front()?;
-        if let Work::Publish { event, .. } = &work {
-            self.forget(event.json().len());
-        }
-        Some(work)
+    /// The place of the first that may go.
+    pub(super) fn first(&self, may: impl Fn(&Work) -> bool) -> Option<usize> {
+        self.work.iter().position(may)
     }
 
-    /// The same of the first that may go.
-    pub(super) fn pop_first(&mut self, may: impl Fn(&Work) -> bool) -> Option<Work> {
-        let at = self.work.iter().position(may)?;
+    /// Whether this one is an ephemeral event.
+    pub(super) fn is_order(&self, at: usize) -> bool {
+        let work = self.work.get(at);
+        matches!(work, Some(Work::Publish { event, .. }) if is_ephemeral(event.kind()))
+    }
+
+    /// Takes this one out.
+    pub(super) fn take(&mut self, at: usize) -> Option<Work> {
         let work = self.work.remove(at)?;
         if let Work::Publish { event, .. } = &work {
             self.forget(event.json().len());

@@ -13,12 +13,13 @@ mod signing_in;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::base::hash::Map;
 use crate::base::time::TokenBucket;
 use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_BYTES, JUNK_PER_SECOND,
-    NOTICES_DUE, OK_DEADLINE, RELAY_MESSAGE, RELAY_WINDOW,
+    NOTICES_DUE, OK_DEADLINE, ORDER_BEHIND, RELAY_MESSAGE, RELAY_WINDOW,
 };
 use crate::ids::{LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
@@ -93,6 +94,16 @@ struct Link {
     awaited: Awaited,
     /// Messages it was given and may have a NOTICE for.
     unremarked: usize,
+    unwritten: Unwritten,
+}
+
+/// What a connection was given and has not written.
+#[derive(Debug, Default)]
+struct Unwritten {
+    messages: usize,
+    bytes: usize,
+    /// Since when.
+    since: Duration,
 }
 
 /// What has changed with a relay's switches.
@@ -318,7 +329,8 @@ impl Relays {
         relay.show_quarantine();
         let awaited = Awaited::default();
         let (window, unremarked) = (RELAY_WINDOW, 0);
-        relay.link = Some(Link { id: link, window, asked: false, awaited, unremarked });
+        let (asked, unwritten) = (false, Unwritten::default());
+        relay.link = Some(Link { id: link, window, asked, awaited, unremarked, unwritten });
         relay.away = false;
         relay.line = Line::default();
         relay.junk = TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST);
@@ -338,6 +350,7 @@ impl Relays {
         let standing = self.all.get_mut(&id).and_then(|relay| relay.link.as_mut());
         if let Some(standing) = standing.filter(|standing| standing.id == link) {
             standing.window += count;
+            standing.unwritten.less(count);
             turn.due.send.insert(id);
         }
     }
@@ -523,12 +536,14 @@ impl Relays {
         turn: &Turn<'_>,
     ) -> Option<Work> {
         let relay = self.all.get_mut(&id)?;
-        relay.link.as_ref().filter(|link| link.window > 0)?;
+        let link = relay.link.as_ref().filter(|link| link.window > 0)?;
         let Relay { line, blame, .. } = relay;
-        if !blame.has_suspects() {
-            return line.pop();
+        let next =
+            line.first(|work| !blame.has_suspects() || !blame.holds(&names(work), turn.now.mono))?;
+        if link.unwritten.holds_orders(turn.now.mono) && line.is_order(next) {
+            return None; // here it can be taken back
         }
-        line.pop_first(|work| !blame.holds(&names(work), turn.now.mono))
+        line.take(next)
     }
 
     /// Gives the connection a message, and what it is about if that is answered.
@@ -546,6 +561,7 @@ impl Relays {
         }
         link.asked |= outgoing.event.is_none();
         link.window = link.window.saturating_sub(1);
+        link.unwritten.more(outgoing.text.len(), turn.now.mono);
         link.unremarked = (link.unremarked + 1).min(NOTICES_DUE);
         turn.effects.to_relay.push((id, link.id, outgoing));
     }
@@ -703,6 +719,29 @@ impl Relays {
         if why.wants_auth() {
             self.wants_auth(id, true);
         }
+    }
+}
+
+impl Unwritten {
+    fn more(&mut self, bytes: usize, now: Duration) {
+        if self.messages == 0 {
+            self.since = now;
+        }
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    fn less(&mut self, messages: usize) {
+        self.messages = self.messages.saturating_sub(messages);
+        if self.messages == 0 {
+            self.bytes = 0;
+        }
+    }
+
+    /// Whether an ephemeral event would wait behind it, for as long as the relay likes. With what is given
+    /// to the connection at the same time it goes in one piece.
+    fn holds_orders(&self, now: Duration) -> bool {
+        self.messages > 0 && (now > self.since || self.bytes > ORDER_BEHIND)
     }
 }
 

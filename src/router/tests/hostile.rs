@@ -222,6 +222,31 @@ fn a_question_that_a_relay_does_not_answer_takes_counting_from_nobody_else() {
     assert_eq!(world.heard(), [json!(["COUNT", "c", {"count": 7}])]);
 }
 
+// --- Orders -------------------------------------------------------------------------------
+
+/// What the connection has not written may be written whenever the relay likes.
+#[test]
+fn an_order_is_not_given_to_a_connection_that_has_something_to_write() {
+    let mut world = World::new(1);
+    world.stalled = true;
+    let (before, behind) = (note("before"), note("behind"));
+    world.publish(&before);
+    world.pass_ms(10);
+    let order = event(23_194, UNIX, &json!([]), "pay");
+    world.publish(&order);
+    world.publish(&behind);
+    assert_eq!(world.got_events(0), [before]);
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), 1));
+    assert_eq!(world.got_events(0), [order, behind], "both at once");
+    world.pass_ms(10);
+    let late = event(23_194, UNIX, &json!([]), "pay again");
+    world.publish(&late);
+    world.pass_ms(2_000);
+    assert!(world.heard().contains(&ok(&late, false, "mute: no relay connected")));
+    world.input(Input::LinkWrote(RelayId(0), LinkId(1), 2));
+    assert_eq!(world.got_events(0), [] as [Value; 0], "it was taken back");
+}
+
 // --- Silence that passes for health -------------------------------------------------------
 
 /// Some relays never have an EOSE for `limit` 0; others have not read the REQ at all.
