@@ -261,7 +261,8 @@ impl Part {
             self.gap = self.gap.or(Some(now));
         }
         self.stage = PartStage::Unasked;
-        (self.request, self.next) = (None, None);
+        // A request that never went out has left it waiting for its turn, and it is in no line.
+        (self.request, self.next, self.turn.waits) = (None, None, false);
         self.turn.alone |= alone;
     }
 
