@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Character, Dice, EVENTS, Made, Model, Past, filter_of, key};
+use super::model::{Character, Dice, EVENTS, Made, Model, Past, answer, filter_of, key};
 use super::*;
 use crate::nostr::event::is_ephemeral;
 use crate::nostr::filter::Filter;
@@ -20,6 +20,7 @@ struct Watch {
     filters: Vec<Filter>,
     due: BTreeSet<String>,
     got: BTreeSet<String>,
+    in_order: Vec<String>,
     eoses: usize,
     closed: Option<String>,
 }
@@ -63,7 +64,14 @@ impl Zoo {
             .filter(|made| parsed.iter().any(|filter| filter.matches(&made.event)))
             .map(Made::id)
             .collect();
-        let watch = Watch { filters: parsed, due, got: BTreeSet::new(), eoses: 0, closed: None };
+        let watch = Watch {
+            filters: parsed,
+            due,
+            got: BTreeSet::new(),
+            in_order: Vec::new(),
+            eoses: 0,
+            closed: None,
+        };
         self.watches.insert((client, id.to_owned()), watch);
         let mut req = vec![json!("REQ"), json!(id)];
         req.extend(filters.iter().cloned());
@@ -143,6 +151,7 @@ impl Zoo {
                 "EVENT" => {
                     assert_eq!(watch.closed, None, "an event after CLOSED");
                     let event = message[2]["id"].as_str().unwrap().to_owned();
+                    watch.in_order.push(event.clone());
                     assert!(watch.got.insert(event), "given twice");
                 }
                 "EOSE" => watch.eoses += 1,
@@ -508,6 +517,57 @@ fn what_ends_the_connection_costs_nobody_but_its_client() {
                 zoo.check(&what);
                 zoo.all_hear(&what);
                 assert_eq!(zoo.closed(), 0, "{what}");
+            }
+        }
+    }
+}
+
+/// Whether a relay says how long a message may be, or ends the connection over one that is longer.
+#[test]
+fn a_filter_that_is_too_long_goes_in_pieces_and_is_answered_as_one() {
+    let authors: BTreeSet<String> =
+        EVENTS.iter().map(|made| made.json["pubkey"].as_str().unwrap().to_owned()).collect();
+    for seed in seeds(0..20) {
+        for (says, ends_over) in [(Some(9_000), 9_000), (None, 65_536)] {
+            for limit in [None, Some(7)] {
+                let what = format!("{seed} {says:?} {limit:?}");
+                let character = Character { most_bytes: Some(ends_over), ..Character::default() };
+                let mut zoo = Zoo::new(seed, &[(20, character)]);
+                zoo.says(0, RelayLimits { max_message_length: says, ..RelayLimits::default() });
+                for made in &EVENTS[..75] {
+                    zoo.publish(made, 0);
+                }
+                let mut many: Vec<String> = (0..ends_over / 30).map(key).collect();
+                for author in &authors {
+                    many.insert(zoo.dice.roll(many.len()), author.clone());
+                }
+                let mut filter = json!({"authors": many, "kinds": [1, 4, 7, 23_194]});
+                if let Some(limit) = limit {
+                    filter["limit"] = json!(limit);
+                }
+                zoo.open(1, "long", std::slice::from_ref(&filter));
+                zoo.settle(3);
+                let due: Vec<String> = answer(&zoo.models[0].store, &[filter_of(&filter)])
+                    .iter()
+                    .map(Made::id)
+                    .collect();
+                let watch = zoo.watches.get_mut(&(1, "long".to_owned())).unwrap();
+                assert_eq!((watch.eoses, &watch.closed), (1, &None), "{what}");
+                if limit.is_some() {
+                    assert_eq!(watch.in_order, due, "{what}: the newest of all pieces, in order");
+                }
+                assert_eq!(watch.got, due.into_iter().collect(), "{what}");
+                watch.due = watch.got.clone();
+                assert!(zoo.models[0].open.len() > 1, "{what}");
+                zoo.all_hear(&what);
+                // The same after a loss, from which it goes on with all of its pieces.
+                zoo.lose(0);
+                zoo.settle(3);
+                zoo.check(&what);
+                assert_eq!(zoo.models[0].ends, 0, "{what}");
+                zoo.world.say(1, &json!(["CLOSE", "long"]));
+                zoo.settle(1);
+                assert_eq!(zoo.models[0].open.len(), 0, "{what}: nothing is left open");
             }
         }
     }
