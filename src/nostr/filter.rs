@@ -164,6 +164,33 @@ impl Filter {
     }
 }
 
+/// A filter over so many times what a relay takes is not divided. Two long lists make many more pieces, since
+/// each of one goes with each of the other.
+const PIECES_MOST: usize = 8;
+
+/// A filter, as JSON, in several that fit into so many bytes each and match the same together: its longest
+/// list is divided. As it is where it fits, where no list is left to divide, where it searches (the order of
+/// what is found is that of the whole), and where it is longer than [`PIECES_MOST`] of them.
+pub(crate) fn in_pieces(json: &str, most: usize) -> Vec<String> {
+    let whole = || vec![json.to_owned()];
+    if json.len() <= most || json.len() > most.saturating_mul(PIECES_MOST) {
+        return whole();
+    }
+    let Ok(fields) = serde_json::from_str::<Map<String, Value>>(json) else { return whole() };
+    let lists = fields.iter().filter_map(|(name, value)| Some((name, value.as_array()?)));
+    let Some((name, values)) = lists.max_by_key(|(_, values)| values.len()) else { return whole() };
+    if values.len() < 2 || fields.contains_key("search") {
+        return whole();
+    }
+    let pieces = json.len().div_ceil(most).min(values.len());
+    let piece = |values: &[Value]| {
+        let mut piece = fields.clone();
+        piece.insert(name.clone(), values.into());
+        in_pieces(&Value::Object(piece).to_string(), most)
+    };
+    values.chunks(values.len().div_ceil(pieces)).flat_map(piece).collect()
+}
+
 fn among<T: Ord>(accepted: Option<&[T]>, value: &T) -> bool {
     accepted.is_none_or(|accepted| accepted.binary_search(value).is_ok())
 }

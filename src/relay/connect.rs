@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 use url::Url;
 
+use crate::base::clock::unix_seconds;
 use crate::constants::{
     CONNECT_TIMEOUT, MAX_RELAY_MESSAGE, MAX_WRITE_BUFFER, PROXIED_CONNECT_TIMEOUT,
 };
@@ -28,6 +29,7 @@ use crate::stats::Trouble;
 
 use super::badge::{Badge, HEADER, Peer};
 use super::proxy::{CLOSED, Routes, Way};
+use super::retry_after::retry_after;
 use super::sieve::{END_MOST, Sieve};
 use super::socks;
 
@@ -201,9 +203,8 @@ pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
 fn no_web_socket(error: &Error) -> DialError {
     match error {
         Error::Http(answer) => {
-            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| {
-                Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
-            });
+            let value = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after = value.and_then(|value| retry_after(value, unix_seconds()));
             DialError::Refused(answer.status().as_u16(), retry_after)
         }
         _ => DialError::Failed(format!("no WebSocket: {error}")),
@@ -272,6 +273,7 @@ mod tests {
                 "200 OK",
                 "429 Too Many Requests\r\nRetry-After: 90",
                 "503 Service Unavailable\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT",
+                "503 Service Unavailable\r\nRetry-After: soon",
             ] {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 // To its end: the answer would be lost with what was not read.
@@ -284,7 +286,10 @@ mod tests {
             }
         });
         let (url, network) = (format!("ws://127.0.0.1:{port}"), network());
-        for (status, retry_after) in [(403, None), (200, None), (429, Some(90)), (503, None)] {
+        let past = Some(0);
+        for (status, retry_after) in
+            [(403, None), (200, None), (429, Some(90)), (503, past), (503, None)]
+        {
             let error = connect(&network, &url).await.unwrap_err();
             let sentence = format!("the relay refused the connection (HTTP {status})");
             assert_eq!(error.to_string(), sentence);

@@ -10,6 +10,7 @@ pub(crate) mod badge;
 pub(crate) mod connect;
 mod link;
 pub(crate) mod proxy;
+mod retry_after;
 mod sieve;
 pub(crate) mod socks;
 

@@ -213,6 +213,11 @@ class WireClient:
             more = [str(message)[:300] for message in self.messages[before:]]
             raise AssertionError(f"unexpected: {more or 'the connection has ended'}")
 
+    async def settled(self, seconds: float = 0.5) -> None:
+        """Wait until nothing has come for so long: what else there is has come."""
+        while await self.inbox.changes_within(seconds):
+            pass
+
     async def ended(self, seconds: float = 10) -> tuple[int | None, str]:
         """Wait until the endpoint closes the connection; its code and reason."""
         await asyncio.wait_for(self.socket.wait_closed(), seconds)

@@ -98,7 +98,7 @@ async def _two_filters(url: str) -> tuple[int, int, int]:
         for one in authors:
             await client.publish(one.sign(kind=ORDER))
         await client.until(lambda: client.events("s"), "something live")
-        await client.quiet()
+        await client.settled()
         eoses, closed = client.of("EOSE", "s"), client.of("CLOSED", "s")
         return len(eoses), len(closed), len(client.events("s"))
 
@@ -124,6 +124,6 @@ async def _past(url: str, character: Character) -> tuple[list[str], set[str], in
         await client.until(
             lambda: sum(bool(client.events(str(n))) for n in range(most)) == most, "live"
         )
-        await client.quiet()
+        await client.settled()
         verbs = {verb for verb in ("EOSE", "CLOSED", "EVENT") if client.of(verb, last)}
         return client.notices(), verbs, len(client.events(last))

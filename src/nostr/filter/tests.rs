@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::Filter;
+use super::{Filter, in_pieces};
 use crate::nostr::event::{Event, Tag};
 use crate::nostr::hex;
 
@@ -263,5 +263,47 @@ fn a_ping_asks_for_ids_nobody_has() {
         (json!({"authors": [nobody], "limit": 1}), false),
     ] {
         assert_eq!(filter(&wanted).is_ping(), ping, "{wanted}");
+    }
+}
+
+#[test]
+fn a_long_filter_is_divided_until_its_pieces_fit() {
+    let values = |from: usize, count: usize| -> Vec<String> {
+        (from..from + count).map(|number| format!("{number:064x}")).collect()
+    };
+    let whole = serde_json::json!({
+        "authors": values(0, 100), "#p": values(1_000, 70), "kinds": [1, 2], "limit": 3,
+    });
+    for most in [1_500, 3_000, 6_000, 20_000] {
+        let pieces = in_pieces(&whole.to_string(), most);
+        let read: Vec<serde_json::Value> =
+            pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
+        assert!(pieces.iter().all(|piece| piece.len() <= most), "{most}");
+        assert_eq!(pieces.len() == 1, most == 20_000, "{most}");
+        assert!(read.iter().all(|piece| piece["limit"] == 3), "{most}");
+        // Each pair of values is asked for in one of them, and in one only.
+        let mut pairs = std::collections::BTreeSet::new();
+        for piece in &read {
+            for author in piece["authors"].as_array().unwrap() {
+                for person in piece["#p"].as_array().unwrap() {
+                    for kind in piece["kinds"].as_array().unwrap() {
+                        assert!(pairs.insert(format!("{author}{person}{kind}")), "{most}");
+                    }
+                }
+            }
+        }
+        assert_eq!(pairs.len(), 100 * 70 * 2, "{most}");
+    }
+}
+
+#[test]
+fn what_cannot_be_divided_stays_whole() {
+    for whole in [
+        serde_json::json!({"authors": ["a".repeat(64)], "kinds": [1]}),
+        serde_json::json!({"search": "long ".repeat(50), "kinds": [1, 2, 3]}),
+        serde_json::json!({"ids": vec!["a".repeat(64); 10]}),
+        serde_json::json!({"since": 1_700_000_000_u64, "until": 1_800_000_000_u64}),
+    ] {
+        assert_eq!(in_pieces(&whole.to_string(), 40), [whole.to_string()]);
     }
 }

@@ -248,9 +248,12 @@ impl Requests {
         }
         turn.timers.set(Timer::Request(id, number), at);
         self.count_soon(id, turn);
-        let text = text?;
-        let too_long = limits.max_message_length.is_some_and(|most| text.len() > most);
-        if too_long { Err(TooLong) } else { Ok(Some(text)) }
+        if let (Ok(_), true) = (&text, places > 1) {
+            for key in self.members(id, number) {
+                subscriptions.comes_in_parts(key, id);
+            }
+        }
+        text.map(Some)
     }
 
     /// By what a request is known that is to go out: what each of its members asks for, and if that is

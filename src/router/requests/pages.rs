@@ -272,12 +272,16 @@ impl Requests {
         relays: &Relays,
     ) {
         let most = relays.limits(id).max_limit;
+        // What was asked for in pieces has a date of its own in each.
+        let most_bytes = relays.filter_bytes(id);
         let Some(request) = self.get_mut(id, number) else { return };
         request.pages = if again {
-            Pages::of_repeated(filters.iter().map(String::as_str))
+            let whole = filters.iter().map(String::as_str).filter(|it| it.len() <= most_bytes);
+            Pages::of_repeated(whole)
         } else {
             let members = request.members.iter().filter_map(|key| subscriptions.get(*key));
-            Pages::of_first(members.flat_map(|member| member.filters().iter()), most)
+            let all = members.flat_map(|member| member.filters().iter());
+            Pages::of_first(all.filter(|filter| filter.json.len() <= most_bytes), most)
         };
     }
 }

@@ -1,8 +1,10 @@
 //! Requests that do not fit into one message: a relay takes so many filters in one, or so many bytes. They
 //! go in several, each under a number of its own, and are one request all the same: the events of all come
-//! over it, and its EOSE is the last of theirs.
+//! over it, and its EOSE is the last of theirs. A filter that is too long alone is divided. What several
+//! messages bring comes in no order.
 
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::nostr::filter::{Filter, in_pieces};
 use crate::nostr::message;
 use crate::router::relays::{Relays, Work};
 use crate::router::subscriptions::Subscriptions;
@@ -30,8 +32,10 @@ impl Requests {
         subscriptions: &Subscriptions,
         relays: &Relays,
     ) -> usize {
-        let filters = subscriptions.get(key).map_or(0, |member| member.filters().len());
-        filters.div_ceil(self.filters(id, relays)).max(1)
+        let most_bytes = relays.filter_bytes(id);
+        let pieces = |filter: &Filter| filter.json.len().div_ceil(most_bytes);
+        let filters = subscriptions.get(key).map_or(0, |it| it.filters().iter().map(pieces).sum());
+        usize::div_ceil(filters, self.filters(id, relays)).max(1)
     }
 
     /// So many more numbers for a request. Each takes a place at the relay.
@@ -85,7 +89,10 @@ impl Requests {
     ) -> Result<String, TooLong> {
         let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
         let all = split(filters, most, most_bytes);
-        let Some((first, rest)) = all.split_first() else { return Err(TooLong) };
+        let said = relays.limits(id).max_message_length.map(|_| most_bytes);
+        // Of a part of several that is known.
+        let fits = |part: &Vec<String>| said.is_none_or(|most| part[0].len() <= most);
+        let (first, rest) = all.split_first().filter(|_| all.iter().all(fits)).ok_or(TooLong)?;
         let text = |number, part: &[String]| message::req(number, part.iter().map(String::as_str));
         let taken = self.all.get(&(id, number)).map_or(0, |request| request.wires.others.len());
         self.take_numbers(id, number, rest.len().saturating_sub(taken), turn);
@@ -144,19 +151,19 @@ impl Requests {
     }
 }
 
-/// Up to `most` filters and `most_bytes` in each. One that is longer goes alone.
+/// Up to `most` filters and `most_bytes` in each.
 fn split(filters: &[String], most: usize, most_bytes: usize) -> Vec<Vec<String>> {
     let mut parts: Vec<Vec<String>> = Vec::new();
     let mut bytes = 0;
-    for filter in filters {
+    for filter in filters.iter().flat_map(|filter| in_pieces(filter, most_bytes)) {
         match parts.last_mut() {
             Some(part) if part.len() < most && bytes + filter.len() < most_bytes => {
                 bytes += filter.len() + 1;
-                part.push(filter.clone());
+                part.push(filter);
             }
             _ => {
                 bytes = filter.len() + 1;
-                parts.push(vec![filter.clone()]);
+                parts.push(vec![filter]);
             }
         }
     }

@@ -303,6 +303,13 @@ impl Subscriptions {
         }
     }
 
+    /// The relay is asked for it by several messages, and answers one after the other.
+    pub(super) fn comes_in_parts(&mut self, key: SubscriptionKey, relay: RelayId) {
+        if let Some(part) = self.part(key, relay) {
+            part.stream.disordered = true;
+        }
+    }
+
     /// The relay, which refused it, may be asked once more. False: it has refused nothing.
     pub(super) fn forgive(&mut self, key: SubscriptionKey, relay: RelayId) -> bool {
         self.part(key, relay).is_some_and(Part::forgive)

@@ -524,8 +524,7 @@ fn a_relay_is_not_sent_what_it_takes_not() {
         world.say(CLIENT, &json!(["REQ", "many", filter, filter, {"kinds": [2]}, {"kinds": [3]}]));
         world.got(1)[0][1].as_str().unwrap().to_owned()
     };
-    let authors: Vec<String> = (0..12).map(key).collect();
-    world.say(CLIENT, &json!(["REQ", "long", {"authors": authors}]));
+    world.say(CLIENT, &json!(["REQ", "long", {"#t": ["x".repeat(600)]}]));
     let sent = world.got(0);
     assert_eq!(sent.len(), 2, "the first in two parts, the second not at all: {sent:?}");
     let errors = world.stats_of(0).errors().1;

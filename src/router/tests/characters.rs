@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Character, Dice, EVENTS, Made, Model, Past, filter_of, key};
+use super::model::{Character, Dice, EVENTS, Made, Model, Past, answer, filter_of, key};
 use super::*;
 use crate::nostr::event::is_ephemeral;
 use crate::nostr::filter::Filter;
+use crate::nostr::keys::Keys;
 use crate::nostr::limits::RelayLimits;
 
 const ROUNDS: std::ops::Range<u64> = 0..40;
@@ -19,6 +20,7 @@ struct Watch {
     filters: Vec<Filter>,
     due: BTreeSet<String>,
     got: BTreeSet<String>,
+    in_order: Vec<String>,
     eoses: usize,
     closed: Option<String>,
 }
@@ -62,7 +64,14 @@ impl Zoo {
             .filter(|made| parsed.iter().any(|filter| filter.matches(&made.event)))
             .map(Made::id)
             .collect();
-        let watch = Watch { filters: parsed, due, got: BTreeSet::new(), eoses: 0, closed: None };
+        let watch = Watch {
+            filters: parsed,
+            due,
+            got: BTreeSet::new(),
+            in_order: Vec::new(),
+            eoses: 0,
+            closed: None,
+        };
         self.watches.insert((client, id.to_owned()), watch);
         let mut req = vec![json!("REQ"), json!(id)];
         req.extend(filters.iter().cloned());
@@ -95,6 +104,9 @@ impl Zoo {
         let model = &mut self.models[at];
         if self.dice.one_of(2) {
             model.read();
+            if std::mem::take(&mut model.ended) {
+                self.end(at, Ending::Broken, |_| ());
+            }
         } else {
             let late = model.outbox.is_empty() || self.dice.one_of(3);
             let message = late.then(|| model.late.pop_front()).flatten();
@@ -112,9 +124,13 @@ impl Zoo {
 
     /// The connection is lost, and something happens before it comes back.
     fn lose_for(&mut self, at: usize, what: impl FnOnce(&mut Model)) {
+        self.end(at, Ending::Innocent, what);
+    }
+
+    fn end(&mut self, at: usize, how: Ending, what: impl FnOnce(&mut Model)) {
         self.listen();
         self.models[at].lose_connection();
-        self.world.down(at as u64, self.links[at]);
+        self.world.ended(at as u64, self.links[at], how);
         what(&mut self.models[at]);
         self.links[at] += 1;
         self.world.up(at as u64, self.links[at]);
@@ -130,11 +146,12 @@ impl Zoo {
             if message[0] == "NOTICE" || message[0] == "OK" {
                 continue;
             }
-            let watch = self.watches.get_mut(&(client, id)).unwrap();
+            let Some(watch) = self.watches.get_mut(&(client, id)) else { continue };
             match message[0].as_str().unwrap() {
                 "EVENT" => {
                     assert_eq!(watch.closed, None, "an event after CLOSED");
                     let event = message[2]["id"].as_str().unwrap().to_owned();
+                    watch.in_order.push(event.clone());
                     assert!(watch.got.insert(event), "given twice");
                 }
                 "EOSE" => watch.eoses += 1,
@@ -443,5 +460,115 @@ fn what_is_refused_in_passing_is_served_in_the_end() {
         zoo.watches.values_mut().for_each(|watch| watch.due = watch.got.clone());
         zoo.settle(330);
         zoo.all_hear(&what);
+    }
+}
+
+/// Clients that cannot all be asked for in one filter.
+fn of_several_shapes(number: usize) -> Value {
+    let mut filter = notes(number);
+    match number % 4 {
+        0 | 2 => filter["#t"] = json!([(number % 5).to_string()]),
+        1 => filter["since"] = json!(UNIX - 5_000 - number as u64),
+        _ => filter["limit"] = json!(200 + number),
+    }
+    filter
+}
+
+/// What ends the connection over one client's filter or event costs the others nothing that they notice.
+#[test]
+fn what_ends_the_connection_costs_nobody_but_its_client() {
+    let keys = Keys::from_hex(&"6".repeat(64)).unwrap();
+    let killer = keys.sign_event(UNIX, 1, &[vec!["x".to_owned(), "y".to_owned()]], "").unwrap();
+    let messages = [
+        json!(["REQ", "bad", {"kinds": [1], "#x": ["what"]}]),
+        json!(["EVENT", serde_json::from_str::<Value>(&killer).unwrap()]),
+    ];
+    for seed in seeds(0..10) {
+        for most_filters in [None, Some(1)] {
+            for (clients, message) in
+                [3, 30, 60].iter().flat_map(|it| messages.iter().map(move |m| (*it, m)))
+            {
+                let what = format!("{seed} {most_filters:?} {clients} {}", message[0]);
+                let character =
+                    Character { ends_over: Some("x"), most_filters, ..Character::default() };
+                let mut zoo = Zoo::new(seed, &[(20, character)]);
+                let when = zoo.dice.roll(clients);
+                for client in 0..clients {
+                    zoo.open(client as u64, "notes", &[of_several_shapes(client)]);
+                    if client == when {
+                        zoo.world.input(Input::ClientJoined(
+                            ClientId(999),
+                            Role::Private,
+                            Arc::default(),
+                        ));
+                        zoo.world.say(999, message);
+                    }
+                    for _ in 0..zoo.dice.roll(4) {
+                        zoo.step();
+                    }
+                }
+                zoo.settle(30);
+                assert!(
+                    (1..=5).contains(&zoo.models[0].ends),
+                    "{what}: {} ends",
+                    zoo.models[0].ends
+                );
+                assert_eq!(zoo.world.stats_of(0).quarantined.get(), 1, "{what}");
+                zoo.check(&what);
+                zoo.all_hear(&what);
+                assert_eq!(zoo.closed(), 0, "{what}");
+            }
+        }
+    }
+}
+
+/// Whether a relay says how long a message may be, or ends the connection over one that is longer.
+#[test]
+fn a_filter_that_is_too_long_goes_in_pieces_and_is_answered_as_one() {
+    let authors: BTreeSet<String> =
+        EVENTS.iter().map(|made| made.json["pubkey"].as_str().unwrap().to_owned()).collect();
+    for seed in seeds(0..20) {
+        for (says, ends_over) in [(Some(9_000), 9_000), (None, 65_536)] {
+            for limit in [None, Some(7)] {
+                let what = format!("{seed} {says:?} {limit:?}");
+                let character = Character { most_bytes: Some(ends_over), ..Character::default() };
+                let mut zoo = Zoo::new(seed, &[(20, character)]);
+                zoo.says(0, RelayLimits { max_message_length: says, ..RelayLimits::default() });
+                for made in &EVENTS[..75] {
+                    zoo.publish(made, 0);
+                }
+                let mut many: Vec<String> = (0..ends_over / 30).map(key).collect();
+                for author in &authors {
+                    many.insert(zoo.dice.roll(many.len()), author.clone());
+                }
+                let mut filter = json!({"authors": many, "kinds": [1, 4, 7, 23_194]});
+                if let Some(limit) = limit {
+                    filter["limit"] = json!(limit);
+                }
+                zoo.open(1, "long", std::slice::from_ref(&filter));
+                zoo.settle(3);
+                let due: Vec<String> = answer(&zoo.models[0].store, &[filter_of(&filter)])
+                    .iter()
+                    .map(Made::id)
+                    .collect();
+                let watch = zoo.watches.get_mut(&(1, "long".to_owned())).unwrap();
+                assert_eq!((watch.eoses, &watch.closed), (1, &None), "{what}");
+                if limit.is_some() {
+                    assert_eq!(watch.in_order, due, "{what}: the newest of all pieces, in order");
+                }
+                assert_eq!(watch.got, due.into_iter().collect(), "{what}");
+                watch.due = watch.got.clone();
+                assert!(zoo.models[0].open.len() > 1, "{what}");
+                zoo.all_hear(&what);
+                // The same after a loss, from which it goes on with all of its pieces.
+                zoo.lose(0);
+                zoo.settle(3);
+                zoo.check(&what);
+                assert_eq!(zoo.models[0].ends, 0, "{what}");
+                zoo.world.say(1, &json!(["CLOSE", "long"]));
+                zoo.settle(1);
+                assert_eq!(zoo.models[0].open.len(), 0, "{what}: nothing is left open");
+            }
+        }
     }
 }

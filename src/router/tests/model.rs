@@ -100,6 +100,10 @@ pub(super) struct Model {
     pub(super) disorder: Option<Dice>,
     pub(super) dice: Dice,
     pub(super) character: Character,
+    /// It has just ended the connection …
+    pub(super) ended: bool,
+    /// … and has done so as often.
+    pub(super) ends: usize,
     /// Complaints on their way from another thread of the relay's: they come behind what came meanwhile.
     pub(super) late: VecDeque<Value>,
 }
@@ -116,6 +120,10 @@ pub(super) struct Character {
     pub(super) cap: Option<usize>,
     /// It cannot read filters with this tag, and says so, naming no request.
     pub(super) unreadable: Option<&'static str>,
+    /// It ends the connection over filters and events with this tag, without a word.
+    pub(super) ends_over: Option<&'static str>,
+    /// The same over a message that has more bytes.
+    pub(super) most_bytes: Option<usize>,
     /// One in so many requests is refused in passing, first ones and live ones.
     pub(super) moody: Option<usize>,
 }
@@ -140,13 +148,19 @@ impl Model {
     /// Reads one message.
     pub(super) fn read(&mut self) -> bool {
         let Some(message) = self.inbox.pop_front() else { return false };
+        if self.ends_over(&message) {
+            self.ended = true;
+            self.ends += 1;
+            return true;
+        }
         let id = message[1].as_str().unwrap_or_default().to_owned();
         match message[0].as_str().unwrap() {
             "REQ" => {
                 self.reqs += 1;
                 let replaces = self.open.contains_key(&id);
-                let Character { past_most, one_filter, most_filters, cap, unreadable, moody } =
-                    self.character;
+                let Character {
+                    past_most, one_filter, most_filters, cap, unreadable, moody, ..
+                } = self.character;
                 let past = self.most > 0 && self.open.len() >= self.most && !replaces;
                 self.refused += usize::from(past);
                 let notice = json!(["NOTICE", "ERROR: too many concurrent REQs"]);
@@ -224,6 +238,19 @@ impl Model {
             other => panic!("{other}"),
         }
         true
+    }
+
+    fn ends_over(&self, message: &Value) -> bool {
+        if self.character.most_bytes.is_some_and(|most| message.to_string().len() > most) {
+            return true;
+        }
+        let Some(tag) = self.character.ends_over else { return false };
+        let parts = message.as_array().unwrap();
+        match parts[0].as_str() {
+            Some("REQ") => parts[2..].iter().any(|filter| filter.get(format!("#{tag}")).is_some()),
+            Some("EVENT") => parts[1]["tags"].as_array().unwrap().iter().any(|it| it[0] == tag),
+            _ => false,
+        }
     }
 
     /// Somebody has published an event here.
