@@ -238,6 +238,7 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.all.get_mut(&(id, number)) else { return };
+        request.heard_at = turn.now.mono;
         if std::mem::replace(&mut request.heard, true) || request.gathers() {
             return;
         }
@@ -288,7 +289,7 @@ impl Requests {
             // Not every relay sends it once for each request that it matches.
             subscriptions.matching(event, &mut keys);
             keys.retain(|key| {
-                request.members.contains(key) || subscriptions.is_served(*key, id, event)
+                request.members.contains(key) || subscriptions.hears(*key, id, event)
             });
         } else if request.members.len() <= REQUEST_FEW_MEMBERS {
             keys.clear();
@@ -429,15 +430,17 @@ impl Requests {
         {
             upstream.gather_failures = 0;
         }
+        let mut left = BTreeSet::new();
+        let renews = self.all.get(&(id, number)).is_some_and(|it| it.duty == Duty::Renews);
         if let Some(request) = self.get_mut(id, number) {
             request.duty = Duty::Serves;
         }
-        let mut left = BTreeSet::new();
         // Who was refused or asked for anew in the meantime does not wait for this one.
         for key in self.staying(id, number, subscriptions) {
             left.extend(subscriptions.move_on(key, id, number));
         }
         for other in left {
+            self.take_over(id, number, other, renews, turn);
             self.close_left(id, other, subscriptions, relays, turn);
         }
         self.close_left(id, number, subscriptions, relays, turn);

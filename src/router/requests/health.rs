@@ -2,12 +2,11 @@
 //! asked again from time to time; and at once where the relay has taken an event of ours that the request
 //! should have brought back, as it did with others of its kind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::constants::{
-    ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
-};
+use crate::constants::{ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, RENEW, RENEW_SPREAD};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::Event;
 use crate::nostr::filter::Filter;
@@ -16,8 +15,9 @@ use crate::router::subscriptions::{Part, Subscriptions, asked_from};
 use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
-use super::request::Duty;
-use super::{Requests, Wording};
+use super::gather::{Aim, Live, Missed, Together, different};
+use super::request::{Duty, Request};
+use super::{Requests, Upstream, Wording};
 
 impl Requests {
     /// This request is asked again when it has been live for long.
@@ -29,31 +29,123 @@ impl Requests {
         turn.timers.set(Timer::Request(id, number), turn.now.mono + pause);
     }
 
-    /// Asks again for what a live request brings, under another number, and for what it may have missed.
-    /// It goes on until the other is known to serve.
-    pub(super) fn renew(
+    /// A live request is to be asked again, when there is a place.
+    pub(super) fn renew(&mut self, id: RelayId, number: RequestNumber, turn: &mut Turn<'_>) {
+        let Some(request) = self.get_mut(id, number).filter(|it| it.is_live()) else { return };
+        request.health.renewed = turn.now.mono;
+        Self::renew_later(id, number, turn);
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.stale.insert(number);
+            turn.due.plan.insert(id);
+        }
+    }
+
+    /// Asks again for what such requests bring, under other numbers, and for what they may have missed: one by
+    /// one, or several in one where places run short. They go on until the others are known to serve.
+    pub(super) fn renew_stale(
         &mut self,
         id: RelayId,
-        number: RequestNumber,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
         let said = self.most(id, relays, turn);
-        let Some(upstream) = self.upstreams.get(&id) else { return };
-        if upstream.crowd.is_some() || upstream.free(said) == 0 {
-            turn.timers.set(Timer::Request(id, number), turn.now.mono + PLAN_AGAIN);
-            return;
+        let kept = self.kept_for_gathering(id, said);
+        loop {
+            let Some(upstream) = self.upstreams.get(&id) else { return };
+            let free = upstream.free(said);
+            let moves = |number: RequestNumber| {
+                self.members(id, number).iter().any(|key| subscriptions.moves(*key, id))
+            };
+            let ready = upstream.stale.iter().filter(|number| !moves(**number));
+            let stale: Live = ready.map(|number| (0, *number)).collect();
+            let Some((_, number)) = stale.first().copied().filter(|_| free > 0) else { return };
+            let aim =
+                Aim { most: usize::MAX, missed: Missed::SinceSure, room: self.room(id, free) };
+            let together =
+                [false, true].into_iter().filter(|_| stale.len() + kept > free).find_map(|broad| {
+                    self.combine(id, &stale, broad, aim, subscriptions, relays, turn)
+                });
+            if let Some(Together { numbers, keys, filters }) = together {
+                self.open_renewal(id, &numbers, &keys, filters, subscriptions, relays, turn);
+            } else if !self.renew_alone(id, number, (said, free), subscriptions, relays, turn) {
+                return;
+            }
         }
+    }
+
+    /// False: it needs more places than are free.
+    fn renew_alone(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        (said, free): (usize, usize),
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) -> bool {
         let keys = self.staying(id, number, subscriptions);
-        let Some(request) = self.get_mut(id, number).filter(|it| it.is_live()) else { return };
-        request.health.renewed = turn.now.mono;
+        let Some(request) = self.all.get(&(id, number)) else { return false };
         let sure = request.health.sure.earliest(turn.now);
-        Self::renew_later(id, number, turn);
-        let filters = self.words_since(id, &keys, sure, subscriptions, relays);
+        let room = Upstream::places(said).saturating_sub(1 + request.wires.others.len());
+        let filters = self.words_since(id, &keys, sure, room, subscriptions, relays);
+        let parts =
+            filters.as_ref().map(|filters| filters.len().div_ceil(self.filters(id, relays)));
+        match (filters, parts) {
+            (Some(filters), Some(parts)) if parts <= free => {
+                self.open_renewal(id, &[number], &keys, filters, subscriptions, relays, turn);
+                true
+            }
+            (_, Some(parts)) if parts <= room => false,
+            // There is never a place for another one beside it.
+            _ => {
+                self.ask_members_again(id, number, false, subscriptions, relays, turn);
+                true
+            }
+        }
+    }
+
+    /// `numbers`: what it is to take over for.
+    fn open_renewal(
+        &mut self,
+        id: RelayId,
+        numbers: &[RequestNumber],
+        keys: &[SubscriptionKey],
+        filters: Vec<Filter>,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.stale.retain(|number| !numbers.contains(number));
+        }
         if !keys.is_empty() && !filters.is_empty() {
             let wording = Wording { filters, duty: Duty::Renews };
-            self.open(id, &keys, Some(wording), subscriptions, relays, turn);
+            self.open(id, keys, Some(wording), subscriptions, relays, turn);
+        }
+    }
+
+    /// One request takes over for another, which is about to be closed. `renews`: for what that may have
+    /// missed, too.
+    pub(super) fn take_over(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        from: RequestNumber,
+        renews: bool,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(old) = self.all.remove(&(id, from)) else { return };
+        if let Some(request) = self.get_mut(id, number) {
+            request.health.inherit(&old.health, renews);
+            if request.health.awaited.is_some() {
+                turn.timers.set_by(Timer::Echo(id, number), turn.now.mono + ECHO);
+            }
+        }
+        self.all.insert((id, from), old);
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        if upstream.stale.remove(&from) && !renews {
+            upstream.stale.insert(number);
         }
     }
 
@@ -78,28 +170,32 @@ impl Requests {
         }
     }
 
-    /// What these ask for, from this date (unix seconds) on, in as few filters as the relay takes.
+    /// What these ask for, from this date (unix seconds) on, in as few filters as there is `room` for: so
+    /// many messages. `None`: they do not fit.
     fn words_since(
         &self,
         id: RelayId,
         keys: &[SubscriptionKey],
         date: u64,
+        room: usize,
         subscriptions: &Subscriptions,
         relays: &Relays,
-    ) -> Vec<Filter> {
-        let members = keys.iter().filter_map(|key| subscriptions.get(*key));
-        let filters = members.flat_map(|member| member.filters().iter());
+    ) -> Option<Vec<Filter>> {
+        let members = different(keys, subscriptions);
+        let filters = members.iter().flat_map(|member| member.filters().iter());
         if filters.clone().any(|filter| filter.search.is_some()) {
-            return Vec::new();
+            return Some(Vec::new()); // what it finds is not a matter of dates
         }
-        let (most, most_bytes) = (self.filters(id, relays), relays.filter_bytes(id));
-        for broad in [false, true] {
+        let since = |filter: &Filter| asked_from(filter, date);
+        if members.len() == 1 {
+            // The relay has taken these, however long they are.
+            return Some(filters.filter_map(|filter| filter.again(since(filter))).collect());
+        }
+        let (most, most_bytes) = (self.filters(id, relays) * room, relays.filter_bytes(id) * room);
+        [false, true].into_iter().find_map(|broad| {
             let mut combined = Combined::new(most, most_bytes, broad);
-            if combined.add(filters.clone(), |filter: &Filter| asked_from(filter, date)) {
-                return combined.into_filters(None);
-            }
-        }
-        Vec::new()
+            combined.add(filters.clone(), since).then(|| combined.into_filters(None))
+        })
     }
 
     /// The relay has taken an event of ours: a live request that it matches is to bring it.
@@ -112,14 +208,15 @@ impl Requests {
     ) {
         let mut keys = std::mem::take(&mut self.matching);
         subscriptions.matching(event, &mut keys);
-        let mut numbers: Vec<RequestNumber> = keys
-            .iter()
-            .filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request())
-            .take(ECHO_REQUESTS)
-            .collect();
+        let mut numbers = BTreeSet::new();
+        for number in keys.iter().filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request())
+        {
+            numbers.insert(number);
+            if numbers.len() == ECHO_REQUESTS {
+                break;
+            }
+        }
         self.matching = keys;
-        numbers.sort_unstable();
-        numbers.dedup();
         for number in numbers {
             self.await_echo(id, number, event, turn);
         }
@@ -150,16 +247,25 @@ impl Requests {
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        subscriptions: &mut Subscriptions,
-        relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.get_mut(id, number) else { return };
         let health = &mut request.health;
-        let Some((_, kind)) = health.awaited.take() else { return };
-        let rested = turn.now.mono >= health.renewed + ECHO_REST || health.renewed.is_zero();
-        if health.echoes.contains(&kind) && rested && request.is_live() {
-            self.renew(id, number, subscriptions, relays, turn);
+        let Some((event, kind)) = health.awaited.take() else { return };
+        if !health.echoes.contains(&kind) {
+            return;
+        }
+        // Some relays bring an event over one request only, so the others' echoes are missing as well.
+        let waits = |it: &Request| it.health.awaited.is_some_and(|(awaited, _)| awaited == event);
+        let others = self.open_where(id, waits);
+        for number in std::iter::once(number).chain(others) {
+            let Some(request) = self.get_mut(id, number) else { continue };
+            let health = &mut request.health;
+            health.awaited = None;
+            let rested = turn.now.mono >= health.renewed + ECHO_REST || health.renewed.is_zero();
+            if rested {
+                self.renew(id, number, turn);
+            }
         }
     }
 }

@@ -32,8 +32,10 @@ pub(super) struct Request {
     pub(super) duty: Duty,
     /// How long an answer is waited for before the relay is asked again.
     pub(super) patience: Duration,
-    /// Something has come over it.
+    /// Something has come over it, …
     pub(super) heard: bool,
+    /// … and when that was last.
+    pub(super) heard_at: Duration,
     /// What the relay has said, naming nothing, since it was asked and before anything came.
     pub(super) complaint: Option<Reason>,
     /// How many requests the relay had been asked when it was asked this one, itself included.
@@ -88,7 +90,8 @@ pub(super) enum Sent {
 pub(super) struct Health {
     /// The relay has said nothing against it for a while after its EOSE.
     pub(super) proven: bool,
-    /// When it has brought something last, or had its EOSE, or was made.
+    /// Up to when nothing was missed, as far as is known: when it has brought something last, or had its
+    /// EOSE, or was made; where it has gathered others, what was so of them.
     pub(super) sure: Now,
     /// What it has brought last.
     pub(super) recent: VecDeque<EventId>,
@@ -150,6 +153,18 @@ impl Health {
             renewed: Duration::ZERO,
         }
     }
+
+    /// What is known of a request that this one takes over for. `renews`: it was asked for what that may
+    /// have missed, too.
+    pub(super) fn inherit(&mut self, from: &Self, renews: bool) {
+        if !renews && from.sure.mono < self.sure.mono {
+            self.sure = from.sure;
+        }
+        let room = ECHO_KINDS.saturating_sub(self.echoes.len());
+        self.echoes.extend(from.echoes.iter().take(room));
+        self.renewed = self.renewed.max(from.renewed);
+        self.awaited = self.awaited.or(from.awaited);
+    }
 }
 
 impl Request {
@@ -172,6 +187,7 @@ impl Request {
             patience: EOSE_SILENT,
             narrowed: None,
             heard: false,
+            heard_at: Duration::ZERO,
             complaint: None,
             among: 0,
             filters: 0,
@@ -232,11 +248,13 @@ impl Request {
     pub(super) fn note_new(&mut self, event: &EventId, now: Now) {
         self.brought = true;
         let health = &mut self.health;
-        health.sure = now;
         if let Some((_, kind)) = health.awaited.take_if(|(awaited, _)| awaited == event)
             && health.echoes.len() < ECHO_KINDS
         {
             health.echoes.insert(kind);
+        }
+        if health.awaited.is_none() {
+            health.sure = now;
         }
         if health.recent.len() >= ECHO_MEMORY {
             health.recent.pop_front();

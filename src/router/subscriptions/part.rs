@@ -160,9 +160,9 @@ impl Part {
         self.relay
     }
 
-    /// Whether its stored events are complete, and live ones come.
-    pub(super) const fn is_live(&self) -> bool {
-        matches!(self.stage, PartStage::Live)
+    /// Whether the relay has not said that its events are not for this one.
+    pub(super) const fn is_willing(&self) -> bool {
+        !matches!(self.stage, PartStage::Refused(Refusal::ForGood))
     }
 
     /// The request that brings its events.
@@ -173,6 +173,11 @@ impl Part {
     /// The requests that bring its events, or are about to.
     pub(in crate::router) fn requests(&self) -> impl Iterator<Item = RequestNumber> {
         [self.request, self.next].into_iter().flatten()
+    }
+
+    /// Whether another request is about to bring its events.
+    pub(super) const fn moves(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Whether one of them is this.

@@ -110,6 +110,8 @@ pub(super) struct Character {
     pub(super) past_most: Past,
     /// Each filter gets an EOSE, and the last stays (that of `LNbits`).
     pub(super) one_filter: bool,
+    /// A new event goes to one of its requests only (`LNbits` again).
+    pub(super) one_copy: bool,
     /// A REQ with more filters is refused.
     pub(super) most_filters: Option<usize>,
     /// The most stored events for one filter.
@@ -145,8 +147,9 @@ impl Model {
             "REQ" => {
                 self.reqs += 1;
                 let replaces = self.open.contains_key(&id);
-                let Character { past_most, one_filter, most_filters, cap, unreadable, moody } =
-                    self.character;
+                let Character {
+                    past_most, one_filter, most_filters, cap, unreadable, moody, ..
+                } = self.character;
                 let past = self.most > 0 && self.open.len() >= self.most && !replaces;
                 self.refused += usize::from(past);
                 let notice = json!(["NOTICE", "ERROR: too many concurrent REQs"]);
@@ -234,6 +237,9 @@ impl Model {
         for (id, filters) in &self.open {
             if filters.iter().any(|filter| filter.matches(&made.event)) {
                 self.outbox.push_back(json!(["EVENT", id, made.json]));
+                if self.character.one_copy {
+                    break;
+                }
             }
         }
         if !is_ephemeral(made.event.kind()) {
