@@ -106,6 +106,10 @@ impl Requests {
     }
 
     /// `numbers`: what it is to take over for.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is asked for, for whom, and in whose stead"
+    )]
     fn open_renewal(
         &mut self,
         id: RelayId,

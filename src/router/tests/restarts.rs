@@ -9,7 +9,7 @@ use crate::nostr::verify;
 /// What wallets and their services ask for, in several shapes, and no two the same.
 fn wanted(number: usize) -> Value {
     let mut wanted = json!({"kinds": [1, 23_194], "#p": [key(number)]});
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         wanted["#t"] = json!([key(number)]);
     } else if number % 4 == 1 {
         wanted["limit"] = json!(100 + number);
@@ -48,15 +48,19 @@ fn until_all_hear(zoo: &mut Zoo, most: u64) -> (u64, u64) {
     for second in 0..most {
         let content = zoo.world.now.mono.as_secs().to_string();
         let orders = for_each(23_194, zoo.watches.len() as u64, &content);
-        orders.iter().for_each(|order| zoo.publish(order, 0));
+        for order in &orders {
+            zoo.publish(order, 0);
+        }
         while zoo.step() {}
         if answered.is_none() && zoo.is_answered() {
             answered = Some(second);
         }
         let heard = zoo.is_whole();
-        orders.iter().for_each(|order| zoo.is_not_due(order));
-        if heard && answered.is_some() {
-            return (answered.unwrap(), second);
+        for order in &orders {
+            zoo.is_not_due(order);
+        }
+        if let Some(answered) = answered.filter(|_| heard) {
+            return (answered, second);
         }
         zoo.settle(1);
     }
@@ -77,7 +81,7 @@ fn after_a_restart_a_relay_is_asked_as_it_has_shown_that_it_is_to_be_asked() {
                 let mut zoo = Zoo::new(7 + after, &[(most, character)]);
                 for client in 0..clients {
                     zoo.open(client, "a", &[wanted(usize::try_from(client).unwrap())]);
-                    if client % 7 == 0 {
+                    if client.is_multiple_of(7) {
                         for _ in 0..after {
                             zoo.step();
                         }
@@ -90,7 +94,9 @@ fn after_a_restart_a_relay_is_asked_as_it_has_shown_that_it_is_to_be_asked() {
                 zoo.settle(after);
                 let gap = for_each(1, clients, "missed");
                 zoo.lose_for(0, |model| model.store.extend(gap.iter().cloned()));
-                gap.iter().for_each(|made| zoo.is_due(made));
+                for made in &gap {
+                    zoo.is_due(made);
+                }
                 let refused = zoo.models[0].refused;
                 let (_, heard) = until_all_hear(&mut zoo, 120);
                 let refused = zoo.models[0].refused - refused;
