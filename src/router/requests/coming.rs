@@ -56,7 +56,9 @@ impl Requests {
         if request.is_live()
             && let Some(request) = self.get_mut(id, number)
         {
-            request.note_new(event, turn.now);
+            if request.note_new(event, turn.now) {
+                self.echo_came(id, event);
+            }
             if given {
                 return Incoming::Copy;
             }
@@ -512,9 +514,9 @@ impl Requests {
         turn.due.plan.insert(id);
         if gathers {
             relays.refused_subscription(id, &why, turn);
-            self.learns_of_filters(id, &why, filters);
-            self.is_crowded(id, &why, among, turn);
-            return self.not_replaced(id, duty, &members, subscriptions, turn);
+            let learnt =
+                self.learns_of_filters(id, &why, filters) || self.is_crowded(id, &why, among, turn);
+            return self.not_replaced(id, (duty, learnt), &members, subscriptions, turn);
         }
         if members.is_empty() {
             return;
@@ -537,7 +539,7 @@ impl Requests {
                 subscriptions.ask_again(key, id, !crowded, turn);
                 self.want(id, key, subscriptions, turn);
             }
-            if live {
+            if live && !crowded {
                 self.not_gathered(id, turn);
             }
             return;

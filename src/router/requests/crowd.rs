@@ -178,7 +178,7 @@ impl Requests {
         let members = self.staying(id, number, subscriptions);
         self.give_up(id, number, subscriptions, relays, turn);
         if duty != Duty::Serves {
-            return self.not_replaced(id, duty, &members, subscriptions, turn);
+            return self.not_replaced(id, (duty, !alone), &members, subscriptions, turn);
         }
         for key in members {
             subscriptions.ask_again(key, id, alone, turn);

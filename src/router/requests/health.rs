@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::constants::{ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, RENEW, RENEW_SPREAD};
+use crate::constants::{
+    ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
+};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
-use crate::nostr::event::Event;
+use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::router::relays::Relays;
 use crate::router::subscriptions::{Part, Subscriptions, asked_from};
@@ -16,7 +18,7 @@ use crate::router::turn::{Timer, Turn};
 
 use super::combine::Combined;
 use super::gather::{Aim, Live, Missed, Together, different};
-use super::request::{Duty, Request};
+use super::request::{Duty, Echo, Request};
 use super::{Requests, Upstream, Wording};
 
 impl Requests {
@@ -154,11 +156,11 @@ impl Requests {
     }
 
     /// A request that was to take over for these members was not to be had. What was in need of it is asked
-    /// again before long.
+    /// again before long; `learnt`: at once, for it is known now how.
     pub(super) fn not_replaced(
         &mut self,
         id: RelayId,
-        duty: Duty,
+        (duty, learnt): (Duty, bool),
         members: &[SubscriptionKey],
         subscriptions: &Subscriptions,
         turn: &mut Turn<'_>,
@@ -166,10 +168,11 @@ impl Requests {
         if duty == Duty::Gathers {
             return self.not_gathered(id, turn);
         }
+        let pause = if learnt { PLAN_AGAIN } else { GATHER_RETRY };
         for key in members {
             let part = subscriptions.get(*key).and_then(|member| member.part_of(id));
             if let Some(number) = part.and_then(Part::request) {
-                turn.timers.set_by(Timer::Request(id, number), turn.now.mono + GATHER_RETRY);
+                turn.timers.set_by(Timer::Request(id, number), turn.now.mono + pause);
             }
         }
     }
@@ -221,28 +224,49 @@ impl Requests {
             }
         }
         self.matching = keys;
+        let brought = |number: &RequestNumber| {
+            let request = self.all.get(&(id, *number));
+            request.is_some_and(|it| it.health.recent.contains(event.id()))
+        };
+        let came = numbers.iter().any(brought);
         for number in numbers {
-            self.await_echo(id, number, event, turn);
+            self.await_echo(id, number, (event, came), turn);
         }
     }
 
+    /// `came`: some request has brought it by now.
     fn await_echo(
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        event: &Arc<Event>,
+        (event, came): (&Arc<Event>, bool),
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.get_mut(id, number).filter(|it| it.is_live()) else { return };
         let health = &mut request.health;
-        let came = health.recent.contains(event.id());
-        if came || health.awaited.is_none() {
-            health.awaited = Some((*event.id(), event.kind()));
+        let (event, kind) = (*event.id(), event.kind());
+        let brought = health.recent.contains(&event);
+        if !brought && health.lacks().is_some() {
+            return; // that will tell
         }
+        health.awaited = Some(Echo { event, kind, came_elsewhere: false });
         if came {
-            request.note_new(event.id(), turn.now);
+            health.came_elsewhere();
+        }
+        if brought {
+            request.note_new(&event, turn.now);
         } else {
-            turn.timers.set_by(Timer::Echo(id, number), turn.now.mono + ECHO);
+            turn.timers.set(Timer::Echo(id, number), turn.now.mono + ECHO);
+        }
+    }
+
+    /// An event of ours has come over a request.
+    pub(super) fn echo_came(&mut self, id: RelayId, event: &EventId) {
+        let waits = |it: &Request| it.health.awaited.is_some_and(|echo| echo.event == *event);
+        for other in self.open_where(id, waits) {
+            if let Some(request) = self.get_mut(id, other) {
+                request.health.came_elsewhere();
+            }
         }
     }
 
@@ -255,21 +279,12 @@ impl Requests {
     ) {
         let Some(request) = self.get_mut(id, number) else { return };
         let health = &mut request.health;
-        let Some((event, kind)) = health.awaited.take() else { return };
-        if !health.echoes.contains(&kind) {
-            return;
-        }
-        // Some relays bring an event over one request only, so the others' echoes are missing as well.
-        let waits = |it: &Request| it.health.awaited.is_some_and(|(awaited, _)| awaited == event);
-        let others = self.open_where(id, waits);
-        for number in std::iter::once(number).chain(others) {
-            let Some(request) = self.get_mut(id, number) else { continue };
-            let health = &mut request.health;
-            health.awaited = None;
-            let rested = turn.now.mono >= health.renewed + ECHO_REST || health.renewed.is_zero();
-            if rested {
-                self.renew(id, number, turn);
-            }
+        let lacks = health.lacks();
+        health.awaited = None;
+        let brings = lacks.is_some_and(|echo| health.brings(echo.kind));
+        let rested = turn.now.mono >= health.renewed + ECHO_REST || health.renewed.is_zero();
+        if brings && rested {
+            self.renew(id, number, turn);
         }
     }
 }

@@ -97,10 +97,22 @@ pub(super) struct Health {
     pub(super) recent: VecDeque<EventId>,
     /// Kinds of events of ours that it has brought back.
     pub(super) echoes: BTreeSet<u16>,
+    /// Kinds of those that it matched as well, and that another request has brought: some relays bring an
+    /// event over one of all that it matches.
+    pub(super) echoes_elsewhere: BTreeSet<u16>,
     /// An event of ours that it is to bring back.
-    pub(super) awaited: Option<(EventId, u16)>,
+    pub(super) awaited: Option<Echo>,
     /// When it was asked again last for want of one.
     pub(super) renewed: Duration,
+}
+
+/// An event of ours that a request matches, and that the relay has taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Echo {
+    pub(super) event: EventId,
+    pub(super) kind: u16,
+    /// Another request has brought it.
+    pub(super) came_elsewhere: bool,
 }
 
 /// The numbers by which a relay knows one request: its own, and those of what did not fit.
@@ -149,6 +161,7 @@ impl Health {
             sure: now,
             recent: VecDeque::new(),
             echoes: BTreeSet::new(),
+            echoes_elsewhere: BTreeSet::new(),
             awaited: None,
             renewed: Duration::ZERO,
         }
@@ -160,10 +173,40 @@ impl Health {
         if !renews && from.sure.mono < self.sure.mono {
             self.sure = from.sure;
         }
-        let room = ECHO_KINDS.saturating_sub(self.echoes.len());
-        self.echoes.extend(from.echoes.iter().take(room));
+        for kind in &from.echoes {
+            remember(&mut self.echoes, *kind);
+        }
+        for kind in &from.echoes_elsewhere {
+            remember(&mut self.echoes_elsewhere, *kind);
+        }
         self.renewed = self.renewed.max(from.renewed);
         self.awaited = self.awaited.or(from.awaited);
+    }
+
+    /// What it is to bring back has come over another request.
+    pub(super) fn came_elsewhere(&mut self) {
+        if let Some(echo) = &mut self.awaited {
+            echo.came_elsewhere = true;
+            remember(&mut self.echoes_elsewhere, echo.kind);
+        }
+    }
+
+    /// What it is still to bring back: where it has never brought such events itself, it will do if another
+    /// request has.
+    pub(super) fn lacks(&self) -> Option<Echo> {
+        let will_do = |echo: &Echo| echo.came_elsewhere && !self.echoes.contains(&echo.kind);
+        self.awaited.filter(|echo| !will_do(echo))
+    }
+
+    /// Whether it brings events of this kind of ours, or another request does for it.
+    pub(super) fn brings(&self, kind: u16) -> bool {
+        self.echoes.contains(&kind) || self.echoes_elsewhere.contains(&kind)
+    }
+}
+
+fn remember(kinds: &mut BTreeSet<u16>, kind: u16) {
+    if kinds.len() < ECHO_KINDS {
+        kinds.insert(kind);
     }
 }
 
@@ -244,22 +287,23 @@ impl Request {
         self.unanswered().is_some() && !self.heard
     }
 
-    /// An event has come over it by its id, given before or not, after its EOSE.
-    pub(super) fn note_new(&mut self, event: &EventId, now: Now) {
+    /// An event has come over it by its id, given before or not, after its EOSE. Whether it is one of ours
+    /// that it was to bring back.
+    pub(super) fn note_new(&mut self, event: &EventId, now: Now) -> bool {
         self.brought = true;
         let health = &mut self.health;
-        if let Some((_, kind)) = health.awaited.take_if(|(awaited, _)| awaited == event)
-            && health.echoes.len() < ECHO_KINDS
-        {
-            health.echoes.insert(kind);
+        let echo = health.awaited.take_if(|echo| echo.event == *event);
+        if let Some(echo) = echo {
+            remember(&mut health.echoes, echo.kind);
         }
-        if health.awaited.is_none() {
+        if health.lacks().is_none() {
             health.sure = now;
         }
         if health.recent.len() >= ECHO_MEMORY {
             health.recent.pop_front();
         }
         health.recent.push_back(*event);
+        echo.is_some()
     }
 
     /// Whether all that it asks for is yet to come.

@@ -252,8 +252,17 @@ impl Part {
     }
 
     pub(super) fn unjoin(&mut self, number: RequestNumber) {
-        self.request = self.request.filter(|own| *own != number);
+        if self.request == Some(number) {
+            self.leave_request();
+        }
         self.next = self.next.filter(|own| *own != number);
+    }
+
+    /// It has no request any more. It had its turn, whether that request went out or not.
+    const fn leave_request(&mut self) {
+        if self.request.take().is_some() {
+            self.turn.waits = false;
+        }
     }
 
     pub(super) const fn resumed(&mut self) {
@@ -266,7 +275,8 @@ impl Part {
             self.gap = self.gap.or(Some(now));
         }
         self.stage = PartStage::Unasked;
-        (self.request, self.next) = (None, None);
+        self.leave_request();
+        self.next = None;
         self.turn.alone |= alone;
     }
 

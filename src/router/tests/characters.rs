@@ -132,9 +132,13 @@ impl Zoo {
 
     /// The connection is lost, and something happens before it comes back.
     pub(super) fn lose_for(&mut self, at: usize, what: impl FnOnce(&mut Model)) {
+        self.end_for(at, Ending::Innocent, what);
+    }
+
+    pub(super) fn end_for(&mut self, at: usize, how: Ending, what: impl FnOnce(&mut Model)) {
         self.listen();
         self.models[at].lose_connection();
-        self.world.down(at as u64, self.links[at]);
+        self.world.ended(at as u64, self.links[at], how);
         what(&mut self.models[at]);
         self.links[at] += 1;
         self.world.up(at as u64, self.links[at]);
@@ -217,8 +221,14 @@ fn notes(number: usize) -> Value {
     json!({"kinds": [1, 4, 23_194], "#p": [key(number % 20)]})
 }
 
-pub(super) const PASTS: [Past; 5] =
-    [Past::Closed, Past::EoseThenClosed, Past::EoseThenNotice, Past::Notice, Past::Silence];
+pub(super) const PASTS: [Past; 6] = [
+    Past::Closed,
+    Past::EoseAndClosed,
+    Past::EoseThenClosed,
+    Past::EoseThenNotice,
+    Past::Notice,
+    Past::Silence,
+];
 
 /// As many wallets as were seen, at a relay that serves 20 and says nothing of it.
 #[test]

@@ -128,7 +128,9 @@ pub(super) enum Past {
     /// It says so at once, by name.
     #[default]
     Closed,
-    /// It sends what it stores and the EOSE, and then says so by name.
+    /// It sends what it stores and the EOSE, and at once says so by name.
+    EoseAndClosed,
+    /// The same after a while.
     EoseThenClosed,
     /// The same, naming none (strfry's monitor).
     EoseThenNotice,
@@ -204,7 +206,9 @@ impl Model {
                 let eoses = if one_filter { filters.len() } else { 1 };
                 self.outbox.extend((0..eoses).map(|_| json!(["EOSE", id])));
                 if past {
-                    if past_most == Past::EoseThenClosed {
+                    if past_most == Past::EoseAndClosed {
+                        self.outbox.push_back(json!(["CLOSED", id, "rate-limited: too many REQs"]));
+                    } else if past_most == Past::EoseThenClosed {
                         self.late.push_back(json!(["CLOSED", id, "error: too many subscriptions"]));
                     } else {
                         self.late.push_back(notice);
