@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::time::Now;
-use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
+use crate::constants::{COMBINE_BEGINNINGS, COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
@@ -90,10 +90,7 @@ impl Requests {
         }
         let room = self.room(id, free);
         let aim = Aim { most: usize::MAX, missed: Missed::Nothing, room };
-        // Asking for more than is wanted is better than refusing somebody.
-        let together = [false, true]
-            .into_iter()
-            .find_map(|broad| self.combine(id, &live, broad, aim, subscriptions, relays, turn));
+        let together = self.combine(id, &live, aim, subscriptions, relays, turn);
         if let Some(Together { keys, filters, .. }) = together {
             let wording = Wording { filters, duty: Duty::Gathers };
             self.open(id, &keys, Some(wording), subscriptions, relays, turn);
@@ -160,9 +157,8 @@ impl Requests {
         live.sort_unstable();
         let (missed, room) = (Missed::Since(turn.now), self.room(id, most / 2));
         let aim = Aim { most, missed, room };
-        let together = [false, true]
-            .into_iter()
-            .find_map(|broad| self.combine(id, &live, broad, aim, subscriptions, relays, turn))
+        let together = self
+            .combine(id, &live, aim, subscriptions, relays, turn)
             .filter(|together| !together.filters.is_empty());
         let Some(Together { numbers, keys, filters }) = together else {
             self.not_combined(id, &live, turn);
@@ -188,12 +184,28 @@ impl Requests {
         }
     }
 
-    /// As many of these requests as fit into one, two at least.
-    #[expect(clippy::too_many_arguments, reason = "what is looked at, by whom and for what")]
+    /// As many of these requests as fit into one, two at least. Asking for more than is wanted is better than
+    /// refusing somebody; and where the first of them goes with none, others may go together.
     pub(super) fn combine(
         &self,
         id: RelayId,
         requests: &Live,
+        aim: Aim,
+        subscriptions: &Subscriptions,
+        relays: &Relays,
+        turn: &Turn<'_>,
+    ) -> Option<Together> {
+        let others = (1..requests.len().min(COMBINE_BEGINNINGS)).map(|from| (from, true));
+        [(0, false), (0, true)].into_iter().chain(others).find_map(|(from, broad)| {
+            self.combine_from(id, &requests[from..], broad, aim, subscriptions, relays, turn)
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is looked at, by whom and for what")]
+    fn combine_from(
+        &self,
+        id: RelayId,
+        requests: &[(usize, RequestNumber)],
         broad: bool,
         Aim { most, missed, room }: Aim,
         subscriptions: &Subscriptions,

@@ -64,11 +64,10 @@ impl Requests {
             let Some((_, number)) = stale.first().copied().filter(|_| free > 0) else { return };
             let aim =
                 Aim { most: usize::MAX, missed: Missed::SinceSure, room: self.room(id, free) };
-            let together =
-                [false, true].into_iter().filter(|_| stale.len() + kept > free).find_map(|broad| {
-                    self.combine(id, &stale, broad, aim, subscriptions, relays, turn)
-                });
-            if let Some(Together { numbers, keys, filters }) = together {
+            if stale.len() + kept > free
+                && let Some(Together { numbers, keys, filters }) =
+                    self.combine(id, &stale, aim, subscriptions, relays, turn)
+            {
                 self.open_renewal(id, &numbers, &keys, filters, subscriptions, relays, turn);
             } else if !self.renew_alone(id, number, (said, free), subscriptions, relays, turn) {
                 return;
