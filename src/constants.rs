@@ -127,6 +127,8 @@ pub(crate) const RELAY_FILTERS: usize = 10;
 pub(crate) const RELAY_MESSAGE: usize = 64 << 10;
 /// Subscriptions that are tried in vain to be asked for together with others, before that is put off.
 pub(crate) const COMBINE_FEW: usize = 256;
+/// Requests that are tried as the first of those that are asked for together.
+pub(crate) const COMBINE_BEGINNINGS: usize = 8;
 /// Members up to which a request's are tried one by one instead of by the index.
 pub(crate) const REQUEST_FEW_MEMBERS: usize = 16;
 /// A request that was closed because its members have another one passes on what comes for this

@@ -162,6 +162,13 @@ impl Filter {
         }
         Some(Value::Object(fields).to_string())
     }
+
+    /// The same as a filter.
+    pub(crate) fn again(&self, since: Option<u64>) -> Option<Self> {
+        let json = self.repeated(since)?.into();
+        let since = since.or(self.since);
+        Some(Self { since, limit: None, json, ..self.clone() })
+    }
 }
 
 /// A filter over so many times what a relay takes is not divided. Two long lists make many more pieces, since

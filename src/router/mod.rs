@@ -347,8 +347,7 @@ impl Keepers {
                 requests.look_at_request(relay, number, subscriptions, relays, turn);
             }
             Timer::Echo(relay, number) => {
-                let Self { requests, subscriptions, relays, .. } = self;
-                requests.echo_due(relay, number, subscriptions, relays, turn);
+                self.requests.echo_due(relay, number, turn);
             }
             Timer::Refused(relay, key) => {
                 self.requests.ask_refused(relay, key, &mut self.subscriptions, turn);

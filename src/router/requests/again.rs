@@ -1,7 +1,7 @@
 //! What a relay is asked again, after a while (rule 3.5): subscriptions that it has refused, and requests that
 //! it has not answered. No refusal is for ever.
 
-use crate::constants::{COMPLAINT, COMPLAINT_AT_ONCE, EOSE_SILENT};
+use crate::constants::{COMPLAINT, COMPLAINT_AT_ONCE, EOSE_SILENT, PROOF};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
@@ -55,11 +55,21 @@ impl Requests {
         let Some(request) = self.all.get(&(id, number)) else { return };
         if let Some(page) = request.wires.page.filter(|_| request.unanswered().is_some()) {
             self.page_is_due(id, number, page, turn);
+        } else if request.unanswered().is_some() && !request.wires.others.is_empty() {
+            // A relay may have answered one of its messages, and refused another without a word.
+            let at = request.heard_at + request.patience;
+            if turn.now.mono < at {
+                turn.timers.set(Timer::Request(id, number), at);
+            } else {
+                self.unanswered(id, number, subscriptions, relays, turn);
+            }
         } else if request.is_unheard() {
             self.unanswered(id, number, subscriptions, relays, turn);
         } else if request.is_live() && request.health.proven {
-            self.renew(id, number, subscriptions, relays, turn);
-        } else if request.is_live() && !self.is_crowding(id) {
+            self.renew(id, number, turn);
+        } else if request.is_live() && self.is_crowding(id) {
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
+        } else if request.is_live() {
             self.proven(id, number, subscriptions, relays, turn);
         }
     }
@@ -89,8 +99,12 @@ impl Requests {
         }
         let Some(why) = complaint else {
             let failed = self.upstreams.get(&id).is_some_and(|it| it.gather_failures > 0);
-            if again || (gathers && failed) {
+            let full = !gathers && !again && self.seems_full(id, serial, turn);
+            if again || full || (gathers && failed) {
                 self.may_be_too_many(id, turn);
+            }
+            if full {
+                return self.ask_with_others(id, number, subscriptions, relays, turn);
             }
             return self.ask_again_without(id, number, None, subscriptions, relays, turn);
         };
@@ -102,6 +116,27 @@ impl Requests {
             self.may_be_too_many(id, turn);
         }
         self.ask_again_without(id, number, Some(&why), subscriptions, relays, turn);
+    }
+
+    /// Nothing has come over it for the first time, and that may be because there are too many. It is asked
+    /// again as there are places for it.
+    fn ask_with_others(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        let members = self.staying(id, number, subscriptions);
+        self.give_up(id, number, subscriptions, relays, turn);
+        if let Some(upstream) = self.upstreams.get_mut(&id) {
+            upstream.refusal = None;
+        }
+        for key in members {
+            subscriptions.lose_patience(key, id, false, turn);
+            self.want(id, key, subscriptions, turn);
+        }
     }
 
     /// The same, where nothing is known but that there was no answer, or this one.
@@ -128,7 +163,7 @@ impl Requests {
                 if let Some(upstream) = self.upstreams.get_mut(&id) {
                     upstream.refusal = None;
                 }
-                subscriptions.lose_patience(key, id, turn);
+                subscriptions.lose_patience(key, id, true, turn);
                 self.want(id, key, subscriptions, turn);
             }
         }

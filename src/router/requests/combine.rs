@@ -14,7 +14,7 @@ use crate::nostr::filter::Filter;
 use crate::nostr::hex;
 
 /// Bytes of a JSON object's frame, names included, for the estimate of its length.
-const FRAME: usize = 64;
+pub(super) const FRAME: usize = 64;
 
 /// Filters that are being combined, up to a number and a length.
 #[derive(Debug)]

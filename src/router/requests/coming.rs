@@ -56,7 +56,9 @@ impl Requests {
         if request.is_live()
             && let Some(request) = self.get_mut(id, number)
         {
-            request.note_new(event, turn.now);
+            if request.note_new(event, turn.now) {
+                self.echo_came(id, event);
+            }
             if given {
                 return Incoming::Copy;
             }
@@ -239,6 +241,7 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.all.get_mut(&(id, number)) else { return };
+        request.heard_at = turn.now.mono;
         if std::mem::replace(&mut request.heard, true) || request.gathers() {
             return;
         }
@@ -289,7 +292,7 @@ impl Requests {
             // Not every relay sends it once for each request that it matches.
             subscriptions.matching(event, &mut keys);
             keys.retain(|key| {
-                request.members.contains(key) || subscriptions.is_served(*key, id, event)
+                request.members.contains(key) || subscriptions.hears(*key, id, event)
             });
         } else if request.members.len() <= REQUEST_FEW_MEMBERS {
             keys.clear();
@@ -465,15 +468,17 @@ impl Requests {
         {
             upstream.gather_failures = 0;
         }
+        let mut left = BTreeSet::new();
+        let renews = self.all.get(&(id, number)).is_some_and(|it| it.duty == Duty::Renews);
         if let Some(request) = self.get_mut(id, number) {
             request.duty = Duty::Serves;
         }
-        let mut left = BTreeSet::new();
         // Who was refused or asked for anew in the meantime does not wait for this one.
         for key in self.staying(id, number, subscriptions) {
             left.extend(subscriptions.move_on(key, id, number));
         }
         for other in left {
+            self.take_over(id, number, other, renews, turn);
             self.close_left(id, other, subscriptions, relays, turn);
         }
         self.close_left(id, number, subscriptions, relays, turn);
@@ -545,9 +550,9 @@ impl Requests {
         turn.due.plan.insert(id);
         if gathers {
             relays.refused_subscription(id, &why, turn);
-            self.learns_of_filters(id, &why, filters);
-            self.is_crowded(id, &why, among, turn);
-            return self.not_replaced(id, duty, &members, subscriptions, turn);
+            let learnt =
+                self.learns_of_filters(id, &why, filters) || self.is_crowded(id, &why, among, turn);
+            return self.not_replaced(id, (duty, learnt), &members, subscriptions, turn);
         }
         if members.is_empty() {
             return;
@@ -570,7 +575,7 @@ impl Requests {
                 subscriptions.ask_again(key, id, !crowded, turn);
                 self.want(id, key, subscriptions, turn);
             }
-            if live {
+            if live && !crowded {
                 self.not_gathered(id, turn);
             }
             return;

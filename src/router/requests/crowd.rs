@@ -4,9 +4,7 @@
 //! known to serve before it has lived a while after its EOSE ([`PROOF`]), and what was asked last is in
 //! doubt when such a NOTICE comes. All of that is asked again, as what the relay then has places for.
 
-use crate::constants::{
-    CROWD_LOOKS_BACK, CROWD_SETTLES, LESSON, LESSON_GUESSED, PROOF, RELAY_SUBSCRIPTIONS_LEAST,
-};
+use crate::constants::{CROWD_LOOKS_BACK, CROWD_SETTLES, LESSON, PROOF, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::reason::{Prefix, Reason};
@@ -149,9 +147,20 @@ impl Requests {
     pub(super) fn may_be_too_many(&mut self, id: RelayId, turn: &Turn<'_>) {
         let served = self.served(id, turn);
         if served > 0 {
-            let until = turn.now.mono + LESSON_GUESSED;
-            self.lessons.entry(id).or_default().learn_most(served, until);
+            self.lessons.entry(id).or_default().guess_most(served, turn.now.mono);
         }
+    }
+
+    /// Whether a relay that has answered nothing to a request of this serial may have no place for it: it
+    /// serves others, has answered none that came after it, and leaves more than this one without an answer,
+    /// or serves as many as it once seemed to.
+    pub(super) fn seems_full(&self, id: RelayId, serial: u64, turn: &Turn<'_>) -> bool {
+        let Some(upstream) = self.upstreams.get(&id) else { return false };
+        let served = self.served(id, turn);
+        let known = self.lessons.get(&id).is_some_and(|lesson| lesson.seems_full(served));
+        let others =
+            || !self.open_where(id, |it| it.is_unheard() && it.serial() != serial).is_empty();
+        served > 0 && upstream.answered_latest < serial && (known || others())
     }
 
     /// A request is closed, and whoever needs it is asked for again; `alone`: each by itself.
@@ -169,7 +178,7 @@ impl Requests {
         let members = self.staying(id, number, subscriptions);
         self.give_up(id, number, subscriptions, relays, turn);
         if duty != Duty::Serves {
-            return self.not_replaced(id, duty, &members, subscriptions, turn);
+            return self.not_replaced(id, (duty, !alone), &members, subscriptions, turn);
         }
         for key in members {
             subscriptions.ask_again(key, id, alone, turn);

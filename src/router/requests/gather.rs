@@ -5,12 +5,15 @@
 //! brings its events. Only where a relay comes to allow fewer than are open already, some have to
 //! be closed first.
 
-use crate::constants::{COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
+use std::collections::BTreeSet;
+
+use crate::base::time::Now;
+use crate::constants::{COMBINE_BEGINNINGS, COMBINE_FEW, GATHER_RETRY, PLAN_AGAIN, REPLAY_WINDOW};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::{Refusal, Subscriptions, asked_from};
+use crate::router::subscriptions::{Refusal, Subscription, Subscriptions, asked_from};
 use crate::router::turn::Turn;
 
 use super::combine::Combined;
@@ -18,24 +21,36 @@ use super::request::Duty;
 use super::{Requests, Upstream, Wording};
 
 /// Requests that may become one.
-struct Together {
-    numbers: Vec<RequestNumber>,
+pub(super) struct Together {
+    pub(super) numbers: Vec<RequestNumber>,
     /// Their members.
-    keys: Vec<SubscriptionKey>,
-    filters: Vec<Filter>,
+    pub(super) keys: Vec<SubscriptionKey>,
+    pub(super) filters: Vec<Filter>,
 }
 
 /// What requests are combined for.
 #[derive(Debug, Clone, Copy)]
-struct Aim {
-    /// So many at most, to go on after a loss at this date (unix seconds); else for new events only.
-    resumed: Option<(usize, u64)>,
+pub(super) struct Aim {
+    /// So many requests at most.
+    pub(super) most: usize,
+    pub(super) missed: Missed,
     /// How many messages the combined one may have.
-    room: usize,
+    pub(super) room: usize,
+}
+
+/// What is asked for that is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Missed {
+    /// They are gathered.
+    Nothing,
+    /// They go on after a loss at this time.
+    Since(Now),
+    /// They are renewed: from each one's last sign of life on.
+    SinceSure,
 }
 
 /// Live requests, those with the fewest members first.
-type Live = Vec<(usize, RequestNumber)>;
+pub(super) type Live = Vec<(usize, RequestNumber)>;
 
 impl Requests {
     /// Where places run short, begins to gather live requests into one.
@@ -73,11 +88,9 @@ impl Requests {
             // The large ones alone hardly fit together, and others are about to be live.
             return Self::plan_again(id, turn);
         }
-        let aim = Aim { resumed: None, room: self.room(id, free) };
-        // Asking for more than is wanted is better than refusing somebody.
-        let together = [false, true]
-            .into_iter()
-            .find_map(|broad| self.combine(id, &live, broad, aim, subscriptions, relays));
+        let room = self.room(id, free);
+        let aim = Aim { most: usize::MAX, missed: Missed::Nothing, room };
+        let together = self.combine(id, &live, aim, subscriptions, relays, turn);
         if let Some(Together { keys, filters, .. }) = together {
             let wording = Wording { filters, duty: Duty::Gathers };
             self.open(id, &keys, Some(wording), subscriptions, relays, turn);
@@ -98,18 +111,19 @@ impl Requests {
     }
 
     /// How many messages a combined request may have, where so many places are free.
-    fn room(&self, id: RelayId, free: usize) -> usize {
+    pub(super) fn room(&self, id: RelayId, free: usize) -> usize {
         if self.takes_one_filter(id) { free.max(1) } else { 1 }
     }
 
     /// The requests that can be gathered, and whether there are others that may become so.
     fn live(&self, id: RelayId, turn: &Turn<'_>) -> (Live, bool) {
         let (mut live, mut unanswered) = (Vec::new(), false);
-        let open = self.upstreams.get(&id).into_iter().flat_map(|upstream| &upstream.open);
-        for number in open {
+        let Some(upstream) = self.upstreams.get(&id) else { return (live, unanswered) };
+        for number in &upstream.open {
             let Some(request) = self.all.get(&(id, *number)) else { continue };
             let stuck = |since| turn.now.mono >= since + REPLAY_WINDOW;
-            if request.is_live() || request.unanswered().is_some_and(stuck) {
+            let waits = upstream.stale.contains(number) || request.duty == Duty::Renews;
+            if !waits && (request.is_live() || request.unanswered().is_some_and(stuck)) {
                 live.push((request.members.len(), *number));
             } else {
                 unanswered = true;
@@ -141,10 +155,10 @@ impl Requests {
         };
         let mut live: Live = upstream.open.iter().filter_map(is_live).collect();
         live.sort_unstable();
-        let aim = Aim { resumed: Some((most, turn.now.unix)), room: self.room(id, most / 2) };
-        let together = [false, true]
-            .into_iter()
-            .find_map(|broad| self.combine(id, &live, broad, aim, subscriptions, relays))
+        let (missed, room) = (Missed::Since(turn.now), self.room(id, most / 2));
+        let aim = Aim { most, missed, room };
+        let together = self
+            .combine(id, &live, aim, subscriptions, relays, turn)
             .filter(|together| !together.filters.is_empty());
         let Some(Together { numbers, keys, filters }) = together else {
             self.not_combined(id, &live, turn);
@@ -170,32 +184,55 @@ impl Requests {
         }
     }
 
-    /// As many of these requests as fit into one, two at least.
-    fn combine(
+    /// As many of these requests as fit into one, two at least. Asking for more than is wanted is better than
+    /// refusing somebody; and where the first of them goes with none, others may go together.
+    pub(super) fn combine(
         &self,
         id: RelayId,
         requests: &Live,
-        broad: bool,
-        Aim { resumed, room }: Aim,
+        aim: Aim,
         subscriptions: &Subscriptions,
         relays: &Relays,
+        turn: &Turn<'_>,
     ) -> Option<Together> {
-        let most = self.filters(id, relays) * room;
-        let mut combined = Combined::new(most, relays.filter_bytes(id), broad);
+        let others = (1..requests.len().min(COMBINE_BEGINNINGS)).map(|from| (from, true));
+        [(0, false), (0, true)].into_iter().chain(others).find_map(|(from, broad)| {
+            self.combine_from(id, &requests[from..], broad, aim, subscriptions, relays, turn)
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is looked at, by whom and for what")]
+    fn combine_from(
+        &self,
+        id: RelayId,
+        requests: &[(usize, RequestNumber)],
+        broad: bool,
+        Aim { most, missed, room }: Aim,
+        subscriptions: &Subscriptions,
+        relays: &Relays,
+        turn: &Turn<'_>,
+    ) -> Option<Together> {
+        let filters = self.filters(id, relays) * room;
+        let mut combined = Combined::new(filters, relays.filter_bytes(id), broad);
         let (mut numbers, mut keys) = (Vec::new(), Vec::new());
         for (_, number) in requests {
-            if resumed.is_some_and(|(most, _)| numbers.len() >= most) {
+            let Some(request) = self.all.get(&(id, *number)).filter(|_| numbers.len() < most)
+            else {
                 break;
-            }
+            };
             let staying = self.staying(id, *number, subscriptions);
-            let members = staying.iter().filter_map(|key| subscriptions.get(*key));
-            let filters = members.flat_map(|member| member.filters().iter());
+            if staying.iter().any(|key| subscriptions.moves(*key, id)) {
+                continue;
+            }
+            let members = different(&staying, subscriptions);
+            let filters = members.iter().flat_map(|member| member.filters().iter());
             if filters.clone().any(|filter| filter.search.is_some()) {
                 continue;
             }
-            let since = |filter: &Filter| match resumed {
-                Some((_, lost)) => asked_from(filter, lost),
-                None => filter.since,
+            let since = |filter: &Filter| match missed {
+                Missed::Nothing => filter.since,
+                Missed::Since(lost) => asked_from(filter, lost.earliest(turn.now)),
+                Missed::SinceSure => request.health.since(filter, turn.now),
             };
             if combined.add(filters, since) {
                 numbers.push(*number);
@@ -203,7 +240,7 @@ impl Requests {
             }
         }
         // Nothing stored is wanted, but not every relay has an EOSE for that.
-        let limit = if resumed.is_some() { None } else { Some(1) };
+        let limit = matches!(missed, Missed::Nothing).then_some(1);
         let filters = combined.into_filters(limit);
         (numbers.len() >= 2).then_some(Together { numbers, keys, filters })
     }
@@ -241,4 +278,14 @@ impl Requests {
         }
         Self::plan_again(id, turn);
     }
+}
+
+/// Of those that ask for the same, one.
+pub(super) fn different<'a>(
+    keys: &[SubscriptionKey],
+    subscriptions: &'a Subscriptions,
+) -> Vec<&'a Subscription> {
+    let mut names = BTreeSet::new();
+    let all = keys.iter().filter_map(|key| subscriptions.get(*key));
+    all.filter(|member| names.insert(*member.name())).collect()
 }

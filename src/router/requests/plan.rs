@@ -14,7 +14,7 @@ use crate::router::relays::Relays;
 use crate::router::subscriptions::{Part, Refusal, Subscription, Subscriptions, asked_from};
 use crate::router::turn::{Timer, Turn};
 
-use super::combine::Combined;
+use super::combine::{Combined, FRAME};
 use super::request::{Duty, Request};
 use super::{Requests, Upstream, Wording};
 
@@ -70,6 +70,7 @@ impl Requests {
             upstream.is_some_and(|it| !it.turns.is_empty() && it.free(said) > kept)
         };
         while has_place(self) && self.open_next(id, said, subscriptions, relays, turn) {}
+        self.renew_stale(id, subscriptions, relays, turn);
         self.gather(id, subscriptions, relays, turn);
     }
 
@@ -138,7 +139,12 @@ impl Requests {
         let size = |key| {
             subscriptions.get(key).map_or((0, 0), |member| {
                 let filters = member.filters();
-                (filters.len(), member.filter_bytes() + filters.len())
+                // One that comes late asks for what its limits leave a place for, and for what is new.
+                let twice = |filter: &&Filter| member.is_late(id) && filter.limit.is_some();
+                let again = filters.iter().filter(twice);
+                let bytes: usize = again.clone().map(|filter| filter.json.len() + FRAME).sum();
+                let asked = filters.len() + again.count();
+                (asked, member.filter_bytes() + bytes + asked)
             })
         };
         let (mut filters, mut bytes) = size(first);

@@ -11,7 +11,7 @@ use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
-use crate::router::subscriptions::Rank;
+use crate::router::subscriptions::{Rank, asked_from};
 use crate::router::terms::Expected;
 
 use super::pages::Pages;
@@ -32,8 +32,10 @@ pub(super) struct Request {
     pub(super) duty: Duty,
     /// How long an answer is waited for before the relay is asked again.
     pub(super) patience: Duration,
-    /// Something has come over it.
+    /// Something has come over it, …
     pub(super) heard: bool,
+    /// … and when that was last.
+    pub(super) heard_at: Duration,
     /// What the relay has said, naming nothing, since it was asked and before anything came.
     pub(super) complaint: Option<Reason>,
     /// How many requests the relay had been asked when it was asked this one, itself included.
@@ -90,7 +92,8 @@ pub(super) enum Sent {
 pub(super) struct Health {
     /// The relay has said nothing against it for a while after its EOSE.
     pub(super) proven: bool,
-    /// When it has brought something last, or had its EOSE, or was made.
+    /// Up to when nothing was missed, as far as is known: when it has brought something last, or had its
+    /// EOSE, or was made; where it has gathered others, what was so of them.
     pub(super) sure: Now,
     /// From which date on (unix seconds) it has not brought all, for want of a page.
     pub(super) missing: Option<u64>,
@@ -98,10 +101,22 @@ pub(super) struct Health {
     pub(super) recent: VecDeque<EventId>,
     /// Kinds of events of ours that it has brought back.
     pub(super) echoes: BTreeSet<u16>,
+    /// Kinds of those that it matched as well, and that another request has brought: some relays bring an
+    /// event over one of all that it matches.
+    pub(super) echoes_elsewhere: BTreeSet<u16>,
     /// An event of ours that it is to bring back.
-    pub(super) awaited: Option<(EventId, u16)>,
+    pub(super) awaited: Option<Echo>,
     /// When it was asked again last for want of one.
     pub(super) renewed: Duration,
+}
+
+/// An event of ours that a request matches, and that the relay has taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Echo {
+    pub(super) event: EventId,
+    pub(super) kind: u16,
+    /// Another request has brought it.
+    pub(super) came_elsewhere: bool,
 }
 
 /// The numbers by which a relay knows one request: its own, and those of what did not fit.
@@ -151,9 +166,62 @@ impl Health {
             missing: None,
             recent: VecDeque::new(),
             echoes: BTreeSet::new(),
+            echoes_elsewhere: BTreeSet::new(),
             awaited: None,
             renewed: Duration::ZERO,
         }
+    }
+
+    /// From which date on (unix seconds) a filter is asked again, so that nothing is missed.
+    pub(super) fn since(&self, filter: &Filter, now: Now) -> Option<u64> {
+        let since = asked_from(filter, self.sure.earliest(now));
+        // That has its margin already.
+        self.missing.map_or(since, |missing| since.min(filter.since.max(Some(missing))))
+    }
+
+    /// What is known of a request that this one takes over for. `renews`: it was asked for what that may
+    /// have missed, too.
+    pub(super) fn inherit(&mut self, from: &Self, renews: bool) {
+        if !renews && from.sure.mono < self.sure.mono {
+            self.sure = from.sure;
+        }
+        if !renews {
+            self.missing = self.missing.into_iter().chain(from.missing).min();
+        }
+        for kind in &from.echoes {
+            remember(&mut self.echoes, *kind);
+        }
+        for kind in &from.echoes_elsewhere {
+            remember(&mut self.echoes_elsewhere, *kind);
+        }
+        self.renewed = self.renewed.max(from.renewed);
+        self.awaited = self.awaited.or(from.awaited);
+    }
+
+    /// What it is to bring back has come over another request.
+    pub(super) fn came_elsewhere(&mut self) {
+        if let Some(echo) = &mut self.awaited {
+            echo.came_elsewhere = true;
+            remember(&mut self.echoes_elsewhere, echo.kind);
+        }
+    }
+
+    /// What it is still to bring back: where it has never brought such events itself, it will do if another
+    /// request has.
+    pub(super) fn lacks(&self) -> Option<Echo> {
+        let will_do = |echo: &Echo| echo.came_elsewhere && !self.echoes.contains(&echo.kind);
+        self.awaited.filter(|echo| !will_do(echo))
+    }
+
+    /// Whether it brings events of this kind of ours, or another request does for it.
+    pub(super) fn brings(&self, kind: u16) -> bool {
+        self.echoes.contains(&kind) || self.echoes_elsewhere.contains(&kind)
+    }
+}
+
+fn remember(kinds: &mut BTreeSet<u16>, kind: u16) {
+    if kinds.len() < ECHO_KINDS {
+        kinds.insert(kind);
     }
 }
 
@@ -177,6 +245,7 @@ impl Request {
             patience: EOSE_SILENT,
             narrowed: None,
             heard: false,
+            heard_at: Duration::ZERO,
             complaint: None,
             among: 0,
             filters: 0,
@@ -234,20 +303,23 @@ impl Request {
         self.unanswered().is_some() && !self.heard
     }
 
-    /// An event has come over it by its id, given before or not, after its EOSE.
-    pub(super) fn note_new(&mut self, event: &EventId, now: Now) {
+    /// An event has come over it by its id, given before or not, after its EOSE. Whether it is one of ours
+    /// that it was to bring back.
+    pub(super) fn note_new(&mut self, event: &EventId, now: Now) -> bool {
         self.brought = true;
         let health = &mut self.health;
-        health.sure = now;
-        if let Some((_, kind)) = health.awaited.take_if(|(awaited, _)| awaited == event)
-            && health.echoes.len() < ECHO_KINDS
-        {
-            health.echoes.insert(kind);
+        let echo = health.awaited.take_if(|echo| echo.event == *event);
+        if let Some(echo) = echo {
+            remember(&mut health.echoes, echo.kind);
+        }
+        if health.lacks().is_none() {
+            health.sure = now;
         }
         if health.recent.len() >= ECHO_MEMORY {
             health.recent.pop_front();
         }
         health.recent.push_back(*event);
+        echo.is_some()
     }
 
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
-use crate::constants::{RELAY_FILTERS, RELAY_SUBSCRIPTIONS_LEAST};
+use crate::constants::{LESSON, LESSON_GUESSED, RELAY_FILTERS, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::Reason;
 
@@ -42,6 +42,19 @@ impl Lesson {
         self.most = Some((most.max(RELAY_SUBSCRIPTIONS_LEAST), until));
     }
 
+    /// The same, where only its silence says so: for a short time, and when that is over and it seems so
+    /// again, for as long as what it has shown.
+    pub(super) fn guess_most(&mut self, most: usize, now: Duration) {
+        let most = most.max(RELAY_SUBSCRIPTIONS_LEAST);
+        let again = self.most.is_some_and(|(before, until)| before == most && until <= now);
+        self.learn_most(most, now + if again { LESSON } else { LESSON_GUESSED });
+    }
+
+    /// Whether it serves as many as it ever did when it seemed to serve no more.
+    pub(super) fn seems_full(&self, served: usize) -> bool {
+        self.most.is_some_and(|(most, _)| served >= most)
+    }
+
     /// It takes fewer filters than this in one request.
     pub(super) fn learn_filters(&mut self, refused: usize) {
         self.filters = Some(if refused > RELAY_FILTERS { RELAY_FILTERS } else { 1 });
@@ -76,6 +89,8 @@ pub(super) struct Upstream {
     pub(super) gather_after: Duration,
     /// So many in a row were not to be had.
     pub(super) gather_failures: u32,
+    /// Live requests that are to be asked again when there is a place.
+    pub(super) stale: BTreeSet<RequestNumber>,
     /// Nothing fitted together; it takes long to find that out, and is not tried before this.
     pub(super) combine_after: Duration,
     /// The relay says that there are too many requests.
@@ -127,6 +142,7 @@ impl Upstream {
     /// A request takes no place any more.
     pub(super) fn forget(&mut self, number: RequestNumber) {
         self.open.remove(&number);
+        self.stale.remove(&number);
         if let Some(name) = self.names.remove(&number) {
             self.by_name.remove(&name);
         }

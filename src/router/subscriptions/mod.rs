@@ -269,6 +269,11 @@ impl Subscriptions {
         self.get(key).and_then(|it| it.part_of(relay)).is_some_and(|part| part.needs(number))
     }
 
+    /// Whether another request of this relay's is about to bring its events.
+    pub(super) fn moves(&self, key: SubscriptionKey, relay: RelayId) -> bool {
+        self.get(key).and_then(|it| it.part_of(relay)).is_some_and(Part::moves)
+    }
+
     /// What the relay is asked for it now: see [`Subscription::ask`].
     pub(super) fn ask(
         &mut self,
@@ -335,17 +340,18 @@ impl Subscriptions {
         self.get(key).and_then(|it| it.part_of(relay)).is_some_and(Part::is_refused_often)
     }
 
-    /// The relay has not answered for it in time: it is asked for once more, alone.
+    /// The relay has not answered for it in time: it is asked for once more; `alone`: with nothing else.
     pub(super) fn lose_patience(
         &mut self,
         key: SubscriptionKey,
         relay: RelayId,
+        alone: bool,
         turn: &mut Turn<'_>,
     ) {
         if let Some(part) = self.part(key, relay) {
             part.lose_patience(turn.now);
         }
-        self.ask_again(key, relay, true, turn);
+        self.ask_again(key, relay, alone, turn);
     }
 
     /// The relay answers nobody: whoever waits for a place there does not wait with the EOSE.
@@ -405,11 +411,11 @@ impl Subscriptions {
         self.get(key).is_some_and(|it| it.filters.iter().any(|filter| filter.matches(event)))
     }
 
-    /// Whether this relay serves it and it asks for this event, whichever request that came over. What a
-    /// search finds only the relay can tell.
-    pub(super) fn is_served(&self, key: SubscriptionKey, relay: RelayId, event: &Event) -> bool {
+    /// Whether it asks for this event, which is new at this relay, whichever request that came over, and
+    /// whether it was its turn to be asked for there or not. What a search finds only the relay can tell.
+    pub(super) fn hears(&self, key: SubscriptionKey, relay: RelayId, event: &Event) -> bool {
         self.get(key).is_some_and(|it| {
-            it.part_of(relay).is_some_and(Part::is_live)
+            it.part_of(relay).is_some_and(Part::is_willing)
                 && it.filters.iter().any(|its| its.search.is_none() && its.matches(event))
         })
     }

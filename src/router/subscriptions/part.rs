@@ -162,9 +162,9 @@ impl Part {
         self.relay
     }
 
-    /// Whether its stored events are complete, and live ones come.
-    pub(super) const fn is_live(&self) -> bool {
-        matches!(self.stage, PartStage::Live)
+    /// Whether the relay has not said that its events are not for this one.
+    pub(super) const fn is_willing(&self) -> bool {
+        !matches!(self.stage, PartStage::Refused(Refusal::ForGood))
     }
 
     /// The request that brings its events.
@@ -175,6 +175,11 @@ impl Part {
     /// The requests that bring its events, or are about to.
     pub(in crate::router) fn requests(&self) -> impl Iterator<Item = RequestNumber> {
         [self.request, self.next].into_iter().flatten()
+    }
+
+    /// Whether another request is about to bring its events.
+    pub(super) const fn moves(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Whether one of them is this.
@@ -249,8 +254,17 @@ impl Part {
     }
 
     pub(super) fn unjoin(&mut self, number: RequestNumber) {
-        self.request = self.request.filter(|own| *own != number);
+        if self.request == Some(number) {
+            self.leave_request();
+        }
         self.next = self.next.filter(|own| *own != number);
+    }
+
+    /// It has no request any more. It had its turn, whether that request went out or not.
+    const fn leave_request(&mut self) {
+        if self.request.take().is_some() {
+            self.turn.waits = false;
+        }
     }
 
     pub(super) const fn resumed(&mut self) {
@@ -263,8 +277,8 @@ impl Part {
             self.gap = self.gap.or(Some(now));
         }
         self.stage = PartStage::Unasked;
-        // A request that never went out has left it waiting for its turn, and it is in no line.
-        (self.request, self.next, self.turn.waits) = (None, None, false);
+        self.leave_request();
+        self.next = None;
         self.turn.alone |= alone;
     }
 

@@ -16,7 +16,7 @@ const ROUNDS: std::ops::Range<u64> = 0..40;
 
 /// A subscription as the oracle knows it.
 #[derive(Debug)]
-struct Watch {
+pub(super) struct Watch {
     filters: Vec<Filter>,
     due: BTreeSet<String>,
     got: BTreeSet<String>,
@@ -26,16 +26,16 @@ struct Watch {
 }
 
 /// Many clients with one subscription each, at relays of some character.
-struct Zoo {
-    world: World,
-    models: Vec<Model>,
-    watches: BTreeMap<(u64, String), Watch>,
+pub(super) struct Zoo {
+    pub(super) world: World,
+    pub(super) models: Vec<Model>,
+    pub(super) watches: BTreeMap<(u64, String), Watch>,
     dice: Dice,
     links: Vec<u64>,
 }
 
 impl Zoo {
-    fn new(seed: u64, relays: &[(usize, Character)]) -> Self {
+    pub(super) fn new(seed: u64, relays: &[(usize, Character)]) -> Self {
         let world = World::new(relays.len() as u64);
         let model = |(most, character): &(usize, Character)| Model {
             most: *most,
@@ -52,11 +52,11 @@ impl Zoo {
         }
     }
 
-    fn says(&mut self, relay: u64, limits: RelayLimits) {
+    pub(super) fn says(&mut self, relay: u64, limits: RelayLimits) {
         self.world.input(Input::RelayLimits(RelayId(relay), limits));
     }
 
-    fn open(&mut self, client: u64, id: &str, filters: &[Value]) {
+    pub(super) fn open(&mut self, client: u64, id: &str, filters: &[Value]) {
         self.world.input(Input::ClientJoined(ClientId(client), Role::Private, Arc::default()));
         let parsed: Vec<Filter> = filters.iter().map(filter_of).collect();
         let stored = self.models.iter().flat_map(|model| &model.store);
@@ -80,11 +80,16 @@ impl Zoo {
     }
 
     /// Somebody publishes at one of the relays.
-    fn publish(&mut self, made: &Made, at: usize) {
+    pub(super) fn publish(&mut self, made: &Made, at: usize) {
         if self.models.iter().any(|model| model.store.iter().any(|it| it.id() == made.id())) {
             return;
         }
         self.models[at].publish(made);
+        self.is_due(made);
+    }
+
+    /// Somebody has published it where it is found when a relay is asked.
+    pub(super) fn is_due(&mut self, made: &Made) {
         for watch in self.watches.values_mut() {
             if watch.filters.iter().any(|filter| filter.matches(&made.event)) {
                 watch.due.insert(made.id());
@@ -92,8 +97,23 @@ impl Zoo {
         }
     }
 
+    pub(super) fn is_not_due(&mut self, made: &Made) {
+        self.watches.values_mut().for_each(|watch| _ = watch.due.remove(&made.id()));
+    }
+
+    /// Whether everybody has had an EOSE or a CLOSED.
+    pub(super) fn is_answered(&self) -> bool {
+        self.watches.values().all(|watch| watch.eoses > 0 || watch.closed.is_some())
+    }
+
+    /// Whether everybody who was not told CLOSED has got what is due.
+    pub(super) fn is_whole(&self) -> bool {
+        let mut open = self.watches.values().filter(|watch| watch.closed.is_none());
+        open.all(|watch| watch.due.is_subset(&watch.got))
+    }
+
     /// One message is read by a relay, or delivered. False: nothing is under way.
-    fn step(&mut self) -> bool {
+    pub(super) fn step(&mut self) -> bool {
         let busy: Vec<usize> = (0..self.models.len())
             .filter(|at| {
                 let model = &self.models[*at];
@@ -105,7 +125,7 @@ impl Zoo {
         if self.dice.one_of(2) {
             model.read();
             if std::mem::take(&mut model.ended) {
-                self.end(at, Ending::Broken, |_| ());
+                self.end_for(at, Ending::Broken, |_| ());
             }
         } else {
             let late = model.outbox.is_empty() || self.dice.one_of(3);
@@ -123,11 +143,11 @@ impl Zoo {
     }
 
     /// The connection is lost, and something happens before it comes back.
-    fn lose_for(&mut self, at: usize, what: impl FnOnce(&mut Model)) {
-        self.end(at, Ending::Innocent, what);
+    pub(super) fn lose_for(&mut self, at: usize, what: impl FnOnce(&mut Model)) {
+        self.end_for(at, Ending::Innocent, what);
     }
 
-    fn end(&mut self, at: usize, how: Ending, what: impl FnOnce(&mut Model)) {
+    pub(super) fn end_for(&mut self, at: usize, how: Ending, what: impl FnOnce(&mut Model)) {
         self.listen();
         self.models[at].lose_connection();
         self.world.ended(at as u64, self.links[at], how);
@@ -137,7 +157,7 @@ impl Zoo {
         self.listen();
     }
 
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         for (relay, model) in (0..).zip(&mut self.models) {
             model.inbox.extend(self.world.got(relay));
         }
@@ -162,7 +182,7 @@ impl Zoo {
     }
 
     /// Everything is said. What our own client is told is not looked at.
-    fn hear_all(&mut self) {
+    pub(super) fn hear_all(&mut self) {
         loop {
             self.world.told.clear();
             self.listen();
@@ -173,7 +193,7 @@ impl Zoo {
     }
 
     /// Everything is said, and so much time passes, in small steps.
-    fn settle(&mut self, seconds: u64) {
+    pub(super) fn settle(&mut self, seconds: u64) {
         for _ in 0..seconds * 4 {
             while self.step() {}
             self.world.pass_ms(250);
@@ -182,7 +202,7 @@ impl Zoo {
         while self.step() {}
     }
 
-    fn check(&self, what: &str) {
+    pub(super) fn check(&self, what: &str) {
         for ((client, id), watch) in self.watches.iter().filter(|(_, it)| it.closed.is_none()) {
             assert_eq!(watch.eoses, 1, "{what}: EOSE of {client} {id}");
             let lost: Vec<_> = watch.due.difference(&watch.got).collect();
@@ -190,7 +210,7 @@ impl Zoo {
         }
     }
 
-    fn closed(&self) -> usize {
+    pub(super) fn closed(&self) -> usize {
         self.watches.values().filter(|watch| watch.closed.is_some()).count()
     }
 
@@ -214,8 +234,14 @@ fn notes(number: usize) -> Value {
     json!({"kinds": [1, 4, 23_194], "#p": [key(number % 20)]})
 }
 
-const PASTS: [Past; 5] =
-    [Past::Closed, Past::EoseThenClosed, Past::EoseThenNotice, Past::Notice, Past::Silence];
+pub(super) const PASTS: [Past; 6] = [
+    Past::Closed,
+    Past::EoseAndClosed,
+    Past::EoseThenClosed,
+    Past::EoseThenNotice,
+    Past::Notice,
+    Past::Silence,
+];
 
 /// As many wallets as were seen, at a relay that serves 20 and says nothing of it.
 #[test]

@@ -24,6 +24,7 @@ mod outbox;
 mod publish;
 mod races;
 mod relays;
+mod restarts;
 mod search;
 mod siblings;
 mod store;

@@ -114,6 +114,8 @@ pub(super) struct Character {
     pub(super) past_most: Past,
     /// Each filter gets an EOSE, and the last stays (that of `LNbits`).
     pub(super) one_filter: bool,
+    /// A new event goes to one of its requests only (`LNbits` again).
+    pub(super) one_copy: bool,
     /// A REQ with more filters is refused.
     pub(super) most_filters: Option<usize>,
     /// The most stored events for one filter.
@@ -134,7 +136,9 @@ pub(super) enum Past {
     /// It says so at once, by name.
     #[default]
     Closed,
-    /// It sends what it stores and the EOSE, and then says so by name.
+    /// It sends what it stores and the EOSE, and at once says so by name.
+    EoseAndClosed,
+    /// The same after a while.
     EoseThenClosed,
     /// The same, naming none (strfry's monitor).
     EoseThenNotice,
@@ -215,7 +219,9 @@ impl Model {
                 let eoses = if one_filter { filters.len() } else { 1 };
                 self.outbox.extend((0..eoses).map(|_| json!(["EOSE", id])));
                 if past {
-                    if past_most == Past::EoseThenClosed {
+                    if past_most == Past::EoseAndClosed {
+                        self.outbox.push_back(json!(["CLOSED", id, "rate-limited: too many REQs"]));
+                    } else if past_most == Past::EoseThenClosed {
                         self.late.push_back(json!(["CLOSED", id, "error: too many subscriptions"]));
                     } else {
                         self.late.push_back(notice);
@@ -261,6 +267,9 @@ impl Model {
         for (id, filters) in &self.open {
             if filters.iter().any(|filter| filter.matches(&made.event)) {
                 self.outbox.push_back(json!(["EVENT", id, made.json]));
+                if self.character.one_copy {
+                    break;
+                }
             }
         }
         if !is_ephemeral(made.event.kind()) {

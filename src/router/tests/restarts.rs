@@ -1,0 +1,145 @@
+//! Relays that restart or forget, with many clients behind them (rules 3.7 and 4.3): what was learned of a
+//! relay is made use of, and nobody waits for long.
+
+use super::characters::{PASTS, Zoo};
+use super::model::{Character, Made, Past, key};
+use super::*;
+use crate::nostr::verify;
+
+/// What wallets and their services ask for, in several shapes, and no two the same.
+fn wanted(number: usize) -> Value {
+    let mut wanted = json!({"kinds": [1, 23_194], "#p": [key(number)]});
+    if number.is_multiple_of(2) {
+        wanted["#t"] = json!([key(number)]);
+    } else if number % 4 == 1 {
+        wanted["limit"] = json!(100 + number);
+    }
+    wanted
+}
+
+/// Relays as they are, and how many requests each serves.
+fn relays() -> Vec<(usize, Character)> {
+    let past = |past_most| Character { past_most, ..Character::default() };
+    let lnbits = Character { one_filter: true, one_copy: true, ..Character::default() };
+    let one = Character { most_filters: Some(1), ..Character::default() };
+    let mut relays = vec![(0, Character::default()), (1_000, lnbits), (20, lnbits), (20, one)];
+    for most in [8, 10, 20, 32] {
+        relays.extend(PASTS.map(|it| (most, past(it))));
+    }
+    relays
+}
+
+/// An event that these ask for.
+fn event_for(kind: u16, people: std::ops::Range<usize>, content: &str) -> Made {
+    let tag = |number| [json!(["p", key(number)]), json!(["t", key(number)])];
+    let json = event(kind, UNIX, &people.flat_map(tag).collect(), content);
+    Made { event: Arc::new(verify::check(&json.to_string()).unwrap()), json }
+}
+
+/// One for each.
+fn for_each(kind: u16, clients: u64, content: &str) -> Vec<Made> {
+    let one = |number| event_for(kind, number..number + 1, content);
+    (0..usize::try_from(clients).unwrap()).map(one).collect()
+}
+
+/// How many seconds pass until everybody has had an answer and hears what comes.
+fn until_all_hear(zoo: &mut Zoo, most: u64) -> (u64, u64) {
+    let mut answered = None;
+    for second in 0..most {
+        let content = zoo.world.now.mono.as_secs().to_string();
+        let orders = for_each(23_194, zoo.watches.len() as u64, &content);
+        for order in &orders {
+            zoo.publish(order, 0);
+        }
+        while zoo.step() {}
+        if answered.is_none() && zoo.is_answered() {
+            answered = Some(second);
+        }
+        let heard = zoo.is_whole();
+        for order in &orders {
+            zoo.is_not_due(order);
+        }
+        if let Some(answered) = answered.filter(|_| heard) {
+            return (answered, second);
+        }
+        zoo.settle(1);
+    }
+    (answered.unwrap_or(most), most)
+}
+
+fn short(character: &Character) -> String {
+    let Character { past_most, one_filter, one_copy, most_filters, .. } = character;
+    format!("{past_most:?} one filter {one_filter} copy {one_copy} filters {most_filters:?}")
+}
+
+#[test]
+fn after_a_restart_a_relay_is_asked_as_it_has_shown_that_it_is_to_be_asked() {
+    for ((most, character), how) in
+        relays().into_iter().flat_map(|it| [(it, Ending::Innocent), (it, Ending::Broken)])
+    {
+        for clients in [25, 120] {
+            for after in [0, 2, 15] {
+                let what = format!("{most} {} {clients} after {after} {how:?}", short(&character));
+                let mut zoo = Zoo::new(7 + after, &[(most, character)]);
+                for client in 0..clients {
+                    zoo.open(client, "a", &[wanted(usize::try_from(client).unwrap())]);
+                    if client.is_multiple_of(7) {
+                        for _ in 0..after {
+                            zoo.step();
+                        }
+                    }
+                }
+                if after == 15 {
+                    let (answered, heard) = until_all_hear(&mut zoo, 120);
+                    assert!(answered <= 4 && heard <= 5, "{answered} s, {heard} s: {what}");
+                }
+                zoo.settle(after);
+                let gap = for_each(1, clients, "missed");
+                zoo.end_for(0, how, |model| model.store.extend(gap.iter().cloned()));
+                for made in &gap {
+                    zoo.is_due(made);
+                }
+                let refused = zoo.models[0].refused;
+                let (_, heard) = until_all_hear(&mut zoo, 120);
+                let refused = zoo.models[0].refused - refused;
+                // What is suspect of having ended the connection goes one by one (rule 2.7).
+                let silent = character.past_most == Past::Silence;
+                let most_seconds = match how {
+                    Ending::Broken if silent => 30,
+                    Ending::Broken => 7,
+                    _ => 5,
+                };
+                assert!(heard <= most_seconds, "{heard} s: {what}");
+                if after == 15 {
+                    assert_eq!(refused, 0, "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// It has taken an event of ours and does not bring it, as it did with others of that kind.
+#[test]
+fn what_a_relay_with_many_requests_forgets_is_asked_again_at_once() {
+    let lnbits = Character { one_filter: true, one_copy: true, ..Character::default() };
+    for (most, character) in [(0, Character::default()), (20, Character::default()), (0, lnbits)] {
+        for clients in [1, 12, 25, 200] {
+            let what = format!("{most} {} {clients}", short(&character));
+            let mut zoo = Zoo::new(7, &[(most, character)]);
+            for client in 0..clients {
+                zoo.open(client, "a", &[wanted(usize::try_from(client).unwrap())]);
+            }
+            zoo.settle(20);
+            zoo.world.say(CLIENT, &json!(["EVENT", event_for(1, 0..200, "it brings this").json]));
+            zoo.settle(2);
+            zoo.models[0].open.clear();
+            zoo.world
+                .say(CLIENT, &json!(["EVENT", event_for(1, 0..200, "and this it does not").json]));
+            for made in for_each(1, clients, "nor these, of others") {
+                zoo.publish(&made, 0);
+            }
+            let (_, heard) = until_all_hear(&mut zoo, 40);
+            assert!(heard <= 7, "{heard} s: {what}");
+        }
+    }
+}
