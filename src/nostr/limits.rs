@@ -60,6 +60,13 @@ impl RelayLimits {
         }
     }
 
+    /// Whether it says something else than these. A document that is read for the first time, or once more,
+    /// does not.
+    pub(crate) fn says_else(self, than: Self) -> bool {
+        let said = |limits: Self| Self { outdated: false, ..limits };
+        said(self) != said(than) && said(self) != Self::default()
+    }
+
     /// How many subscriptions it can be trusted to take.
     pub(crate) fn subscriptions(&self) -> usize {
         self.trusted(self.max_subscriptions, RELAY_SUBSCRIPTIONS)

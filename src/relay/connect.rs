@@ -3,7 +3,7 @@
 //! a network of their own.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -21,7 +21,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 use url::Url;
 
-use crate::base::clock::unix_seconds;
 use crate::constants::{
     CONNECT_TIMEOUT, MAX_RELAY_MESSAGE, MAX_WRITE_BUFFER, PROXIED_CONNECT_TIMEOUT,
 };
@@ -204,7 +203,7 @@ fn no_web_socket(error: &Error) -> DialError {
     match error {
         Error::Http(answer) => {
             let value = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let retry_after = value.and_then(|value| retry_after(value, unix_seconds()));
+            let retry_after = value.and_then(|value| retry_after(value, SystemTime::now()));
             DialError::Refused(answer.status().as_u16(), retry_after)
         }
         _ => DialError::Failed(format!("no WebSocket: {error}")),

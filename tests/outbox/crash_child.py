@@ -92,8 +92,8 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
+            say("pid", os.getpid())  # the parent's would come among what the child says
             asyncio.run(run(int(line)))
-        say("pid", child)
         os.waitpid(child, 0)
         say("over")
 

@@ -175,7 +175,7 @@ impl Relays {
     /// What a relay's document says it takes. False: there is no such relay.
     pub(super) fn set_limits(&mut self, id: RelayId, limits: RelayLimits) -> bool {
         let Some(relay) = self.all.get_mut(&id) else { return false };
-        if std::mem::replace(&mut relay.limits, limits) != limits {
+        if std::mem::replace(&mut relay.limits, limits).says_else(limits) {
             // It is another relay now: what it did not bear it may.
             relay.blame.forgive_all();
             relay.show_quarantine();

@@ -355,24 +355,19 @@ impl Subscription {
         let searches = part.searches;
         let filters = || filters.iter().filter(move |it| searches || it.search.is_none());
         let Some(gap) = part.gap else {
-            let asked = |filter: &Filter| asked_as(filter, limits.max_limit);
-            let mut due: Vec<String> = filters().map(asked).collect();
-            let mut narrowed = None;
+            // Not every relay has an EOSE where nothing stored is asked for.
+            let asked = |filter: &&Filter| !late || filter.limit != Some(0);
+            let asked = filters().filter(asked);
+            let mut due: Vec<String> =
+                asked.map(|filter| asked_as(filter, limits.max_limit)).collect();
             if late {
                 // What came to a late relay since the REQ was live once, so no `limit` may hide it.
                 let since = opened.earliest(now);
                 let limited = |filter: &&Filter| filter.limit.is_some();
                 let missed = |filter: &Filter| filter.repeated(asked_from(filter, since));
                 due.extend(filters().filter(limited).filter_map(missed));
-                if limits.max_filters.is_some_and(|most| due.len() > most) {
-                    let new = |filter| {
-                        if limited(&filter) { missed(filter) } else { Some(asked(filter)) }
-                    };
-                    due = filters().filter_map(new).collect();
-                    narrowed = filters().filter(limited).filter_map(|it| moved(it, since)).max();
-                }
             }
-            return Some(Asking { filters: due, again, narrowed });
+            return Some(Asking { filters: due, again, narrowed: None });
         };
         let since = gap.earliest(now);
         let repeated: Vec<String> =

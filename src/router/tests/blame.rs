@@ -148,6 +148,38 @@ fn a_relay_that_answers_nobody_is_believed_later() {
     assert_eq!((ends, quarantined(&world, 0)), (5, 1));
 }
 
+/// The relay's document comes only after the first end: it says nothing else than before, when it was not read.
+#[test]
+fn a_document_that_is_read_for_the_first_time_acquits_nobody() {
+    let mut world = World::new(2);
+    let killer = note("unreadable");
+    world.publish(&killer);
+    world.relay_says(0, &ok(&killer, true, ""));
+    for kind in 0..4 {
+        world.subscribe(&kind.to_string(), json!({"kinds": [kind]}));
+    }
+    world.got(1);
+    world.ended(1, 1, Ending::Broken);
+    let said = RelayLimits { max_filters: Some(9), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(RelayId(1), said));
+    world.up(1, 2);
+    world.pass(SUSPECT_PAUSE);
+    let first = world.got(1);
+    assert_eq!(verbs(&first), ["REQ"]);
+    world.relay_says_over(1, 2, &json!(["EOSE", first[0][1]]));
+    for _ in 0..10 {
+        for message in world.got(1) {
+            if message[0] == "EVENT" {
+                world.ended(1, 2, Ending::Broken);
+                assert_eq!(quarantined(&world, 1), 1);
+                return;
+            }
+            world.relay_says_over(1, 2, &json!(["EOSE", message[1]]));
+        }
+    }
+    panic!("it has not had its turn");
+}
+
 #[test]
 fn what_was_answered_or_sent_long_before_is_no_suspect() {
     for long in [false, true] {
@@ -229,7 +261,8 @@ fn the_only_relay_ends_the_connection_and_the_event_is_rejected_there_and_never_
 #[test]
 fn a_quarantine_ends() {
     type End<'a> = &'a dyn Fn(&mut World);
-    let other = RelayLimits { max_filters: Some(7), ..RelayLimits::default() };
+    let said = RelayLimits { max_filters: Some(9), ..RelayLimits::default() };
+    let other = RelayLimits { max_filters: Some(7), ..said };
     let ends: [(&str, End); 4] = [
         ("its time has passed", &|world| world.pass(QUARANTINE)),
         ("the relay is another one", &|world| {
@@ -239,10 +272,16 @@ fn a_quarantine_ends() {
             world.ended(0, 2, Ending::Anew);
             world.up(0, 3);
         }),
-        ("it does not", &|_| {}),
+        ("it does not", &|world| {
+            world.ended(0, 2, Ending::Broken);
+            world.input(Input::RelayLimits(RelayId(0), RelayLimits { outdated: true, ..said }));
+            world.up(0, 3);
+            world.input(Input::RelayLimits(RelayId(0), said));
+        }),
     ];
     for (why, end) in ends {
         let mut world = World::new(1);
+        world.input(Input::RelayLimits(RelayId(0), said));
         let number = world.subscribe("killer", json!({"kinds": [7]}));
         world.ended(0, 1, Ending::TooBig);
         world.got(0);

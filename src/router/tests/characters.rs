@@ -30,6 +30,8 @@ pub(super) struct Zoo {
     pub(super) world: World,
     pub(super) models: Vec<Model>,
     pub(super) watches: BTreeMap<(u64, String), Watch>,
+    /// `NOTICE`s that clients were sent.
+    notices: Vec<Value>,
     dice: Dice,
     links: Vec<u64>,
 }
@@ -47,6 +49,7 @@ impl Zoo {
             world,
             models: relays.iter().map(model).collect(),
             watches: BTreeMap::new(),
+            notices: Vec::new(),
             dice: Dice(seed),
             links: vec![1; relays.len()],
         }
@@ -163,8 +166,10 @@ impl Zoo {
         }
         for (client, message) in std::mem::take(&mut self.world.told) {
             let id = message[1].as_str().unwrap_or_default().to_owned();
-            if message[0] == "NOTICE" || message[0] == "OK" {
-                continue;
+            match message[0].as_str().unwrap() {
+                "NOTICE" => self.notices.push(message.clone()),
+                "OK" => continue,
+                _ => {}
             }
             let Some(watch) = self.watches.get_mut(&(client, id)) else { continue };
             match message[0].as_str().unwrap() {
@@ -314,6 +319,27 @@ fn a_relay_that_serves_one_filter_of_a_request_serves_all_the_same() {
         zoo.settle(20);
         zoo.all_hear(&format!("{clients} clients"));
         assert_eq!(zoo.closed(), 0);
+    }
+}
+
+/// A wallet that wants nothing stored (`limit` 0), at a relay that has no EOSE for that.
+#[test]
+fn who_wants_nothing_stored_is_served_and_not_told_otherwise() {
+    for max_filters in [None, Some(1)] {
+        let character = Character { no_eose_of_nothing: true, ..Character::default() };
+        let mut zoo = Zoo::new(3, &[(20, character)]);
+        zoo.says(0, RelayLimits { max_filters, ..RelayLimits::default() });
+        for client in 0..25 {
+            let mut filter = wallet(usize::try_from(client).unwrap() % 20);
+            filter["limit"] = json!(0);
+            zoo.open(client, "orders", &[filter]);
+        }
+        zoo.settle(12);
+        let reqs = zoo.models[0].reqs;
+        zoo.settle(200);
+        zoo.all_hear("who wants nothing stored");
+        assert_eq!((zoo.closed(), &zoo.notices), (0, &Vec::new()));
+        assert_eq!(zoo.models[0].reqs, reqs, "it is not asked over and over");
     }
 }
 

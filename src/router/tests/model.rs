@@ -116,6 +116,8 @@ pub(super) struct Character {
     pub(super) one_filter: bool,
     /// A new event goes to one of its requests only (`LNbits` again).
     pub(super) one_copy: bool,
+    /// No EOSE where nothing stored is asked for (nostr-rs-relay).
+    pub(super) no_eose_of_nothing: bool,
     /// A REQ with more filters is refused.
     pub(super) most_filters: Option<usize>,
     /// The most stored events for one filter.
@@ -216,7 +218,12 @@ impl Model {
                     }
                 }
                 self.outbox.extend(found.iter().map(|made| json!(["EVENT", id, made.json])));
-                let eoses = if one_filter { filters.len() } else { 1 };
+                let nothing = filters.iter().all(|filter| filter.limit == Some(0));
+                let eoses = match self.character {
+                    Character { no_eose_of_nothing: true, .. } if nothing => 0,
+                    _ if one_filter => filters.len(),
+                    _ => 1,
+                };
                 self.outbox.extend((0..eoses).map(|_| json!(["EOSE", id])));
                 if past {
                     if past_most == Past::EoseAndClosed {

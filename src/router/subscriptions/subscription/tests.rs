@@ -366,30 +366,35 @@ fn a_relay_is_asked_within_what_it_takes() {
         json!({"kinds": [1], "limit": 900}),
         json!({"kinds": [7], "limit": 5}),
     ];
-    let limits =
-        RelayLimits { max_limit: Some(500), max_filters: Some(4), ..RelayLimits::default() };
+    let limits = RelayLimits { max_limit: Some(500), ..RelayLimits::default() };
     let asked = |subscription: &mut Subscription, now| -> Vec<Value> {
         let asking = subscription.ask(RelayId(0), limits, now).unwrap();
         asking.filters.iter().map(|filter| serde_json::from_str(filter).unwrap()).collect()
     };
-    let expected = [
+    let stored = [
         // Which of them it would leave out is its choice.
         json!({"ids": ids}),
         json!({"kinds": [1], "limit": 500}),
         json!({"kinds": [7], "limit": 5}),
     ];
     let mut in_time = subscription(&filters, 0..1);
-    assert_eq!(asked(&mut in_time, seconds(0)), expected);
-    // What is new counts more than what is stored, where not both can be asked for.
+    assert_eq!(asked(&mut in_time, seconds(0)), stored);
     let mut late = subscription(&filters, 0..1);
     late.phase = Phase::Live;
     let since = UNIX - MARGIN;
-    let expected = [
+    let missed = [
         json!({"ids": ids, "since": UNIX - GIFT_WRAP_MARGIN}),
         json!({"kinds": [1], "since": since}),
         json!({"kinds": [7], "since": since}),
     ];
-    assert_eq!(asked(&mut late, seconds(HOUR)), expected);
+    let both: Vec<Value> = stored.into_iter().chain(missed).collect();
+    assert_eq!(asked(&mut late, seconds(HOUR)), both);
+    // Of what wants nothing stored, only what was missed.
+    let mut nothing = subscription(&[json!({"kinds": [7], "limit": 0})], 0..1);
+    assert_eq!(asked(&mut nothing, seconds(0)), [json!({"kinds": [7], "limit": 0})]);
+    let mut late = subscription(&[json!({"kinds": [7], "limit": 0})], 0..1);
+    late.phase = Phase::Live;
+    assert_eq!(asked(&mut late, seconds(HOUR)), [json!({"kinds": [7], "since": since})]);
 }
 
 #[test]
