@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ._native import STORE, Client, Core
+from .shapes import About
 
 BEAT = 0.5  # seconds
 
@@ -85,11 +86,15 @@ class Bridge:
         self._beat()
 
     def connect(
-        self, public: bool = True, hosts: Sequence[str] = (), sibling: bool = False
+        self,
+        public: bool = True,
+        hosts: Sequence[str] = (),
+        sibling: bool = False,
+        about: About | None = None,
     ) -> Connection:
-        """Admit a client. `public`, `hosts`, `sibling`: as `Core.connect`. Raises
-        `TooManyClients` or `CoreStopped`."""
-        client = self.core.connect(public, list(hosts), sibling)
+        """Admit a client. The arguments: as `Core.connect`. Raises `TooManyClients` or
+        `CoreStopped`."""
+        client = self.core.connect(public, list(hosts), sibling, about)
         connection = Connection(self, client)
         self._connections[client.token] = connection
         return connection

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::sync::Notify;
 
 use crate::constants::{MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES};
 use crate::ids::ClientId;
@@ -95,11 +96,22 @@ impl Bell {
     }
 }
 
+/// Who is called when a client has something to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rings {
+    /// Whoever hears the bell.
+    TheBell,
+    /// The task that serves this client.
+    ItsTask,
+}
+
 #[derive(Debug)]
 struct Ends {
     client: ClientId,
     bell: Arc<Bell>,
-    /// Whether the client is on the bell's list.
+    rings: Rings,
+    task: Notify,
+    /// Whether the client was called and has not come yet.
     listed: AtomicBool,
     messages: AtomicUsize,
     bytes: AtomicUsize,
@@ -111,13 +123,20 @@ struct Ends {
 impl Ends {
     fn call(&self) {
         if !self.listed.swap(true, SeqCst) {
-            self.bell.call(Caller::Client(self.client));
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        match self.rings {
+            Rings::TheBell => self.bell.call(Caller::Client(self.client)),
+            Rings::ItsTask => self.task.notify_one(),
         }
     }
 
     fn close(&self, code: u16, why: Cow<'static, str>) {
         if self.closed.set((code, why)).is_ok() {
-            self.bell.call(Caller::Client(self.client));
+            self.ring();
         }
     }
 }
@@ -144,12 +163,14 @@ pub(crate) struct Slot {
 }
 
 /// A new mailbox for this client.
-pub(crate) fn mailbox(client: ClientId, bell: &Arc<Bell>) -> (Mailbox, Slot) {
+pub(crate) fn mailbox(client: ClientId, bell: &Arc<Bell>, rings: Rings) -> (Mailbox, Slot) {
     // Bounded by what `post` counts.
     let (sender, receiver) = unbounded();
     let ends = Arc::new(Ends {
         client,
         bell: Arc::clone(bell),
+        rings,
+        task: Notify::new(),
         listed: AtomicBool::new(false),
         messages: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
@@ -199,23 +220,30 @@ impl Slot {
 
     /// The same as they are.
     pub(crate) fn drain_replies(&self, most: usize) -> Vec<Reply> {
+        std::iter::from_fn(|| self.next()).take(most).collect()
+    }
+
+    /// The oldest waiting message. The client is called again when more come; `None`: there is none.
+    pub(crate) fn next(&self) -> Option<Reply> {
         let Ends { bell, listed, messages, bytes, .. } = &*self.ends;
         listed.store(false, SeqCst);
-        let mut out = Vec::new();
-        for reply in self.queue.try_iter().take(most) {
-            let size = reply.size();
-            messages.fetch_sub(1, SeqCst);
-            bytes.fetch_sub(size, SeqCst);
-            bell.bytes.fetch_sub(size, SeqCst);
-            out.push(reply);
-        }
-        out
+        let reply = self.queue.try_recv().ok()?;
+        let size = reply.size();
+        messages.fetch_sub(1, SeqCst);
+        bytes.fetch_sub(size, SeqCst);
+        bell.bytes.fetch_sub(size, SeqCst);
+        Some(reply)
+    }
+
+    /// Until the client was called ([`Rings::ItsTask`]).
+    pub(crate) async fn called(&self) {
+        self.ends.task.notified().await;
     }
 
     /// Has the client's side look at its state, even if it has mail that it has not fetched: it
     /// may be unable to.
     pub(crate) fn nudge(&self) {
-        self.ends.bell.call(Caller::Client(self.ends.client));
+        self.ends.ring();
     }
 
     /// Ends the connection from this side, as [`Mailbox::close`] does from the other.
@@ -252,7 +280,7 @@ mod tests {
     #[test]
     fn a_burst_rings_once_and_nothing_is_missed() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (mailbox, slot) = mailbox(ClientId(7), &bell);
+        let (mailbox, slot) = mailbox(ClientId(7), &bell, Rings::TheBell);
         assert!((0..100).all(|_| mailbox.post(notice(1))));
         assert_eq!(bell.answer(), [CALLER]);
         assert_eq!(bell.answer(), []);
@@ -268,7 +296,7 @@ mod tests {
     #[test]
     fn a_client_that_cannot_fetch_its_mail_still_learns_that_it_is_closed() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (mailbox, slot) = mailbox(ClientId(7), &bell);
+        let (mailbox, slot) = mailbox(ClientId(7), &bell, Rings::TheBell);
         mailbox.post(notice(1));
         assert_eq!(bell.answer(), [CALLER]);
         mailbox.close(CLOSE_TRY_LATER, "too slow");
@@ -280,11 +308,11 @@ mod tests {
     #[test]
     fn bounded_by_count_and_bytes_and_empty_after_use() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (by_count, slot) = mailbox(ClientId(1), &bell);
+        let (by_count, slot) = mailbox(ClientId(1), &bell, Rings::TheBell);
         assert!((0..MAILBOX_MESSAGES).all(|_| by_count.post(notice(1))));
         assert!(!by_count.post(notice(1)));
         drop((by_count, slot));
-        let (by_bytes, slot) = mailbox(ClientId(2), &bell);
+        let (by_bytes, slot) = mailbox(ClientId(2), &bell, Rings::TheBell);
         assert!(by_bytes.post(notice(MAILBOX_BYTES / 2)));
         assert!(!by_bytes.post(notice(MAILBOX_BYTES / 2)));
         drop((by_bytes, slot));

@@ -82,6 +82,11 @@ class Running:
         its EOSE would not wait for relays that are added later."""
         self.relays_changed = asyncio.Event()
         """Set when the owner's relays have changed. `relays/limits.py` clears it."""
+        self.config: StoredConfig | None = None
+        """The settings that hold; None until they have been read."""
+        self.sockets: str | None = None
+        """Why clients' sockets stay with the web server, as a sentence for the owner.
+        None: the core has them, or no client has come yet."""
         self.warning: str | None = None
         """What is wrong although the core runs, as a sentence for the owner."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +107,8 @@ class Running:
             await asyncio.wait(others)
 
     def apply(self, config: StoredConfig) -> None:
-        """Hand the settings to the core."""
+        """Hand the settings to the core. They hold from now on."""
+        self.config = config
         self.core.set_outbox_size(config.outbox_size)
         self.core.set_public_reads(config.public_reads_with_keys)
         self.core.set_public_allowed([*config.public_allowed])

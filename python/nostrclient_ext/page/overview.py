@@ -41,7 +41,7 @@ async def _look(running: Running) -> Overview:
     stats = running.core.stats()
     found, problem = await _relays(running)
     lines = sorted(map(_line, found), key=lambda line: line.url)
-    present = clients()
+    present = clients(running)
     outbox = stats["outbox"]
     state = State.parse_obj(
         {
