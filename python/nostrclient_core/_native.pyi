@@ -337,9 +337,10 @@ class Core:
     def outbox_delete(self, id: str) -> bool:  # noqa: A002
         """Remove this event for good. False: it is not there, or not answered yet."""
 
-    def stop(self) -> None:
-        """Close every client (code 1012) and relay and end every thread. Idempotent;
-        takes at most two seconds and normally a few milliseconds."""
+    def stop(self, away: bool = False) -> None:
+        """Close every client (code 1012; `away`: 1001, since LNbits ends) and relay and
+        end every thread. Idempotent; takes at most two seconds and normally a few
+        milliseconds."""
 
 def normalize_relay_url(url: str) -> str:
     """The one spelling of a relay's url (scheme and host in lower case, default port and

@@ -116,12 +116,13 @@ class Bridge:
         """Called by `Connection.close`."""
         self._connections.pop(connection.client.token, None)
 
-    def stop(self) -> None:
-        """Stop the core and let every client's tasks see that it is over. Idempotent."""
+    def stop(self, away: bool = False) -> None:
+        """Stop the core and let every client's tasks see that it is over. `away`: as
+        `Core.stop`. Idempotent."""
         self.stopped = True
         self._detach()
         self._next_beat.cancel()
-        self.core.stop()
+        self.core.stop(away)
         for connection in list(self._connections.values()):
             connection.wake()
 

@@ -273,8 +273,9 @@ impl Core {
         Ok(py.detach(|| self.0.outbox_delete(id))?)
     }
 
-    fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.0.stop());
+    #[pyo3(signature = (away=false))]
+    fn stop(&self, py: Python<'_>, away: bool) {
+        py.detach(|| self.0.stop(away));
     }
 }
 

@@ -20,6 +20,8 @@ use crate::ids::ClientId;
 use crate::nostr::message::Reply;
 use crate::stats::Counter;
 
+/// WebSocket close code: the server ends.
+pub(crate) const CLOSE_AWAY: u16 = 1001;
 /// WebSocket close code: somebody here does not want the client.
 pub(crate) const CLOSE_POLICY: u16 = 1008;
 /// WebSocket close code: the server restarts or stops.
@@ -47,6 +49,8 @@ pub(crate) struct Bell {
     hear: UnixStream,
     /// Bytes in all mailboxes.
     bytes: AtomicUsize,
+    /// The core ends because LNbits does.
+    away: AtomicBool,
 }
 
 impl Bell {
@@ -61,8 +65,8 @@ impl Bell {
         // Bounded by the number of clients: each is on the list once for its mail, once for being
         // closed, and once for each time its reader was asked to wait; and by one task for the database.
         let (names, list) = unbounded();
-        let (rung, bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Ok(Self { names, list, rung, ring, hear, bytes })
+        let (rung, away, bytes) = Default::default();
+        Ok(Self { names, list, rung, ring, hear, bytes, away })
     }
 
     /// Becomes readable when [`Bell::answer`] has something to tell.
@@ -83,6 +87,11 @@ impl Bell {
         // From here on a new name rings again, so none can be missed between the list and the bell.
         self.rung.store(false, SeqCst);
         self.list.try_iter().collect()
+    }
+
+    /// Whoever is closed because the core ends is told from now on that LNbits does.
+    pub(crate) fn go_away(&self) {
+        self.away.store(true, SeqCst);
     }
 
     /// Puts a name on the list.
@@ -148,7 +157,8 @@ impl Drop for Ends {
     }
 }
 
-/// The router's end. Dropped without [`Mailbox::close`], it closes with 1012: the core has stopped.
+/// The router's end. Dropped without [`Mailbox::close`], it closes with 1012, the core has stopped, or
+/// with 1001, so has LNbits.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     ends: Arc<Ends>,
@@ -207,7 +217,11 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.close(CLOSE_RESTART, "nostrclient has stopped");
+        if self.ends.bell.away.load(SeqCst) {
+            self.close(CLOSE_AWAY, "LNbits has stopped");
+        } else {
+            self.close(CLOSE_RESTART, "nostrclient has stopped");
+        }
     }
 }
 

@@ -583,8 +583,12 @@ impl Core {
         &self.shared.stats
     }
 
-    /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little.
-    pub(crate) fn stop(&self) {
+    /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little. `away`:
+    /// LNbits ends.
+    pub(crate) fn stop(&self, away: bool) {
+        if away {
+            self.shared.bell.go_away();
+        }
         let Some(Running { runtime, _router: router, calls }) = lock(&self.running).take() else {
             return;
         };
@@ -617,7 +621,7 @@ async fn pass_on(shared: Arc<Shared>, mut calls: mpsc::Receiver<ToRouter>) {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(false);
     }
 }
 

@@ -466,7 +466,7 @@ fn limits_are_taken_for_relays_in_any_spelling() {
     assert_eq!(*lock(&core.shared.relays)["ws://127.0.0.1:9"].limits.borrow(), limits);
     assert_eq!(core.set_relay_limits("ws://127.0.0.1:10", limits), Ok(()));
     assert!(matches!(core.set_relay_limits("http://x", limits), Err(CoreError::Url(_))));
-    core.stop();
+    core.stop(false);
     assert_eq!(core.set_relay_limits("ws://127.0.0.1:9", limits), Ok(()), "it has no relays");
 }
 
@@ -482,7 +482,7 @@ fn stop_is_quick_and_complete() {
         let client = core.connect(Role::Private, About::default()).unwrap();
         client.feed(r#"["REQ","a",{"kinds":[1]}]"#);
         let started = Instant::now();
-        core.stop();
+        core.stop(false);
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!(client.closed().map(|(code, _)| code), Some(1012));
         assert_eq!(core.connect(Role::Private, About::default()).unwrap_err(), CoreError::Stopped);

@@ -48,6 +48,7 @@ async def _look(running: Running) -> Overview:
             **stats,
             "version": running.library.__version__,
             "warning": running.warning,
+            "sockets": running.sockets,
             "relays": sum(line.configured and line.state in IN_USE for line in lines),
             "connected": sum(
                 line.configured and line.state == "connected" for line in lines

@@ -25,7 +25,7 @@ use crate::constants::{
 };
 use crate::ids::ClientId;
 use crate::router::{Input, Role};
-use crate::runtime::mailbox::{CLOSE_RESTART, Rings};
+use crate::runtime::mailbox::{CLOSE_AWAY, CLOSE_RESTART, Rings};
 
 use super::super::reading::Reading;
 use super::super::{CoreError, Shared, ToRouter, lock};
@@ -267,7 +267,7 @@ impl Client {
     async fn say_goodbye(mut self, end: End) {
         let closed = self.seat.0.slot.closed().map(|(code, why)| (code, why.to_owned()));
         let (flush, goodbye) = match &closed {
-            Some((CLOSE_RESTART, _)) => (CLIENT_STOP, CLIENT_STOP),
+            Some((CLOSE_RESTART | CLOSE_AWAY, _)) => (CLIENT_STOP, CLIENT_STOP),
             _ => (CLIENT_FLUSH, CLIENT_GOODBYE),
         };
         let is_written = match end {

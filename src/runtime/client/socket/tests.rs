@@ -177,6 +177,7 @@ async fn who_cannot_be_understood_is_told_so() {
         let _mailbox = bed.joined().await;
         assert!(bed.is_gone().await);
         assert_eq!(code(&mut bed.client).await, expected);
+        drop(bed.client);
         until_left(&bed.shared).await;
     }
 }
@@ -211,6 +212,7 @@ async fn the_owner_sees_it_and_cuts_it_off() {
     seat.cut_off("no more");
     assert!(bed.is_gone().await);
     assert_eq!(code(&mut bed.client).await, 1008);
+    drop(bed.client);
     until_left(&bed.shared).await;
 }
 
