@@ -20,6 +20,7 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 QUEUE = 2  # messages
 
+_SANS_IO = "uvicorn.protocols.websockets.websockets_sansio_impl"
 _SILENT = logging.Logger("nostrclient.taken", logging.CRITICAL)
 
 # Why sockets cannot be had, as sentences for the owner.
@@ -94,15 +95,23 @@ def answer(websocket: WebSocket, headers: dict[str, str]) -> bytes:
 
 def bound(websocket: WebSocket, most: int) -> None:
     """Have the web server take no messages longer than `most` bytes from this client,
-    none that are compressed, and only a few before they are fetched, as far as it lets
-    us. To be called before it is accepted."""
+    none that are compressed, and only a few before they are fetched, and have it wait for
+    a client that does not read; as far as it lets us. To be called before it is
+    accepted."""
     try:
         protocol = _protocol(websocket)
+        protocol.max_size = most
+        protocol.max_queue = QUEUE
+        protocol.available_extensions = []
     except NotToBeHad:
-        return
-    protocol.max_size = most
-    protocol.max_queue = QUEUE
-    protocol.available_extensions = []
+        protocol = getattr(websocket._receive, "__self__", None)
+        if type(protocol).__module__ == _SANS_IO:
+            protocol.conn.max_size = most
+            protocol.conn.extensions = []
+            protocol.response.headers.pop("Sec-WebSocket-Extensions", None)
+            # Its `send` waits for this event, which nothing of its own ever clears.
+            protocol.pause_writing = protocol.writable.clear
+            protocol.resume_writing = protocol.writable.set
 
 
 def _protocol(websocket: WebSocket) -> Any:
