@@ -3,7 +3,7 @@
 Started by path, with nothing of this repository importable. Ends at SIGTERM, and when
 the parent is gone: its end of our standard input is closed then, however it ended.
 
-    child.py lnbits HOST PORT
+    child.py lnbits HOST PORT [WEBSOCKETS [FILES]]
     child.py relays FOLDER PORT …
 """
 
@@ -18,10 +18,11 @@ from pathlib import Path
 RELAYS_READY = "relays are listening"  # printed once they are
 
 
-def raise_file_limit() -> None:
-    """As many open sockets as this user may have."""
+def set_file_limit(most: int | None = None) -> None:
+    """So many open files and no more; or as many as this user may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = most or hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def end_with_parent() -> None:
@@ -35,9 +36,10 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 
-def serve_lnbits(host: str, port: int) -> None:
+def serve_lnbits(host: str, port: int, websockets: str) -> None:
     """LNbits with the settings its own command line gives uvicorn, but in this process:
-    that command line forks, and stopping it would leave the server behind."""
+    that command line forks, and stopping it would leave the server behind. `websockets`:
+    one of uvicorn's implementations; LNbits' own choice is `auto`."""
     import uvicorn
 
     uvicorn.run(
@@ -45,6 +47,7 @@ def serve_lnbits(host: str, port: int) -> None:
         host=host,
         port=port,
         loop="uvloop",
+        ws=websockets,
         ws_ping_timeout=60,
         ws_max_queue=128,
         timeout_graceful_shutdown=5,
@@ -84,12 +87,13 @@ def main() -> None:
     sys.path.pop(0)  # this folder
     # Ctrl-C reaches the whole group; only the launcher acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise_file_limit()
+    set_file_limit()
     end_with_parent()
     what, *arguments = sys.argv[1:]
     if what == "lnbits":
-        host, port = arguments
-        serve_lnbits(host, int(port))
+        host, port, websockets, files = arguments + ["auto", "0"][len(arguments) - 2 :]
+        set_file_limit(int(files))
+        serve_lnbits(host, int(port), websockets)
     else:
         folder, *ports = arguments
         asyncio.run(serve_relays(Path(folder), [int(port) for port in ports]))

@@ -56,7 +56,8 @@ class LNbits:
     `venv` is the Python environment to run in, if it is not ours. `extension` is the
     folder to put in as the extension; without one, LNbits starts as its owner left it.
     With `checkout`, LNbits runs as in a checkout of its repository: from a folder with a
-    package `lnbits` that is its own, and with the extensions in that.
+    package `lnbits` that is its own, and with the extensions in that. `websockets` is
+    another of uvicorn's implementations, `files` how many it may have open.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class LNbits:
         venv: Path | None = None,
         extension: Path | None = REPOSITORY,
         checkout: bool = False,
+        websockets: str = "auto",
+        files: int = 0,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.host = host
@@ -78,6 +81,7 @@ class LNbits:
         self.venv = venv
         self.extension = extension
         self.checkout = checkout
+        self._arguments = [websockets, str(files)]
         if checkout:
             extensions_path = self._folder / "lnbits"
         beside = self.data_folder.with_name(f"{self.data_folder.name}-extensions")
@@ -130,7 +134,7 @@ class LNbits:
         if self.extension is not None:
             self._link_extension(self.extension)
         self._process = Process(
-            ["lnbits", self.host, str(self.port)],
+            ["lnbits", self.host, str(self.port), *self._arguments],
             self.log_file,
             cwd=self._folder,
             env=self._environment(),

@@ -382,6 +382,29 @@ pub(crate) const CLOSE_REASON: usize = 100;
 pub(crate) const CATCH_UP_QUIET: Duration = Duration::from_millis(500);
 /// … and after this it counts as such, should it never pause.
 pub(crate) const CATCH_UP_MOST: Duration = Duration::from_secs(10);
+/// How much of a message that is too long is looked at for its id.
+pub(crate) const MESSAGE_HEAD: usize = 16 << 10;
+/// A message that is longer than this is not even skipped: the connection ends (code 1009).
+pub(crate) const MAX_SKIPPED_CLIENT_MESSAGE: u64 = 16 << 20;
+/// Parts of one message.
+pub(crate) const MAX_FRAGMENTS: usize = 1_024;
+/// Bytes read from a client's socket at a time.
+pub(crate) const CLIENT_READ: usize = 16 << 10;
+/// Bytes ready for a client's socket, after which nothing more is taken from its mailbox. Twice as many
+/// answers to its pings, and it is read no further.
+pub(crate) const CLIENT_WRITE: usize = 64 << 10;
+/// A client that has been silent for this long is pinged …
+pub(crate) const CLIENT_PING: Duration = Duration::from_secs(30);
+/// … and after so many times of that it is dead.
+pub(crate) const CLIENT_MISSED_PINGS: u32 = 3;
+/// What waits for a client that is closed is written for this long.
+pub(crate) const CLIENT_FLUSH: Duration = Duration::from_secs(2);
+/// Then it has this long to answer our close frame.
+pub(crate) const CLIENT_GOODBYE: Duration = Duration::from_secs(5);
+/// Both, when the core stops.
+pub(crate) const CLIENT_STOP: Duration = Duration::from_millis(300);
+/// How often is noted that sockets are read: several times in an `OK_DEADLINE`.
+pub(crate) const PULSE: Duration = Duration::from_millis(500);
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
 pub(crate) const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.

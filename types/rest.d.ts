@@ -190,6 +190,8 @@ interface Outbox extends OutboxNumbers {
 interface State {
   version: string
   warning: string | null
+  /** Why clients' sockets stay with LNbits' web server, if they do. */
+  sockets: string | null
   /** That are to be connected. */
   relays: number
   connected: number

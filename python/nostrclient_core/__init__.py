@@ -34,12 +34,14 @@ from ._native import (
     verify_hash,
 )
 from .shapes import (
+    About,
     ClientStatus,
     KeyPair,
     Limits,
     OutboxEntry,
     OutboxRow,
     OutboxStats,
+    OutsideClient,
     ReasonCode,
     RelayLimits,
     RelayStatus,
@@ -51,6 +53,7 @@ from .shapes import (
 
 __all__ = [
     "STORE",
+    "About",
     "Client",
     "ClientStatus",
     "Core",
@@ -62,6 +65,7 @@ __all__ = [
     "OutboxEntry",
     "OutboxRow",
     "OutboxStats",
+    "OutsideClient",
     "ReasonCode",
     "RelayLimits",
     "RelayStatus",

@@ -3,11 +3,13 @@
 from typing import final
 
 from .shapes import (
+    About,
     ClientStatus,
     KeyPair,
     Limits,
     OutboxEntry,
     OutboxRow,
+    OutsideClient,
     RelayStatus,
     Stats,
     StoreTask,
@@ -70,7 +72,7 @@ class WrongInput(ValueError):
     """What is given is no good. Wherever `ValueError` is named below, it is this one."""
 
     code: str
-    """What of it: "url", "proxy", "no_proxy", "limit", "lease", "event_id",
+    """What of it: "url", "proxy", "no_proxy", "descriptor", "limit", "lease", "event_id",
     "private_key", "public_key", "nsec", "npub", "message", "text", "created_at", "kind",
     "tags", "hash" or "event"; or "random", if the system has no random numbers."""
 
@@ -170,12 +172,41 @@ class Core:
         events that are read first after it are refused, since they may be as old."""
 
     def connect(
-        self, public: bool = True, hosts: list[str] = ..., sibling: bool = False
+        self,
+        public: bool = True,
+        hosts: list[str] = ...,
+        sibling: bool = False,
+        about: About | None = None,
     ) -> Client:
-        """Admit a client. `public`: by the endpoint that is for everybody, or for those
-        on the list. `hosts`: what it may have called this server, each a url or
-        host[:port]; one of them it has to name to authenticate (NIP-42). `sibling`: it is
-        another server of this extension. Raises `TooManyClients` or `CoreStopped`."""
+        """Admit a client whose messages the caller reads and writes. `public`: by the
+        endpoint that is for everybody, or for those on the list. `hosts`: what it may
+        have called this server, each a url or host[:port]; one of them it has to name to
+        authenticate (NIP-42). `sibling`: it is another server of this extension. `about`:
+        for `clients`. Raises `TooManyClients` or `CoreStopped`."""
+
+    def serve(
+        self,
+        descriptor: int,
+        read: bytes,
+        answer: bytes,
+        *,
+        public: bool = True,
+        hosts: list[str] = ...,
+        sibling: bool = False,
+        about: About | None = None,
+    ) -> int:
+        """Admit a client with its socket, of which a duplicate is made: from now on the
+        core alone reads and writes it. `read`: what was read after the client's request
+        for a WebSocket. `answer`: the whole answer to that, which is written first. No
+        extension may be promised in it. The rest as `connect`. Returns its token. Raises
+        as `connect`, or `OSError`: then nothing was read or written."""
+
+    def clients(self) -> list[OutsideClient]:
+        """The clients outside of this process."""
+
+    def cut_off(self, token: int, why: str) -> bool:
+        """As `Client.cut_off`, for a client outside. False: there is none of this
+        token."""
 
     def set_public_allowed(self, keys: list[str]) -> None:
         """Who may use the public endpoint from now on: public keys, 64 lowercase hex.
@@ -306,9 +337,10 @@ class Core:
     def outbox_delete(self, id: str) -> bool:  # noqa: A002
         """Remove this event for good. False: it is not there, or not answered yet."""
 
-    def stop(self) -> None:
-        """Close every client (code 1012) and relay and end every thread. Idempotent;
-        takes at most two seconds and normally a few milliseconds."""
+    def stop(self, away: bool = False) -> None:
+        """Close every client (code 1012; `away`: 1001, since LNbits ends) and relay and
+        end every thread. Idempotent; takes at most two seconds and normally a few
+        milliseconds."""
 
 def normalize_relay_url(url: str) -> str:
     """The one spelling of a relay's url (scheme and host in lower case, default port and

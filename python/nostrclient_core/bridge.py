@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ._native import STORE, Client, Core
+from .shapes import About
 
 BEAT = 0.5  # seconds
 
@@ -85,11 +86,15 @@ class Bridge:
         self._beat()
 
     def connect(
-        self, public: bool = True, hosts: Sequence[str] = (), sibling: bool = False
+        self,
+        public: bool = True,
+        hosts: Sequence[str] = (),
+        sibling: bool = False,
+        about: About | None = None,
     ) -> Connection:
-        """Admit a client. `public`, `hosts`, `sibling`: as `Core.connect`. Raises
-        `TooManyClients` or `CoreStopped`."""
-        client = self.core.connect(public, list(hosts), sibling)
+        """Admit a client. The arguments: as `Core.connect`. Raises `TooManyClients` or
+        `CoreStopped`."""
+        client = self.core.connect(public, list(hosts), sibling, about)
         connection = Connection(self, client)
         self._connections[client.token] = connection
         return connection
@@ -111,12 +116,13 @@ class Bridge:
         """Called by `Connection.close`."""
         self._connections.pop(connection.client.token, None)
 
-    def stop(self) -> None:
-        """Stop the core and let every client's tasks see that it is over. Idempotent."""
+    def stop(self, away: bool = False) -> None:
+        """Stop the core and let every client's tasks see that it is over. `away`: as
+        `Core.stop`. Idempotent."""
         self.stopped = True
         self._detach()
         self._next_beat.cancel()
-        self.core.stop()
+        self.core.stop(away)
         for connection in list(self._connections.values()):
             connection.wake()
 

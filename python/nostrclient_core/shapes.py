@@ -110,6 +110,22 @@ class ClientStatus(TypedDict):
     waiting_bytes: int
 
 
+class About(TypedDict):
+    """What is known of a client outside, beside what it does."""
+
+    address: str | None  # where its connection comes from
+    forwarded_for: str | None  # as a proxy says
+    agent: str | None  # the program, as it says
+
+
+class OutsideClient(About):
+    """One client outside of this process as it is now."""
+
+    token: int  # names it in `Core.cut_off`
+    public: bool  # through the public endpoint
+    status: ClientStatus
+
+
 class Stats(TypedDict):
     """Counts over the whole core, since it started but for the first three."""
 

@@ -24,8 +24,8 @@ impl From<ClientHandle> for Client {
 #[pymethods]
 impl Client {
     #[getter]
-    const fn token(&self) -> u64 {
-        self.0.id.0
+    fn token(&self) -> u64 {
+        self.0.id().0
     }
 
     #[getter]

@@ -11,12 +11,12 @@ use crate::nostr::url;
 use crate::relay::{Peer, Proxy};
 use crate::router::Switches;
 use crate::router::{Limits, Role};
-use crate::runtime::{Caller, Core as Running, RelayView};
+use crate::runtime::{About, Caller, Core as Running, Offer, RelayView};
 
 use super::client::Client;
 use super::keys::Text;
 use super::outbox::{self, StoredRow};
-use super::{shapes, wrong};
+use super::{own_descriptor, shapes, wrong};
 
 /// Among those that are ready: the database's turn has come. No client's name.
 pub(super) const STORE: u64 = 0;
@@ -73,16 +73,45 @@ impl Core {
         self.0.beat();
     }
 
-    #[pyo3(signature = (public=true, hosts=Vec::new(), sibling=false))]
-    fn connect(&self, public: bool, hosts: Vec<String>, sibling: bool) -> PyResult<Client> {
-        let role = match (sibling, public) {
-            (true, public) => Role::Sibling { public },
-            (false, true) => Role::Public,
-            (false, false) => Role::Private,
-        };
-        let client = self.0.connect(role)?;
+    #[pyo3(signature = (public=true, hosts=Vec::new(), sibling=false, about=None))]
+    fn connect(
+        &self,
+        public: bool,
+        hosts: Vec<String>,
+        sibling: bool,
+        about: Option<shapes::About>,
+    ) -> PyResult<Client> {
+        let client = self.0.connect(role(public, sibling), about.into())?;
         client.reached_by(hosts);
         Ok(client.into())
+    }
+
+    #[pyo3(signature = (
+        descriptor, read, answer, *, public=true, hosts=Vec::new(), sibling=false, about=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all but the first three by their names")]
+    fn serve(
+        &self,
+        descriptor: i32,
+        read: Vec<u8>,
+        answer: Vec<u8>,
+        public: bool,
+        hosts: Vec<String>,
+        sibling: bool,
+        about: Option<shapes::About>,
+    ) -> PyResult<u64> {
+        let socket = own_descriptor(descriptor)?;
+        let offer = Offer { socket, read, answer };
+        let ClientId(token) = self.0.serve(role(public, sibling), about.into(), hosts, offer)?;
+        Ok(token)
+    }
+
+    fn clients(&self) -> Vec<shapes::OutsideClient> {
+        self.0.clients().into_iter().map(Into::into).collect()
+    }
+
+    fn cut_off(&self, token: u64, why: &str) -> bool {
+        self.0.cut_off(ClientId(token), why)
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
@@ -95,7 +124,7 @@ impl Core {
     }
 
     fn connect_inside(&self) -> PyResult<Client> {
-        Ok(self.0.connect(Role::Inside)?.into())
+        Ok(self.0.connect(Role::Inside, About::default())?.into())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "Python's list is converted into ours")]
@@ -244,8 +273,17 @@ impl Core {
         Ok(py.detach(|| self.0.outbox_delete(id))?)
     }
 
-    fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.0.stop());
+    #[pyo3(signature = (away=false))]
+    fn stop(&self, py: Python<'_>, away: bool) {
+        py.detach(|| self.0.stop(away));
+    }
+}
+
+const fn role(public: bool, sibling: bool) -> Role {
+    match (sibling, public) {
+        (true, public) => Role::Sibling { public },
+        (false, true) => Role::Public,
+        (false, false) => Role::Private,
     }
 }
 

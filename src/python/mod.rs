@@ -10,6 +10,8 @@ mod memory;
 mod outbox;
 mod shapes;
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -42,6 +44,18 @@ impl From<KeyError> for PyErr {
     fn from(error: KeyError) -> Self {
         wrong(error.code(), error.to_string())
     }
+}
+
+/// A descriptor of our own for a socket of Python's.
+#[expect(unsafe_code, reason = "Python has no other name for a socket than its number")]
+fn own_descriptor(number: i32) -> PyResult<OwnedFd> {
+    if number < 0 {
+        return Err(wrong("descriptor", "This is no open socket."));
+    }
+    // SAFETY: it is borrowed for this call only, which duplicates it; a number that is no open descriptor
+    // makes that fail.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(borrowed.try_clone_to_owned()?)
 }
 
 /// What is given is no good. `code`: which part of it.

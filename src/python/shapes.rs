@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use crate::nostr::limits::RelayLimits as Said;
 use crate::router::Limits as Set;
 use crate::router::Reasons as Kept;
-use crate::runtime::{ClientView, RelayView};
+use crate::runtime::{About as Known, ClientView, RelayView};
 use crate::stats::{RelayState, Trouble};
 
 #[derive(IntoPyObject)]
@@ -153,6 +153,9 @@ impl From<ClientView> for ClientStatus {
             delivered,
             waiting,
             waiting_bytes,
+            id: _,
+            public: _,
+            about: _,
         } = client;
         Self {
             inside,
@@ -162,6 +165,49 @@ impl From<ClientView> for ClientStatus {
             delivered,
             waiting,
             waiting_bytes,
+        }
+    }
+}
+
+/// `About` of `shapes.py`.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(super) struct About {
+    address: Option<String>,
+    forwarded_for: Option<String>,
+    agent: Option<String>,
+}
+
+impl From<Option<About>> for Known {
+    fn from(about: Option<About>) -> Self {
+        about.map_or_else(Self::default, |About { address, forwarded_for, agent }| Self {
+            address,
+            forwarded_for,
+            agent,
+        })
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(super) struct OutsideClient {
+    token: u64,
+    public: bool,
+    address: Option<String>,
+    forwarded_for: Option<String>,
+    agent: Option<String>,
+    status: ClientStatus,
+}
+
+impl From<ClientView> for OutsideClient {
+    fn from(mut client: ClientView) -> Self {
+        let Known { address, forwarded_for, agent } = std::mem::take(&mut client.about);
+        Self {
+            token: client.id.0,
+            public: client.public,
+            address,
+            forwarded_for,
+            agent,
+            status: client.into(),
         }
     }
 }

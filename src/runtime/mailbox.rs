@@ -13,12 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::sync::Notify;
 
 use crate::constants::{MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES};
 use crate::ids::ClientId;
 use crate::nostr::message::Reply;
 use crate::stats::Counter;
 
+/// WebSocket close code: the server ends.
+pub(crate) const CLOSE_AWAY: u16 = 1001;
 /// WebSocket close code: somebody here does not want the client.
 pub(crate) const CLOSE_POLICY: u16 = 1008;
 /// WebSocket close code: the server restarts or stops.
@@ -46,6 +49,8 @@ pub(crate) struct Bell {
     hear: UnixStream,
     /// Bytes in all mailboxes.
     bytes: AtomicUsize,
+    /// The core ends because LNbits does.
+    away: AtomicBool,
 }
 
 impl Bell {
@@ -60,8 +65,8 @@ impl Bell {
         // Bounded by the number of clients: each is on the list once for its mail, once for being
         // closed, and once for each time its reader was asked to wait; and by one task for the database.
         let (names, list) = unbounded();
-        let (rung, bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Ok(Self { names, list, rung, ring, hear, bytes })
+        let (rung, away, bytes) = Default::default();
+        Ok(Self { names, list, rung, ring, hear, bytes, away })
     }
 
     /// Becomes readable when [`Bell::answer`] has something to tell.
@@ -84,6 +89,11 @@ impl Bell {
         self.list.try_iter().collect()
     }
 
+    /// Whoever is closed because the core ends is told from now on that LNbits does.
+    pub(crate) fn go_away(&self) {
+        self.away.store(true, SeqCst);
+    }
+
     /// Puts a name on the list.
     pub(crate) fn call(&self, caller: Caller) {
         // The receiver lives in `self`: this cannot fail.
@@ -95,11 +105,22 @@ impl Bell {
     }
 }
 
+/// Who is called when a client has something to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rings {
+    /// Whoever hears the bell.
+    TheBell,
+    /// The task that serves this client.
+    ItsTask,
+}
+
 #[derive(Debug)]
 struct Ends {
     client: ClientId,
     bell: Arc<Bell>,
-    /// Whether the client is on the bell's list.
+    rings: Rings,
+    task: Notify,
+    /// Whether the client was called and has not come yet.
     listed: AtomicBool,
     messages: AtomicUsize,
     bytes: AtomicUsize,
@@ -111,13 +132,20 @@ struct Ends {
 impl Ends {
     fn call(&self) {
         if !self.listed.swap(true, SeqCst) {
-            self.bell.call(Caller::Client(self.client));
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        match self.rings {
+            Rings::TheBell => self.bell.call(Caller::Client(self.client)),
+            Rings::ItsTask => self.task.notify_one(),
         }
     }
 
     fn close(&self, code: u16, why: Cow<'static, str>) {
         if self.closed.set((code, why)).is_ok() {
-            self.bell.call(Caller::Client(self.client));
+            self.ring();
         }
     }
 }
@@ -129,7 +157,8 @@ impl Drop for Ends {
     }
 }
 
-/// The router's end. Dropped without [`Mailbox::close`], it closes with 1012: the core has stopped.
+/// The router's end. Dropped without [`Mailbox::close`], it closes with 1012, the core has stopped, or
+/// with 1001, so has LNbits.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     ends: Arc<Ends>,
@@ -144,12 +173,14 @@ pub(crate) struct Slot {
 }
 
 /// A new mailbox for this client.
-pub(crate) fn mailbox(client: ClientId, bell: &Arc<Bell>) -> (Mailbox, Slot) {
+pub(crate) fn mailbox(client: ClientId, bell: &Arc<Bell>, rings: Rings) -> (Mailbox, Slot) {
     // Bounded by what `post` counts.
     let (sender, receiver) = unbounded();
     let ends = Arc::new(Ends {
         client,
         bell: Arc::clone(bell),
+        rings,
+        task: Notify::new(),
         listed: AtomicBool::new(false),
         messages: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
@@ -186,7 +217,11 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.close(CLOSE_RESTART, "nostrclient has stopped");
+        if self.ends.bell.away.load(SeqCst) {
+            self.close(CLOSE_AWAY, "LNbits has stopped");
+        } else {
+            self.close(CLOSE_RESTART, "nostrclient has stopped");
+        }
     }
 }
 
@@ -199,23 +234,30 @@ impl Slot {
 
     /// The same as they are.
     pub(crate) fn drain_replies(&self, most: usize) -> Vec<Reply> {
+        std::iter::from_fn(|| self.next()).take(most).collect()
+    }
+
+    /// The oldest waiting message. The client is called again when more come; `None`: there is none.
+    pub(crate) fn next(&self) -> Option<Reply> {
         let Ends { bell, listed, messages, bytes, .. } = &*self.ends;
         listed.store(false, SeqCst);
-        let mut out = Vec::new();
-        for reply in self.queue.try_iter().take(most) {
-            let size = reply.size();
-            messages.fetch_sub(1, SeqCst);
-            bytes.fetch_sub(size, SeqCst);
-            bell.bytes.fetch_sub(size, SeqCst);
-            out.push(reply);
-        }
-        out
+        let reply = self.queue.try_recv().ok()?;
+        let size = reply.size();
+        messages.fetch_sub(1, SeqCst);
+        bytes.fetch_sub(size, SeqCst);
+        bell.bytes.fetch_sub(size, SeqCst);
+        Some(reply)
+    }
+
+    /// Until the client was called ([`Rings::ItsTask`]).
+    pub(crate) async fn called(&self) {
+        self.ends.task.notified().await;
     }
 
     /// Has the client's side look at its state, even if it has mail that it has not fetched: it
     /// may be unable to.
     pub(crate) fn nudge(&self) {
-        self.ends.bell.call(Caller::Client(self.ends.client));
+        self.ends.ring();
     }
 
     /// Ends the connection from this side, as [`Mailbox::close`] does from the other.
@@ -252,7 +294,7 @@ mod tests {
     #[test]
     fn a_burst_rings_once_and_nothing_is_missed() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (mailbox, slot) = mailbox(ClientId(7), &bell);
+        let (mailbox, slot) = mailbox(ClientId(7), &bell, Rings::TheBell);
         assert!((0..100).all(|_| mailbox.post(notice(1))));
         assert_eq!(bell.answer(), [CALLER]);
         assert_eq!(bell.answer(), []);
@@ -268,7 +310,7 @@ mod tests {
     #[test]
     fn a_client_that_cannot_fetch_its_mail_still_learns_that_it_is_closed() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (mailbox, slot) = mailbox(ClientId(7), &bell);
+        let (mailbox, slot) = mailbox(ClientId(7), &bell, Rings::TheBell);
         mailbox.post(notice(1));
         assert_eq!(bell.answer(), [CALLER]);
         mailbox.close(CLOSE_TRY_LATER, "too slow");
@@ -280,11 +322,11 @@ mod tests {
     #[test]
     fn bounded_by_count_and_bytes_and_empty_after_use() {
         let bell = Arc::new(Bell::new().unwrap());
-        let (by_count, slot) = mailbox(ClientId(1), &bell);
+        let (by_count, slot) = mailbox(ClientId(1), &bell, Rings::TheBell);
         assert!((0..MAILBOX_MESSAGES).all(|_| by_count.post(notice(1))));
         assert!(!by_count.post(notice(1)));
         drop((by_count, slot));
-        let (by_bytes, slot) = mailbox(ClientId(2), &bell);
+        let (by_bytes, slot) = mailbox(ClientId(2), &bell, Rings::TheBell);
         assert!(by_bytes.post(notice(MAILBOX_BYTES / 2)));
         assert!(!by_bytes.post(notice(MAILBOX_BYTES / 2)));
         drop((by_bytes, slot));

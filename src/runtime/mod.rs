@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::base::secret::Secret;
-use crate::constants::{CONTROL_QUEUE, ROUTER_QUEUE, STOP_TIMEOUT};
+use crate::constants::{CONTROL_QUEUE, PULSE, ROUTER_QUEUE, STOP_TIMEOUT};
 use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::limits::RelayLimits;
@@ -35,7 +35,8 @@ use crate::router::{Input, Limits, Role, Settings, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
 
-pub(crate) use client::{ClientHandle, ClientView};
+use client::Seat;
+pub(crate) use client::{About, ClientHandle, ClientView, Offer};
 use clock::Clock;
 use desk::Desk;
 pub(crate) use desk::{OutboxCall, StoreTask};
@@ -145,8 +146,10 @@ struct Shared {
     stats: Arc<CoreStats>,
     /// The router's, and of those who note when something was read.
     clock: Arc<Clock>,
-    /// Of whoever reads the clients' sockets.
+    /// Of whoever reads the clients' sockets that are not ours.
     pulse: Pulse,
+    /// Of our own tasks, which read the others.
+    own_pulse: Pulse,
     /// The relays by url. The owner's wish; the router has the state.
     relays: Mutex<BTreeMap<String, Registration>>,
     /// Who we are to relays that ask (NIP-42), by url, for those that are yet to be added too.
@@ -158,6 +161,8 @@ struct Shared {
     settings: Mutex<Settings>,
     /// Clients outside and inside of this process.
     connected: [AtomicUsize; 2],
+    /// Those outside.
+    outside: Mutex<BTreeMap<ClientId, Arc<Seat>>>,
     numbers: AtomicU64,
 }
 
@@ -176,10 +181,12 @@ impl Shared {
             stats: Arc::default(),
             clock: Arc::new(Clock::start()),
             pulse: Pulse::default(),
+            own_pulse: Pulse::default(),
             relays: Mutex::default(),
             keys: Mutex::default(),
             router: Mutex::new(router),
             connected: Default::default(),
+            outside: Mutex::default(),
             numbers: AtomicU64::new(1),
         };
         Ok((Arc::new(shared), queue))
@@ -364,6 +371,7 @@ impl Core {
         runtime.spawn(driver::supervise(Arc::clone(&shared), queue, stop, threads, dial));
         let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
         runtime.spawn(pass_on(Arc::clone(&shared), queue));
+        runtime.spawn(beat(Arc::clone(&shared)));
         let running = Running { runtime, _router: running, calls };
         Ok(Self { shared, network, running: Mutex::new(Some(running)) })
     }
@@ -395,14 +403,41 @@ impl Core {
         self.shared.limits
     }
 
-    /// Admits a client.
+    /// Admits a client whose messages somebody else reads and writes.
     ///
     /// # Errors
     /// [`CoreError::Stopped`] or [`CoreError::TooManyClients`].
-    pub(crate) fn connect(&self, role: Role) -> Result<ClientHandle, CoreError> {
+    pub(crate) fn connect(&self, role: Role, about: About) -> Result<ClientHandle, CoreError> {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
-        client::connect(&self.shared, role, running.runtime.handle())
+        client::connect(&self.shared, role, about, running.runtime.handle())
+    }
+
+    /// Admits a client with its socket. `hosts`: as [`ClientHandle::reached_by`].
+    ///
+    /// # Errors
+    /// [`CoreError::Stopped`], [`CoreError::TooManyClients`] or [`CoreError::System`].
+    pub(crate) fn serve(
+        &self,
+        role: Role,
+        about: About,
+        hosts: Vec<String>,
+        socket: Offer,
+    ) -> Result<ClientId, CoreError> {
+        let running = lock(&self.running);
+        let running = running.as_ref().ok_or(CoreError::Stopped)?;
+        client::serve(&self.shared, role, about, hosts, socket, running.runtime.handle())
+    }
+
+    /// The clients outside of this process.
+    pub(crate) fn clients(&self) -> Vec<ClientView> {
+        lock(&self.shared.outside).values().map(|seat| seat.view()).collect()
+    }
+
+    /// Closes such a client's line, as the owner wants. False: it is not there.
+    pub(crate) fn cut_off(&self, client: ClientId, why: &str) -> bool {
+        let seat = lock(&self.shared.outside).get(&client).cloned();
+        seat.inspect(|seat| seat.cut_off(why)).is_some()
     }
 
     /// Who may use the public endpoint from now on, by x-only public keys; none: everybody. Those
@@ -438,7 +473,7 @@ impl Core {
         let running = lock(&self.running);
         let running = running.as_ref().ok_or(CoreError::Stopped)?;
         let runtime = running.runtime.handle();
-        let relays = self.shared.use_relays(client.id, &urls, runtime, &self.network);
+        let relays = self.shared.use_relays(client.id(), &urls, runtime, &self.network);
         client.use_relays(relays);
         Ok(())
     }
@@ -548,8 +583,12 @@ impl Core {
         &self.shared.stats
     }
 
-    /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little.
-    pub(crate) fn stop(&self) {
+    /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little. `away`:
+    /// LNbits ends.
+    pub(crate) fn stop(&self, away: bool) {
+        if away {
+            self.shared.bell.go_away();
+        }
         let Some(Running { runtime, _router: router, calls }) = lock(&self.running).take() else {
             return;
         };
@@ -564,6 +603,14 @@ impl Core {
     }
 }
 
+/// Notes again and again that the sockets that are ours are read. Ends with the runtime.
+async fn beat(shared: Arc<Shared>) {
+    loop {
+        shared.own_pulse.beat(shared.clock.elapsed());
+        tokio::time::sleep(PULSE).await;
+    }
+}
+
 /// Passes the owner's calls on to the router that runs at the time, in order.
 async fn pass_on(shared: Arc<Shared>, mut calls: mpsc::Receiver<ToRouter>) {
     while let Some(call) = calls.recv().await {
@@ -574,7 +621,7 @@ async fn pass_on(shared: Arc<Shared>, mut calls: mpsc::Receiver<ToRouter>) {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(false);
     }
 }
 

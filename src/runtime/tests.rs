@@ -199,19 +199,21 @@ impl Pool {
     }
 
     fn client(&self) -> ClientHandle {
-        client::connect(&self.shared, Role::Private, &Handle::current()).unwrap()
+        client::connect(&self.shared, Role::Private, About::default(), &Handle::current()).unwrap()
     }
 
     /// A client inside with relays of its own.
     fn inside(&self, urls: &[&str]) -> ClientHandle {
-        let client = client::connect(&self.shared, Role::Inside, &Handle::current()).unwrap();
+        let client =
+            client::connect(&self.shared, Role::Inside, About::default(), &Handle::current())
+                .unwrap();
         self.name(&client, urls);
         client
     }
 
     fn name(&self, client: &ClientHandle, urls: &[&str]) {
         let urls = urls.iter().map(|url| (*url).to_owned()).collect();
-        let relays = self.shared.use_relays(client.id, &urls, &Handle::current(), &self.network);
+        let relays = self.shared.use_relays(client.id(), &urls, &Handle::current(), &self.network);
         client.use_relays(relays);
     }
 
@@ -464,7 +466,7 @@ fn limits_are_taken_for_relays_in_any_spelling() {
     assert_eq!(*lock(&core.shared.relays)["ws://127.0.0.1:9"].limits.borrow(), limits);
     assert_eq!(core.set_relay_limits("ws://127.0.0.1:10", limits), Ok(()));
     assert!(matches!(core.set_relay_limits("http://x", limits), Err(CoreError::Url(_))));
-    core.stop();
+    core.stop(false);
     assert_eq!(core.set_relay_limits("ws://127.0.0.1:9", limits), Ok(()), "it has no relays");
 }
 
@@ -477,13 +479,13 @@ fn stop_is_quick_and_complete() {
     for _ in 0..10 {
         let core = Core::start(Limits::default(), None).unwrap();
         core.add_relay("ws://127.0.0.1:9", Switches { read: true, write: true }).unwrap();
-        let client = core.connect(Role::Private).unwrap();
+        let client = core.connect(Role::Private, About::default()).unwrap();
         client.feed(r#"["REQ","a",{"kinds":[1]}]"#);
         let started = Instant::now();
-        core.stop();
+        core.stop(false);
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!(client.closed().map(|(code, _)| code), Some(1012));
-        assert_eq!(core.connect(Role::Private).unwrap_err(), CoreError::Stopped);
+        assert_eq!(core.connect(Role::Private, About::default()).unwrap_err(), CoreError::Stopped);
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     // Other tests run beside this one: what must not stay is ten times of anything.

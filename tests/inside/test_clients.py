@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 async def test_those_of_extensions_are_there(
     server: Server, relay: ScriptedRelay
 ) -> None:
-    await server.start()
+    running = await server.start()
     nostr_client.relay_manager.add_subscription("s", [{"kinds": [1]}])
     own = NostrClient()
     try:
@@ -27,16 +27,16 @@ async def test_those_of_extensions_are_there(
         own.relay_manager.add_subscription("u", [{"kinds": [2]}])
         await relay.req(3)
         await relay.line.live(Author().sign())
-        await eventually(lambda: clients().clients[1].delivered, 10, "an event for it")
-        shared, named = clients().clients
+        await eventually(lambda: clients(running).clients[1].delivered, 10, "an event for it")
+        shared, named = clients(running).clients
         assert shared.agent == "what all extensions share"
         assert named.agent == f"an extension with relays of its own: {relay.url}"
         assert [one.subscriptions for one in (shared, named)] == [1, 2]
         assert {one.kind for one in (shared, named)} == {"extension"}
-        assert not cut_off(shared.id), "it would come again at once"
+        assert not cut_off(running, shared.id), "it would come again at once"
     finally:
         own.close()
-    assert clients().total == 1
+    assert clients(running).total == 1
 
 
 async def test_a_relays_test_that_finds_no_place(

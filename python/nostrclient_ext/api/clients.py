@@ -13,13 +13,11 @@ router = APIRouter(route_class=Route)
 @router.get("/clients", dependencies=admin)
 async def api_get_clients() -> Clients:
     """The connected clients."""
-    running()
-    return clients.clients()
+    return clients.clients(running())
 
 
 @router.delete("/clients/{client_id}", dependencies=admin)
 async def api_cut_off(client_id: str) -> None:
     """Close a client's connection. It may connect again."""
-    running()
-    if not clients.cut_off(client_id):
+    if not clients.cut_off(running(), client_id):
         raise NotFound("no_such_client", "This client is not connected.")

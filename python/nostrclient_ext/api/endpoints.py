@@ -9,6 +9,7 @@ from lnbits.helpers import decrypt_internal_message, encrypt_internal_message
 from lnbits.settings import settings
 
 from ..core.library import CoreUnavailable, load
+from ..core.settings import current
 from ..crud import get_config
 from ..models import Config, Endpoints
 
@@ -80,10 +81,9 @@ def asked_id(scope: Mapping[str, Any], routed_id: str) -> str:
 async def settings_if_open(endpoint_id: str) -> Config | None:
     """The settings, if this path is an endpoint's and it is open."""
     public = is_public(endpoint_id)
-    # Wrong ids cost no query each: somebody may try many.
     if not public and not _is_private_id(endpoint_id):
         return None
-    config = await get_config()
+    config = await current()
     return config if (config.public_ws if public else config.private_ws) else None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from contextlib import suppress
 
 from fastapi import APIRouter, WebSocket
@@ -11,10 +12,13 @@ from ..core.running import running
 from ..page import live
 from ..page.models import Overview, Ticket
 from ..page.overview import overview
+from . import sockets
 from .routes import Route, admin
 from .websocket import GONE, TRY_AGAIN_LATER
 
 TICKET_SECONDS = 5.0  # that a WebSocket has to show its ticket
+MOST_WITHOUT = 4  # WebSockets that have shown none yet; the oldest makes room
+MOST_BYTES = 1 << 10  # of a message; a ticket is much shorter
 CLOSE_SECONDS = 5.0  # for the closing handshake
 POLICY = 1008  # close code
 DONE = 1000  # close code
@@ -22,6 +26,9 @@ GOING_AWAY = 1001  # close code
 
 router = APIRouter(route_class=Route)
 _watchers = 0
+_without_ticket: "deque[asyncio.Future[None]]" = deque()
+"""One for each WebSocket that has shown no ticket yet, the oldest first. Done: it has to
+make room."""
 
 
 @router.get("/live", dependencies=admin)
@@ -42,6 +49,7 @@ async def api_get_ticket() -> Ticket:
 async def live_endpoint(websocket: WebSocket) -> None:
     """What has changed, as it changes. `live.Changes` says what is sent."""
     with suppress(*GONE):
+        sockets.bound(websocket, MOST_BYTES)
         await websocket.accept()
         code = await _serve(websocket)
         await asyncio.wait_for(websocket.close(code), CLOSE_SECONDS)
@@ -85,11 +93,23 @@ async def _tell(websocket: WebSocket, page: "asyncio.Task[None]") -> int:
 
 
 async def _first_text(websocket: WebSocket) -> str:
+    """Its ticket. Empty: it has shown none in time, or others came after it who may."""
+    while len(_without_ticket) >= MOST_WITHOUT:
+        _without_ticket.popleft().set_result(None)
+    pushed_out = asyncio.get_running_loop().create_future()
+    _without_ticket.append(pushed_out)
+    first = asyncio.ensure_future(websocket.receive())
     try:
-        message = await asyncio.wait_for(websocket.receive(), TICKET_SECONDS)
-    except asyncio.TimeoutError:
-        return ""
-    return message.get("text") or ""
+        await asyncio.wait(
+            {first, pushed_out},
+            timeout=TICKET_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return (first.result().get("text") or "") if first.done() else ""
+    finally:
+        first.cancel()
+        if pushed_out in _without_ticket:
+            _without_ticket.remove(pushed_out)
 
 
 async def _until_gone(websocket: WebSocket) -> None:

@@ -1,22 +1,26 @@
-"""The WebSocket endpoints: text from the socket to the core, and back.
+"""The WebSocket endpoints: who is let in, and the sockets of those who are.
 
-Each client has one reader and one writer. Neither waits for the other, and a client that
-does not read blocks only its own writer. All rules are in the core.
+The core takes a client's socket over before the client is answered, and nothing of it
+passes here any more (`sockets.py`). Where it cannot be had, text goes from the socket to
+the core and back: each client has one reader and one writer. Neither waits for the other,
+and a client that does not read blocks only its own writer. All rules are in the core.
 """
 
 import asyncio
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse
+from lnbits.settings import settings
 from loguru import logger
 
 from ..core.library import CoreUnavailable
-from ..core.running import running
-from ..page.clients import arrived, left
+from ..core.running import Running, running
+from ..page.clients import about
 from ..router import NostrRouter, all_routers
+from . import sockets
 from .endpoints import BASE, asked_id, hosts, is_public, settings_if_open
 
 if TYPE_CHECKING:
@@ -27,7 +31,9 @@ router = APIRouter()
 PRIVATE_PATH_IN_LOGS = f"{BASE}/private"
 BADGE_HEADER = "nostrclient"
 START_SECONDS = 5.0  # how long a client waits until the relays have been read
-BATCH = 64  # messages sent before other clients get a turn on the loop
+BATCH_BYTES = 256 << 10  # sent before other clients get a turn on the loop
+BATCH = 64  # the same in messages
+MAX_MESSAGE = 16 << 20  # bytes; one that is longer ends the connection
 FLUSH_SECONDS = 2.0  # for the last messages to a client that the core has closed
 CLOSE_SECONDS = 30.0  # for the closing handshake; uvicorn's own limits end sooner
 TRY_AGAIN_LATER = 1013  # close code
@@ -50,7 +56,7 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     if not public:
         # The server logs this path, and whoever reads the log must not find the id.
         websocket.scope["path"] = PRIVATE_PATH_IN_LOGS
-    config = await settings_if_open(endpoint_id)
+    config = None if _is_blocked(websocket) else await settings_if_open(endpoint_id)
     if config is None:
         await websocket.close()  # before accept: HTTP 403
         return
@@ -74,19 +80,68 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         answer = PlainTextResponse(ITSELF, HTTPStatus.LOOP_DETECTED, badge)
         await websocket.send_denial_response(answer)
         return
+    known = {
+        "public": public,
+        "hosts": hosts(config, public, websocket.headers.get("host", "")),
+        "sibling": peer == "sibling",
+        "about": about(websocket),
+    }
     try:
-        names = hosts(config, public, websocket.headers.get("host", ""))
-        connection = running_core.bridge.connect(public, names, peer == "sibling")
+        if not _hand_over(websocket, running_core, badge, known):
+            await _pass_on(websocket, running_core, badge, known)
     except running_core.library.TooManyClients:
         await _turn_away(websocket)
-        return
     except running_core.library.CoreStopped:
         await websocket.close()
-        return
+
+
+def _is_blocked(websocket: WebSocket) -> bool:
+    """Whether the owner of LNbits wants nobody from this address. LNbits itself looks at
+    HTTP only."""
+    host = websocket.client.host if websocket.client else ""
+    blocked: bool = (
+        host in settings.lnbits_blocked_ips and host not in settings.lnbits_allowed_ips
+    )
+    return blocked
+
+
+def _hand_over(
+    websocket: WebSocket, found: Running, badge: dict[str, str], known: dict[str, Any]
+) -> bool:
+    """Give the client's socket to the core. False: it cannot be had."""
+    try:
+        socket = sockets.Socket(websocket)
+    except sockets.NotToBeHad as exc:
+        _report(found, str(exc))
+        return False
+    try:
+        answer = sockets.answer(websocket, badge)
+        found.core.serve(socket.descriptor, socket.read, answer, **known)
+    except BaseException:
+        socket.leave()
+        raise
+    socket.taken()
+    return True
+
+
+def _report(found: Running, why: str) -> None:
+    if found.sockets is None:
+        found.sockets = why
+        logger.info(
+            f"nostrclient: clients' messages go through LNbits' web server: {why} They"
+            " get the same answers, a little later, and cost LNbits more."
+        )
+
+
+async def _pass_on(
+    websocket: WebSocket, found: Running, badge: dict[str, str], known: dict[str, Any]
+) -> None:
+    """Serve a client whose socket stays with the web server, until it ends."""
+    connection = found.bridge.connect(**known)
     stand_in = NostrRouter(websocket)
     all_routers.append(stand_in)
-    guest = arrived(connection.client, websocket, public)
     try:
+        sockets.bound(websocket, MAX_MESSAGE)
         await websocket.accept(
             headers=[(k.encode(), v.encode()) for k, v in badge.items()]
         )
@@ -94,7 +149,6 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     except GONE:
         pass  # it went away while the connection was made
     finally:
-        left(guest)
         all_routers.remove(stand_in)
         connection.close()
 
@@ -156,9 +210,14 @@ async def _write(websocket: WebSocket, connection: "Connection") -> None:
     while True:
         connection.outgoing.clear()
         messages = client.drain(BATCH)
+        sent = 0
         for text in messages:
             if not await _send(websocket, text):
                 return
+            sent += len(text)
+            if sent > BATCH_BYTES:
+                sent = 0
+                await asyncio.sleep(0)
         if len(messages) == BATCH:
             await asyncio.sleep(0)
         elif client.closed is not None:

@@ -10,8 +10,10 @@ import asyncio
 import atexit
 import hmac
 import json
+import resource
 import secrets
 from collections.abc import Coroutine
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +45,10 @@ __all__ = [
 
 UNWANTED_RELAYS: set[str] = shared("unwanted_relays", set)
 """Relays the owner has switched off or removed, whatever an extension asks for."""
+
+MOST_CLIENTS = 2_000
+MOST_FILES = 65_536
+RESERVED_FILES = 256  # for LNbits, its database and the relays
 
 _NOT_STARTED = "nostrclient is not started."
 
@@ -82,11 +88,16 @@ class Running:
         its EOSE would not wait for relays that are added later."""
         self.relays_changed = asyncio.Event()
         """Set when the owner's relays have changed. `relays/limits.py` clears it."""
+        self.config: StoredConfig | None = None
+        """The settings that hold; None until they have been read."""
+        self.sockets: str | None = None
+        """Why clients' sockets stay with the web server, as a sentence for the owner.
+        None: the core has them, or no client has come yet."""
         self.warning: str | None = None
         """What is wrong although the core runs, as a sentence for the owner."""
         self._tasks: set[asyncio.Task[None]] = set()
-        # LNbits exits without stopping its extensions. The core's threads write to
-        # Python's log, so they have to end before the interpreter does.
+        # The core's threads write to Python's log, so they have to end before the
+        # interpreter does.
         atexit.register(self.core.stop)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -102,7 +113,8 @@ class Running:
             await asyncio.wait(others)
 
     def apply(self, config: StoredConfig) -> None:
-        """Hand the settings to the core."""
+        """Hand the settings to the core. They hold from now on."""
+        self.config = config
         self.core.set_outbox_size(config.outbox_size)
         self.core.set_public_reads(config.public_reads_with_keys)
         self.core.set_public_allowed([*config.public_allowed])
@@ -116,11 +128,21 @@ class Running:
                 for client in list(_clients()):
                     _attach(client, self)
 
-    def stop(self) -> None:
-        """End the core, its relays, its clients' sockets and the background tasks."""
+    async def end_with_lnbits(self) -> None:
+        """To be spawned. LNbits does not stop its extensions when it ends: this task is
+        cancelled then, with all others of the event loop."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if not self.bridge.stopped:
+                self.stop(away=True)
+
+    def stop(self, away: bool = False) -> None:
+        """End the core, its relays, its clients' sockets and the background tasks.
+        `away`: LNbits itself ends."""
+        self.bridge.stop(away)
         for task in list(self._tasks):
             task.cancel()
-        self.bridge.stop()
         atexit.unregister(self.core.stop)
 
 
@@ -274,10 +296,24 @@ def _secret() -> bytes:
     return hmac.digest(key, b"nostrclient: this server itself", "sha256")
 
 
+def _room() -> int:
+    """How many clients there may be: a socket each, and LNbits and the relays need some
+    too. As many files may be open as the system lets this process have, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CLIENTS
+    return max(1, min(MOST_CLIENTS, soft - max(RESERVED_FILES, soft // 4)))
+
+
 def _launch(library: ModuleType, node: str) -> Running:
     try:
         bridge = import_module(f"{library.__name__}.bridge")
-        core = library.Core(secret=_secret())
+        core = library.Core({"max_clients": _room()}, _secret())
         return Running(library, bridge.Bridge(core), node)
     except Exception as exc:
         raise CoreUnavailable(f"nostrclient's core cannot start: {exc}") from exc

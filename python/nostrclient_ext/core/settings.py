@@ -2,16 +2,18 @@
 stores it, and hands it to the running core."""
 
 import re
+import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from loguru import logger
 
-from ..crud import change_config, get_stored_config
+from ..crud import change_config, get_config, get_stored_config
 from ..models import Config, ConfigChange, StoredConfig
 from .library import CoreUnavailable, load
 from .refusal import Refusal, refusal
-from .running import running
+from .running import Running, running
 
 _SCHEMES = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
 _HOST = re.compile(r"[a-z0-9.:_-]+")
@@ -22,7 +24,47 @@ ADDRESS = "address"
 PUBLIC_ALLOWED = "public_allowed"
 PROXY = "proxy"
 
+_looked = 0.0  # monotonic seconds, when the database was asked last
+
 _NO_ADDRESS = "This is no address. It should look like wss://relay.example.com"
+
+
+FRESH_SECONDS = 5.0  # what another process has changed holds here after that
+
+
+async def current() -> Config:
+    """The settings that hold. They are read from the database only to see whether another
+    process has changed them, at most once in `FRESH_SECONDS`, and nobody waits for that;
+    or if there is no core that has them."""
+    try:
+        found = running()
+    except CoreUnavailable:
+        return await get_config()
+    if found.config is None:
+        return await get_config()
+    _look_again(found)
+    return found.config.without_secrets()
+
+
+def _look_again(found: Running) -> None:
+    global _looked
+    now = time.monotonic()
+    if now - _looked > FRESH_SECONDS:
+        _looked = now
+        found.spawn(_take_over_changes(found))
+
+
+async def _take_over_changes(found: Running) -> None:
+    before = found.config
+    try:
+        stored = await get_stored_config()
+    except Exception as exc:
+        logger.debug(f"nostrclient: the settings cannot be read: {type(exc).__name__}")
+        return
+    # Not what was read before a change here.
+    if stored != before and found.config is before:
+        with suppress(found.library.CoreStopped):
+            found.apply(stored)
 
 
 async def change(wanted: ConfigChange) -> Config:

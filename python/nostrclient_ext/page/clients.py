@@ -1,21 +1,20 @@
 """Who uses the multiplexer now, for the owner to see and to cut off.
 
-`api/websocket.py` notes each WebSocket here for as long as it is open. Clients inside
-LNbits (`inside/`) are found where the process keeps them.
+The core has the clients outside. Those inside LNbits (`inside/`) are found where the
+process keeps them.
 """
 
 import heapq
-import itertools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.process import shared
-from ..core.running import inside_clients
+from ..core.running import Running, inside_clients
 from .models import Clients, ConnectedClient
 
 if TYPE_CHECKING:
     from fastapi import WebSocket
 
-    from nostrclient_core import Client, ClientStatus
+    from nostrclient_core import About, ClientStatus, OutsideClient
 
 MOST = 200  # WebSockets shown
 SLOW_MESSAGES = 4_096  # waiting for a client; at 32,768 it is cut off
@@ -26,82 +25,62 @@ AGENT = 120
 CUT_OFF = "cut off by the owner of this server"
 
 
-class Guest:
-    """A client at the other end of a WebSocket, and what it says about itself."""
-
-    def __init__(self, client: "Client", websocket: "WebSocket", public: bool) -> None:
-        self.client = client
-        self.kind = "public" if public else "private"
-        self.address = websocket.client.host if websocket.client else None
-        self.forwarded_for = _header(websocket, "x-forwarded-for", ADDRESS)
-        self.agent = _header(websocket, "user-agent", AGENT)
+def about(websocket: "WebSocket") -> "About":
+    """What is known of who is at the other end of a WebSocket."""
+    return {
+        "address": websocket.client.host if websocket.client else None,
+        "forwarded_for": _header(websocket, "x-forwarded-for", ADDRESS),
+        "agent": _header(websocket, "user-agent", AGENT),
+    }
 
 
-_guests: dict[str, Guest] = shared("guests", dict)
-_numbers: "itertools.count[int]" = shared("guest_numbers", itertools.count)
-
-
-def arrived(client: "Client", websocket: "WebSocket", public: bool) -> str:
-    """Note a WebSocket that has opened. Returns an id for `left`."""
-    guest_id = str(next(_numbers))
-    _guests[guest_id] = Guest(client, websocket, public)
-    return guest_id
-
-
-def left(guest_id: str) -> None:
-    """Forget a WebSocket that has closed."""
-    _guests.pop(guest_id, None)
-
-
-def clients() -> Clients:
+def clients(running: Running) -> Clients:
     """The connected clients; if there are many, the busiest."""
-    everybody = [
-        (guest_id, guest, guest.client.status()) for guest_id, guest in _guests.items()
-    ]
-    busiest = heapq.nlargest(MOST, everybody, key=lambda one: _weight(one[2]))
+    everybody = running.core.clients()
+    busiest = heapq.nlargest(MOST, everybody, key=lambda one: _weight(one["status"]))
     inside = [_inside(*one) for one in enumerate(inside_clients())]
-    shown = [_guest(*one) for one in busiest] + [one for one in inside if one is not None]
+    shown = [_outside(one) for one in busiest] + [
+        one for one in inside if one is not None
+    ]
     total = len(shown) + len(everybody) - len(busiest)
     return Clients(total=total, clients=shown)
 
 
-def cut_off(client_id: str) -> bool:
+def cut_off(running: Running, client_id: str) -> bool:
     """Close a client's WebSocket. It may connect again. False: no client has this id."""
-    guest = _guests.get(client_id)
-    if guest is None:
-        return False
-    guest.client.cut_off(CUT_OFF)
-    return True
+    return client_id.isdecimal() and running.core.cut_off(int(client_id[:19]), CUT_OFF)
 
 
-def _guest(guest_id: str, guest: Guest, status: "ClientStatus") -> ConnectedClient:
-    return ConnectedClient.parse_obj(
+def _outside(client: "OutsideClient") -> ConnectedClient:
+    return _shown(
+        client["status"],
         {
-            **status,
-            "id": guest_id,
-            "kind": guest.kind,
-            "address": guest.address,
-            "forwarded_for": guest.forwarded_for,
-            "agent": guest.agent,
-            "slow": _is_slow(status),
-        }
+            "id": str(client["token"]),
+            "kind": "public" if client["public"] else "private",
+            "address": client["address"],
+            "forwarded_for": client["forwarded_for"],
+            "agent": client["agent"],
+        },
     )
+
+
+def _shown(status: "ClientStatus", known: Mapping[str, str | None]) -> ConnectedClient:
+    return ConnectedClient.parse_obj({**status, **known, "slow": _is_slow(status)})
 
 
 def _inside(number: int, inside: Any) -> ConnectedClient | None:
     if inside.core_client is None:
         return None
     status: ClientStatus = inside.core_client.status()
-    return ConnectedClient.parse_obj(
+    return _shown(
+        status,
         {
-            **status,
             "id": f"extension-{number}",
             "kind": "extension",
             "address": None,
             "forwarded_for": None,
             "agent": _uses(inside),
-            "slow": _is_slow(status),
-        }
+        },
     )
 
 

@@ -102,6 +102,7 @@ class State(BaseModel):
 
     version: str
     warning: str | None
+    sockets: str | None  # why clients' sockets stay with LNbits' web server, if they do
     relays: int  # that the owner uses
     connected: int
     clients: int

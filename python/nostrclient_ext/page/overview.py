@@ -41,13 +41,14 @@ async def _look(running: Running) -> Overview:
     stats = running.core.stats()
     found, problem = await _relays(running)
     lines = sorted(map(_line, found), key=lambda line: line.url)
-    present = clients()
+    present = clients(running)
     outbox = stats["outbox"]
     state = State.parse_obj(
         {
             **stats,
             "version": running.library.__version__,
             "warning": running.warning,
+            "sockets": running.sockets,
             "relays": sum(line.configured and line.state in IN_USE for line in lines),
             "connected": sum(
                 line.configured and line.state == "connected" for line in lines

@@ -148,6 +148,6 @@ fn a_core_stops_while_a_proxy_is_silent() {
     });
     bench.until(OTHER, |relay| relay.stats.state().0 == RelayState::Connecting);
     let started = Instant::now();
-    bench.core.stop();
+    bench.core.stop(false);
     assert!(started.elapsed() < STOP_TIMEOUT);
 }

@@ -227,7 +227,8 @@ impl Run {
             let switches = Switches { read: true, write: true };
             shared.add_relay(url.clone(), switches, &Handle::current(), weather);
         }
-        let client = client::connect(&shared, Role::Private, &Handle::current()).unwrap();
+        let client =
+            client::connect(&shared, Role::Private, About::default(), &Handle::current()).unwrap();
         Self { shared, client, disk, router, _stop: stop }
     }
 
