@@ -104,14 +104,14 @@ def bound(websocket: WebSocket, most: int) -> None:
         protocol.max_queue = QUEUE
         protocol.available_extensions = []
     except NotToBeHad:
-        protocol = getattr(websocket._receive, "__self__", None)
-        if type(protocol).__module__ == _SANS_IO:
-            protocol.conn.max_size = most
-            protocol.conn.extensions = []
-            protocol.response.headers.pop("Sec-WebSocket-Extensions", None)
+        other: Any = getattr(websocket._receive, "__self__", None)
+        if type(other).__module__ == _SANS_IO:
+            other.conn.max_size = most
+            other.conn.extensions = []
+            other.response.headers.pop("Sec-WebSocket-Extensions", None)
             # Its `send` waits for this event, which nothing of its own ever clears.
-            protocol.pause_writing = protocol.writable.clear
-            protocol.resume_writing = protocol.writable.set
+            other.pause_writing = other.writable.clear
+            other.resume_writing = other.writable.set
 
 
 def _protocol(websocket: WebSocket) -> Any:
