@@ -7,6 +7,7 @@ from .shapes import (
     ClientStatus,
     KeyPair,
     Limits,
+    Offer,
     OutboxEntry,
     OutboxRow,
     OutsideClient,
@@ -186,9 +187,7 @@ class Core:
 
     def serve(
         self,
-        descriptor: int,
-        read: bytes,
-        answer: bytes,
+        offer: Offer,
         *,
         public: bool = True,
         hosts: list[str] = ...,
@@ -196,9 +195,7 @@ class Core:
         about: About | None = None,
     ) -> int:
         """Admit a client with its socket, of which a duplicate is made: from now on the
-        core alone reads and writes it. `read`: what was read after the client's request
-        for a WebSocket. `answer`: the whole answer to that, which is written first. No
-        extension may be promised in it. The rest as `connect`. Returns its token. Raises
+        core alone reads and writes it. The rest as `connect`. Returns its token. Raises
         as `connect`, or `OSError`: then nothing was read or written."""
 
     def clients(self) -> list[OutsideClient]:

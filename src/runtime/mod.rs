@@ -586,7 +586,7 @@ impl Core {
     }
 
     /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little. `away`:
-    /// LNbits ends.
+    /// `LNbits` ends.
     pub(crate) fn stop(&self, away: bool) {
         if away {
             self.shared.bell.go_away();

@@ -116,7 +116,7 @@ def _hand_over(
         return False
     try:
         answer = sockets.answer(websocket, badge)
-        found.core.serve(socket.descriptor, socket.read, answer, **known)
+        found.core.serve((socket.descriptor, socket.read, answer), **known)
     except BaseException:
         socket.leave()
         raise

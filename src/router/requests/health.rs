@@ -62,13 +62,11 @@ impl Requests {
             let ready = upstream.stale.iter().filter(|number| !moves(**number));
             let stale: Live = ready.map(|number| (0, *number)).collect();
             let Some((_, number)) = stale.first().copied().filter(|_| free > 0) else { return };
-            let aim =
-                Aim { most: usize::MAX, missed: Missed::SinceSure, room: self.room(id, free) };
+            let aim = Aim::all(Missed::SinceSure, self.room(id, free));
             if stale.len() + kept > free
-                && let Some(Together { numbers, keys, filters }) =
-                    self.combine(id, &stale, aim, subscriptions, relays, turn)
+                && let Some(together) = self.combine(id, &stale, aim, subscriptions, relays, turn)
             {
-                self.open_renewal(id, &numbers, &keys, filters, subscriptions, relays, turn);
+                self.open_renewal(id, together, subscriptions, relays, turn);
             } else if !self.renew_alone(id, number, (said, free), subscriptions, relays, turn) {
                 return;
             }
@@ -94,7 +92,8 @@ impl Requests {
             filters.as_ref().map(|filters| filters.len().div_ceil(self.filters(id, relays)));
         match (filters, parts) {
             (Some(filters), Some(parts)) if parts <= free => {
-                self.open_renewal(id, &[number], &keys, filters, subscriptions, relays, turn);
+                let renewed = Together { numbers: vec![number], keys, filters };
+                self.open_renewal(id, renewed, subscriptions, relays, turn);
                 true
             }
             (_, Some(parts)) if parts <= room => false,
@@ -106,17 +105,11 @@ impl Requests {
         }
     }
 
-    /// `numbers`: what it is to take over for.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked for, for whom, and in whose stead"
-    )]
+    /// Asks for these, in the stead of these.
     fn open_renewal(
         &mut self,
         id: RelayId,
-        numbers: &[RequestNumber],
-        keys: &[SubscriptionKey],
-        filters: Vec<Filter>,
+        Together { numbers, keys, filters }: Together,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -126,7 +119,7 @@ impl Requests {
         }
         if !keys.is_empty() && !filters.is_empty() {
             let wording = Wording { filters, duty: Duty::Renews };
-            self.open(id, keys, Some(wording), subscriptions, relays, turn);
+            self.open(id, &keys, Some(wording), subscriptions, relays, turn);
         }
     }
 
