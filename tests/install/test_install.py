@@ -106,7 +106,8 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
     await client.count("s", 1)
     await consumers.served(relay)
     market = await owner.ask("/market/api/v1/read")
-    assert market["codes"][-1] == SERVICE_RESTART
+    # It asks again at once, and may be turned away once before there is a new core.
+    assert SERVICE_RESTART in market["codes"]
 
 
 async def test_switched_off_and_on(
