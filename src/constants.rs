@@ -380,6 +380,8 @@ pub(crate) const CLOSE_REASON: usize = 100;
 /// means that it is read up to date: what is in its socket comes at once, what is still with it after
 /// the round trip of a far client …
 pub(crate) const CATCH_UP_QUIET: Duration = Duration::from_millis(500);
+/// … if whoever reads the sockets was seen so often meanwhile …
+pub(crate) const CATCH_UP_BEATS: u64 = 2;
 /// … and after this it counts as such, should it never pause.
 pub(crate) const CATCH_UP_MOST: Duration = Duration::from_secs(10);
 /// How much of a message that is too long is looked at for its id.
@@ -403,8 +405,9 @@ pub(crate) const CLIENT_FLUSH: Duration = Duration::from_secs(2);
 pub(crate) const CLIENT_GOODBYE: Duration = Duration::from_secs(5);
 /// Both, when the core stops.
 pub(crate) const CLIENT_STOP: Duration = Duration::from_millis(300);
-/// How often is noted that sockets are read: several times in an `OK_DEADLINE`.
-pub(crate) const PULSE: Duration = Duration::from_millis(500);
+/// How often is noted that sockets are read: several times in an `OK_DEADLINE`, and often enough for
+/// [`CATCH_UP_BEATS`].
+pub(crate) const PULSE: Duration = Duration::from_millis(250);
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
 pub(crate) const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.
