@@ -42,7 +42,7 @@ class Scene:
         for number in range(3):
             before = len(self.client.events("notes"))
             line = await self.strict.connected()
-            kinds = [one["kinds"] for many in line.subs.values() for one in many]
+            kinds = [one.get("kinds") for many in line.subs.values() for one in many]
             if [1] not in kinds:
                 await self.strict.req(len(self.strict.reqs()) + 1)
             await line.live(note := Author().sign(f"live {number}"))
