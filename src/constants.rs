@@ -165,8 +165,8 @@ pub(crate) const RENEW_SPREAD: Duration = Duration::from_mins(20);
 pub(crate) const ECHO: Duration = Duration::from_secs(5);
 /// … but not more often than this.
 pub(crate) const ECHO_REST: Duration = Duration::from_mins(10);
-/// Requests that are looked at for one event's echo.
-pub(crate) const ECHO_REQUESTS: usize = 16;
+/// Events of ours of which it is remembered, for each relay, that requests are to bring them back.
+pub(crate) const ECHO_EVENTS: usize = 64;
 /// Events that a live request remembers to have brought, for its echoes.
 pub(crate) const ECHO_MEMORY: usize = 8;
 /// Kinds of which it is remembered that a request has brought back our own.

@@ -56,9 +56,8 @@ impl Requests {
         if request.is_live()
             && let Some(request) = self.get_mut(id, number)
         {
-            if request.note_new(event, turn.now) {
-                self.echo_came(id, event);
-            }
+            request.note_new(event, turn.now);
+            self.echo_came(id, event);
             if given {
                 return Incoming::Copy;
             }
