@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::constants::{
-    ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
+    ECHO, ECHO_EVENTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
 };
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
@@ -206,20 +206,20 @@ impl Requests {
     ) {
         let mut keys = std::mem::take(&mut self.matching);
         subscriptions.matching(event, &mut keys);
-        let mut numbers = BTreeSet::new();
-        for number in keys.iter().filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request())
-        {
-            numbers.insert(number);
-            if numbers.len() == ECHO_REQUESTS {
-                break;
-            }
-        }
+        let asked = keys.iter().filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request());
+        let numbers: BTreeSet<RequestNumber> = asked.collect();
         self.matching = keys;
         let brought = |number: &RequestNumber| {
             let request = self.all.get(&(id, *number));
             request.is_some_and(|it| it.health.recent.contains(event.id()))
         };
         let came = numbers.iter().any(brought);
+        if let Some(upstream) = self.upstreams.get_mut(&id).filter(|_| !numbers.is_empty()) {
+            if upstream.echoes.len() >= ECHO_EVENTS {
+                upstream.echoes.pop_front();
+            }
+            upstream.echoes.push_back(*event.id());
+        }
         for number in numbers {
             self.await_echo(id, number, (event, came), turn);
         }
@@ -251,8 +251,12 @@ impl Requests {
         }
     }
 
-    /// An event of ours has come over a request.
+    /// An event has come over a request. If it is one of ours that others are to bring too, they may not
+    /// have to.
     pub(super) fn echo_came(&mut self, id: RelayId, event: &EventId) {
+        if !self.upstreams.get(&id).is_some_and(|it| it.echoes.contains(event)) {
+            return;
+        }
         let waits = |it: &Request| it.health.awaited.is_some_and(|echo| echo.event == *event);
         for other in self.open_where(id, waits) {
             if let Some(request) = self.get_mut(id, other) {
