@@ -1,4 +1,4 @@
-"""Rule 5.2: as many clients as there are descriptors for, and LNbits works beside them."""
+"""Rule 5.2: as many clients as there are descriptors for. LNbits works beside them."""
 
 import asyncio
 from pathlib import Path

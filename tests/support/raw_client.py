@@ -95,9 +95,9 @@ class RawClient:
     async def open(
         cls, url: str, first: bytes = b"", offer: str | None = None
     ) -> "RawClient":
-        """Sends the handshake, and these bytes before it is answered. Not at once: uvicorn
-        drops what it reads together with a handshake, as no client may send anything
-        then (RFC 6455, 4.1)."""
+        """Sends the handshake, and these bytes before it is answered. Not at once:
+        uvicorn drops what it reads together with a handshake, as no client may send
+        anything then (RFC 6455, 4.1)."""
         client = await cls.connect(url)
         client.writer.write(handshake(url, offer))
         if first:
