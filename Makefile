@@ -45,7 +45,7 @@ PEER := target/peers/.installed-$(PEER_VERSION)
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
 .PHONY: eslint tsc rustfmt checkrust checkversion checkrules checklayers checksentences
 .PHONY: stubtest lock
-.PHONY: postgres chromium socks
+.PHONY: postgres chromium socks fronts
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -63,7 +63,7 @@ dev: $(CORE) ## Build the core into the virtual environment
 LANES ?= 3
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
-test: $(CORE) $(NODE) $(OWNERS) $(RELAYS) other-core postgres chromium socks bundle other-bundle ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) $(OWNERS) $(RELAYS) other-core postgres chromium socks fronts bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest $(IN_LANES)
 
@@ -240,6 +240,10 @@ chromium:
 # As above.
 socks:
 	scripts/setup-socks.sh
+
+# As above.
+fronts:
+	scripts/setup-fronts.sh
 
 $(NODE_TOOLS): package-lock.json $(NODE)
 	npm ci --silent

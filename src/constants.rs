@@ -399,6 +399,8 @@ pub(crate) const CATCH_UP_QUIET: Duration = Duration::from_millis(500);
 pub(crate) const CATCH_UP_BEATS: u64 = 2;
 /// … and after this it counts as such, should it never pause.
 pub(crate) const CATCH_UP_MOST: Duration = Duration::from_secs(10);
+/// Bytes fetched at once for a client whose socket is the web server's. They count no longer.
+pub(crate) const DRAIN_BYTES: usize = 256 << 10;
 /// How much of a message that is too long is looked at for its id.
 pub(crate) const MESSAGE_HEAD: usize = 16 << 10;
 /// A message that is longer than this is not even skipped: the connection ends (code 1009).

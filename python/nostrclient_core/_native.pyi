@@ -104,7 +104,8 @@ class Client:
         """The same for a binary message, which the client is told nobody understands."""
 
     def drain(self, most: int) -> list[str]:
-        """The messages waiting for this client, oldest first, at most `most`."""
+        """The messages waiting for this client, oldest first: at most `most`, and none
+        after 256 KiB. What is left over, nobody is woken for."""
 
     def status(self) -> ClientStatus:
         """Its numbers as they are now."""
