@@ -12,6 +12,7 @@ mod counting;
 mod deferred;
 mod doubt;
 mod filters;
+mod handing_over;
 mod handover;
 mod hostile;
 mod hunted;
