@@ -108,6 +108,7 @@ impl Requests {
             }
             return self.ask_again_without(id, number, None, subscriptions, relays, turn);
         };
+        let (why, refusal) = why;
         relays.refused_subscription(id, &why, turn);
         if self.learns_of_filters(id, &why, filters) {
             return self.ask_members_again(id, number, false, subscriptions, relays, turn);
@@ -115,7 +116,7 @@ impl Requests {
         if why.is_of_filters() {
             self.may_be_too_many(id, turn);
         }
-        self.ask_again_without(id, number, Some(&why), subscriptions, relays, turn);
+        self.ask_again_without(id, number, Some((&why, refusal)), subscriptions, relays, turn);
     }
 
     /// Nothing has come over it for the first time, and that may be because there are too many. It is asked
@@ -144,21 +145,21 @@ impl Requests {
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        complaint: Option<&Reason>,
+        complaint: Option<(&Reason, Refusal)>,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
         let members = self.staying(id, number, subscriptions);
-        let is_rate = complaint.is_some_and(Reason::is_of_rate);
+        let is_rate = complaint.is_some_and(|(why, _)| why.is_of_rate());
         let gathers = self.all.get(&(id, number)).is_some_and(Request::gathers);
         if gathers || (members.len() > 1 && !is_rate) {
             return self.ask_members_again(id, number, true, subscriptions, relays, turn);
         }
         self.give_up(id, number, subscriptions, relays, turn);
         for key in members {
-            if let Some(why) = complaint {
-                self.refuse(id, key, (why, Refusal::Passing), subscriptions, turn);
+            if let Some(complaint) = complaint {
+                self.refuse(id, key, complaint, subscriptions, turn);
             } else {
                 if let Some(upstream) = self.upstreams.get_mut(&id) {
                     upstream.refusal = None;
@@ -170,12 +171,12 @@ impl Requests {
     }
 
     /// The relay has said something, naming nothing, after this was asked. If it says nothing else, that
-    /// was the answer.
+    /// was the answer. `refusal`: what that is where it may be about another one.
     pub(super) fn complain(
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        text: &str,
+        (text, refusal): (&str, Refusal),
         turn: &mut Turn<'_>,
     ) {
         let Some(request) = self.get_mut(id, number) else { return };
@@ -183,7 +184,7 @@ impl Requests {
             let why = Reason::new(Prefix::Error, text);
             let at_once = why.is_of_filters() || request.patience > EOSE_SILENT;
             let patience = if at_once { COMPLAINT_AT_ONCE } else { COMPLAINT };
-            request.complaint = Some(why);
+            request.complaint = Some((why, refusal));
             let at = request.unanswered().unwrap_or_default() + patience;
             turn.timers.set(Timer::Request(id, number), at.max(turn.now.mono));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::text::Text;
-use crate::constants::{GATHER_RETRY, PROOF, REQUEST_FEW_MEMBERS};
+use crate::constants::{GATHER_RETRY, PROOF, REQUEST_FEW_MEMBERS, SLOW_CLOCK};
 use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
@@ -306,7 +306,14 @@ impl Requests {
         let unasked = keys.is_empty() && !asks.any(|filter| filter.matches(event));
         let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
         let mut offered = Offered::Dropped;
-        let silent = request.duty == Duty::Gathers && !request.is_live();
+        // What is stored its members have had, or have no place for. What is new may come over no other.
+        let silent_before = match request.asked() {
+            Some((at, _)) if request.duty == Duty::Gathers => {
+                at.earliest(turn.now).saturating_sub(SLOW_CLOCK)
+            }
+            _ => 0,
+        };
+        let silent = event.created_at() < silent_before;
         for key in keys.iter().filter(|_| !silent && !expired) {
             let Some(member) = subscriptions.get(*key) else { continue };
             if relays.bars(id, member.role()) {

@@ -9,7 +9,7 @@ use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
-use crate::router::subscriptions::Subscriptions;
+use crate::router::subscriptions::{Refusal, Subscriptions};
 use crate::router::turn::{Timer, Turn};
 
 use super::Requests;
@@ -73,8 +73,10 @@ impl Requests {
             }
             return;
         }
+        // It is about one of them at most.
+        let refusal = if unheard.len() > 1 { Refusal::Unsure } else { Refusal::Passing };
         for number in unheard {
-            self.complain(id, number, text, turn);
+            self.complain(id, number, (text, refusal), turn);
         }
     }
 

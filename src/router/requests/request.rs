@@ -11,7 +11,7 @@ use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
 use crate::nostr::message::Hint;
 use crate::nostr::reason::Reason;
-use crate::router::subscriptions::{Rank, asked_from};
+use crate::router::subscriptions::{Rank, Refusal, asked_from};
 use crate::router::terms::Expected;
 
 use super::pages::Pages;
@@ -37,7 +37,7 @@ pub(super) struct Request {
     /// … and when that was last.
     pub(super) heard_at: Duration,
     /// What the relay has said, naming nothing, since it was asked and before anything came.
-    pub(super) complaint: Option<Reason>,
+    pub(super) complaint: Option<(Reason, Refusal)>,
     /// How many requests the relay had been asked when it was asked this one, itself included.
     pub(super) among: usize,
     /// How many filters it was asked with.

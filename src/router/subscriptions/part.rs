@@ -57,6 +57,8 @@ pub(super) enum Service {
 pub(in crate::router) enum Refusal {
     /// The same may be served in a moment: it is asked again soon, with growing pauses.
     Passing,
+    /// The same, and the relay may have spoken of something else: before its EOSE a client is not told.
+    Unsure,
     /// It will not be served unless something changes. It is asked again all the same, rarely.
     ForGood,
 }
@@ -233,6 +235,7 @@ impl Part {
             PartStage::Away => true,
             PartStage::Unasked => !self.waits(),
             PartStage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
+            PartStage::Refused(Refusal::Unsure) => true,
             PartStage::Live | PartStage::Refused(_) => false,
         }
     }
@@ -297,7 +300,7 @@ impl Part {
         self.patience.lasts = true;
         (self.request, self.next, self.turn.waits) = (None, None, false);
         match refusal {
-            Refusal::Passing => self.patience.after(REFUSED_FIRST, now),
+            Refusal::Passing | Refusal::Unsure => self.patience.after(REFUSED_FIRST, now),
             Refusal::ForGood => REFUSED_FOR_GOOD,
         }
     }

@@ -644,6 +644,9 @@ impl Subscription {
             PartStage::Away | PartStage::Unasked | PartStage::Asked { .. } => {}
         }
         let pause = part.refuse(refusal, now);
+        if refusal == Refusal::Unsure {
+            return Some(pause);
+        }
         if std::mem::take(&mut part.holds) {
             self.hints.push(Hint::None);
         }
@@ -676,6 +679,10 @@ impl Subscription {
         let mut standing = Standing::Away;
         for part in self.parts.iter().filter(|part| is_linked(part.relay)) {
             let refusal = match part.stage {
+                PartStage::Refused(Refusal::Unsure) if self.phase != Phase::Live => {
+                    return Standing::Served;
+                }
+                PartStage::Refused(Refusal::Unsure) => Refusal::Passing,
                 PartStage::Refused(refusal) => refusal,
                 // Before the EOSE that relay is a silent one, which is something else.
                 _ if part.is_unanswered() && self.phase == Phase::Live => Refusal::Passing,

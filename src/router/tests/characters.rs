@@ -114,6 +114,11 @@ impl Zoo {
         self.watches.values_mut().for_each(|watch| _ = watch.due.remove(&made.id()));
     }
 
+    /// Nothing is due but what comes from now on.
+    pub(super) fn forget_due(&mut self) {
+        self.watches.values_mut().for_each(|watch| watch.due = watch.got.clone());
+    }
+
     /// Whether everybody has had an EOSE or a CLOSED.
     pub(super) fn is_answered(&self) -> bool {
         self.watches.values().all(|watch| watch.eoses > 0 || watch.closed.is_some())
@@ -231,6 +236,11 @@ impl Zoo {
 
     pub(super) fn closed(&self) -> usize {
         self.watches.values().filter(|watch| watch.closed.is_some()).count()
+    }
+
+    /// Why subscriptions were ended.
+    pub(super) fn told(&self) -> Vec<&str> {
+        self.watches.values().filter_map(|watch| watch.closed.as_deref()).collect()
     }
 
     /// What comes now comes to all, orders to pay included.
@@ -523,7 +533,7 @@ fn what_is_refused_in_passing_is_served_in_the_end() {
             model.character.moody = None;
         }
         zoo.settle(30);
-        zoo.watches.values_mut().for_each(|watch| watch.due = watch.got.clone());
+        zoo.forget_due();
         zoo.settle(330);
         zoo.all_hear(&what);
     }

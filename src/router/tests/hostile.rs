@@ -328,6 +328,38 @@ fn whoever_is_suspect_together_with_others_is_asked_for_all_the_same() {
     assert_eq!(asked.len(), 24, "asked for: {asked:?}");
 }
 
+/// Several are asked for in one request, and the relay brings what is new over that alone before it has sent its
+/// EOSE (some bring an event over one request only).
+#[test]
+fn what_is_new_comes_over_a_request_that_is_to_take_over_for_others() {
+    let mut world = World::new(1);
+    let limits = RelayLimits { max_subscriptions: Some(6), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(RelayId(0), limits));
+    let mut gathering = None;
+    for number in 0..5 {
+        world.subscribe(
+            &number.to_string(),
+            json!({"kinds": [1, 23_194], "#t": [number.to_string()]}),
+        );
+        for (request, filters) in reqs(&mut world, 0) {
+            if filters[0]["limit"] == 1 {
+                gathering = Some(request);
+            } else {
+                says(&mut world, 0, "EOSE", &request, &[]);
+            }
+        }
+    }
+    let request = gathering.expect("none is gathered");
+    world.heard();
+    let tags = json!([["t", "0"]]);
+    let stored = event(1, UNIX - 1_000, &tags, "stored: there was no place for it");
+    let order = event(23_194, UNIX, &tags, "pay");
+    for event in [&stored, &order] {
+        world.relay_says(0, &json!(["EVENT", request, event]));
+    }
+    assert_eq!(world.heard(), [json!(["EVENT", "0", order])]);
+}
+
 // --- Forgetting ---------------------------------------------------------------------------
 
 /// More filters than go in one message, of which no two can be put together.
@@ -378,42 +410,22 @@ fn a_relay_that_never_gives_the_next_page_is_not_asked_on_and_on() {
     assert!(begins.iter().all(|(_, since)| *since == begins[0].1), "{begins:?}");
 }
 
-/// It serves fewer than it says, and restarts just when that is known.
+// --- Who is told ---------------------------------------------------------------------------
+
+/// A relay that is slow, and has a notice for what somebody else has asked for meanwhile.
 #[test]
-fn a_relay_that_restarts_while_places_are_short_is_asked_again() {
-    for pause in (0..3_000).step_by(50) {
-        let mut world = World::new(1);
-        let limits = RelayLimits { max_subscriptions: Some(100), ..RelayLimits::default() };
-        world.input(Input::RelayLimits(RelayId(0), limits));
-        for count in 0..12 {
-            let other = json!({"kinds": [1], "#t": [format!("{count:064}")]});
-            let filter = json!({"kinds": [1], "#p": [format!("{count:064}")]});
-            world.say(CLIENT, &json!(["REQ", count.to_string(), filter, other]));
-        }
-        let mut open = 0;
-        for _ in 0..(pause / 50).max(1) {
-            for message in world.got(0) {
-                let number = message[1].as_str().unwrap_or_default().to_owned();
-                if message[0] == "CLOSE" {
-                    open -= 1;
-                } else if message[0] == "REQ" && open < 8 {
-                    open += 1;
-                    says(&mut world, 0, "EOSE", &number, &[]);
-                } else if message[0] == "REQ" {
-                    says(&mut world, 0, "CLOSED", &number, &["error: too many subscriptions"]);
-                }
-            }
-            world.pass_ms(50);
-        }
-        world.down(0, 1);
+fn what_a_relay_says_of_one_clients_request_is_not_told_another() {
+    let mut world = World::new(1);
+    let number = world.subscribe("a", json!({"kinds": [1]}));
+    world.got(0);
+    for count in 0..9 {
+        world.say(OTHER_CLIENT, &json!(["REQ", "x", {"#x": [count.to_string()]}]));
         world.got(0);
-        world.pass_ms(20);
-        world.up(0, 2);
-        let mut asked = 0;
-        for _ in 0..60 {
-            asked += reqs(&mut world, 0).len();
-            world.pass(Duration::from_secs(1));
-        }
-        assert!(asked > 0, "after {pause} ms: never asked again");
+        world.relay_says(0, &json!(["NOTICE", "ERROR: bad req"]));
+        world.say(OTHER_CLIENT, &json!(["CLOSE", "x"]));
+        world.pass_ms(500);
+        let told = world.heard();
+        let early = count < 7 && !told.is_empty();
+        assert!(!early && !told.iter().any(|told| told[0] == "CLOSED"), "{number} {told:?}");
     }
 }

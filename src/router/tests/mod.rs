@@ -1,5 +1,6 @@
 //! The rules, one by one, with hand-made inputs and a hand-moved clock.
 
+mod attacker;
 mod auth;
 mod authenticate;
 mod backlog;
