@@ -60,7 +60,7 @@ class NostrRouter:
 
 
 all_routers: list[NostrRouter] = shared("all_routers", list)
-"""One for each connected client."""
+"""One for each connected client whose socket stays with LNbits' web server."""
 
 
 class _SharedManager(RelayManager):

@@ -103,8 +103,8 @@ async def test_a_conversation(
 
     live = [author.sign(f"{number} " + "y" * 30_000) for number in range(100)]
     await relay.line.live(*live)
-    given = [(await hear(socket))[2] for _ in live]
-    assert sorted(ids(given)) == sorted(ids(live))
+    came = [(await hear(socket))[2] for _ in live]
+    assert sorted(ids(came)) == sorted(ids(live))
     await say(socket, "CLOSE", "s")
     await relay.until(lambda: not relay.open_subs(), "the end of it")
 

@@ -184,6 +184,12 @@ class RawClient:
         except ConnectionError:
             pass
 
+    def stop_reading(self) -> None:
+        """For good. What comes stays in the socket."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     def abort(self) -> None:
         self.writer.transport.abort()
 
