@@ -37,12 +37,15 @@ RELAYS := .venv-relays/.installed
 NODE_TOOLS := node_modules/.package-lock.json
 NODE_CLIENTS := tests/support/node
 STUBTEST := target/stubtest
+# Another multiplexer, to be measured beside ours.
+PEER_VERSION := 1.8.1
+PEER := target/peers/.installed-$(PEER_VERSION)
 
-.PHONY: help run test crash-test dev format check clean bench pre-commit
+.PHONY: help run test crash-test dev format check clean bench curves pre-commit
 .PHONY: mypy pyright black checkblack ruff checkruff prettier checkprettier
 .PHONY: eslint tsc rustfmt checkrust checkversion checkrules checklayers checksentences
 .PHONY: stubtest lock
-.PHONY: postgres chromium socks
+.PHONY: postgres chromium socks fronts
 .PHONY: wheel bundle other-bundle other-core version
 
 help: ## What the targets do
@@ -60,7 +63,7 @@ dev: $(CORE) ## Build the core into the virtual environment
 LANES ?= 3
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
-test: $(CORE) $(NODE) $(OWNERS) $(RELAYS) other-core postgres chromium socks bundle other-bundle ## The Rust tests, then the tests against a real LNbits
+test: $(CORE) $(NODE) $(OWNERS) $(RELAYS) other-core postgres chromium socks fronts bundle other-bundle ## The Rust tests, then the tests against a real LNbits
 	cargo test
 	LNBITS_BACKEND_WALLET_CLASS=FakeWallet DEBUG=true PYTHONUNBUFFERED=1 $(RUN) pytest $(IN_LANES)
 
@@ -69,8 +72,14 @@ ROUNDS ?= 200
 crash-test: $(CORE) ## Kill LNbits ROUNDS times, and the core alone ten times as often
 	CRASH_ROUNDS=$(ROUNDS) $(RUN) pytest -s tests/outbox/test_crash.py
 
-bench: $(CORE) ## Measure the endpoint of a real LNbits
-	cargo bench --bench endpoint
+# ONLY: the scenarios to run, of those in benches/endpoint/scenarios. KEEP=1: with the tables put
+# into docs/performance.md.
+bench: $(CORE) $(PEER) ## Measure the endpoint of a real LNbits, beside a relay and another proxy
+	cargo bench --bench endpoint -- $(ONLY) $(KEEP:%=--keep)
+
+# ONLY: over-relays, over-clients or over-subscriptions.
+curves: $(CORE) $(PEER) ## Draw how that grows with relays, clients and subscriptions
+	cargo bench --bench endpoint -- $(or $(ONLY),curves)
 
 # --- Releasing -------------------------------------------------------------------------
 
@@ -203,6 +212,14 @@ $(OTHER_BUNDLE): $(BUNDLE) scripts/other_version.py
 	$(RUN) python -m scripts.other_version
 	@touch $@
 
+# With what its authors have locked, and a folder of its own to build in. Without it the rest is
+# measured all the same.
+$(PEER):
+	mkdir -p $(@D)
+	cargo install --locked --root target/peers --target-dir target/peers/build \
+	    --version $(PEER_VERSION) proxy-nostr-relay && touch $@ || \
+	    echo "proxy-nostr-relay was not built, and is not measured." >&2
+
 $(NODE): $(INSTALLED) requirements/node.txt
 	scripts/setup-node.sh
 	@touch $@
@@ -223,6 +240,10 @@ chromium:
 # As above.
 socks:
 	scripts/setup-socks.sh
+
+# As above.
+fronts:
+	scripts/setup-fronts.sh
 
 $(NODE_TOOLS): package-lock.json $(NODE)
 	npm ci --silent

@@ -165,8 +165,8 @@ pub(crate) const RENEW_SPREAD: Duration = Duration::from_mins(20);
 pub(crate) const ECHO: Duration = Duration::from_secs(5);
 /// … but not more often than this.
 pub(crate) const ECHO_REST: Duration = Duration::from_mins(10);
-/// Requests that are looked at for one event's echo.
-pub(crate) const ECHO_REQUESTS: usize = 16;
+/// Events of ours of which it is remembered, for each relay, that requests are to bring them back.
+pub(crate) const ECHO_EVENTS: usize = 64;
 /// Events that a live request remembers to have brought, for its echoes.
 pub(crate) const ECHO_MEMORY: usize = 8;
 /// Kinds of which it is remembered that a request has brought back our own.
@@ -295,6 +295,21 @@ pub(crate) const ENDS_MOST_SERVING_NOBODY: u32 = 5;
 pub(crate) const QUARANTINE: Duration = Duration::from_hours(6);
 /// Things of one relay that are not sent there. Past it the oldest are tried again.
 pub(crate) const QUARANTINE_MOST: usize = 256;
+/// After so many ends of its connections …
+pub(crate) const ENDS_WARY: usize = 3;
+/// … within this, a relay is sent what it has not answered before one by one.
+pub(crate) const ENDS_REMEMBERED: Duration = Duration::from_mins(10);
+/// Things of one client's over which a relay has ended its connection within [`CULPRITS_REMEMBERED`]: from
+/// then on what else it sends has to wait …
+pub(crate) const CULPRITS_OF_ONE: usize = 2;
+/// … and of anybody's: then what comes from clients that the relay has never answered has to.
+pub(crate) const CULPRITS_OF_ALL: usize = 3;
+/// How long that is remembered.
+pub(crate) const CULPRITS_REMEMBERED: Duration = Duration::from_hours(1);
+/// Nothing of theirs is sent for so long after that; twice as long each time, …
+pub(crate) const CULPRIT_PAUSE: Duration = Duration::from_secs(10);
+/// … up to this.
+pub(crate) const CULPRIT_PAUSE_MOST: Duration = Duration::from_mins(10);
 /// Suspects of one relay. What does not fit is suspect the next time.
 pub(crate) const SUSPECTS_MOST: usize = 256;
 /// Names of one REQ for several subscriptions that are suspect with it.
@@ -380,8 +395,12 @@ pub(crate) const CLOSE_REASON: usize = 100;
 /// means that it is read up to date: what is in its socket comes at once, what is still with it after
 /// the round trip of a far client …
 pub(crate) const CATCH_UP_QUIET: Duration = Duration::from_millis(500);
+/// … if whoever reads the sockets was seen so often meanwhile …
+pub(crate) const CATCH_UP_BEATS: u64 = 2;
 /// … and after this it counts as such, should it never pause.
 pub(crate) const CATCH_UP_MOST: Duration = Duration::from_secs(10);
+/// Bytes fetched at once for a client whose socket is the web server's. They count no longer.
+pub(crate) const DRAIN_BYTES: usize = 256 << 10;
 /// How much of a message that is too long is looked at for its id.
 pub(crate) const MESSAGE_HEAD: usize = 16 << 10;
 /// A message that is longer than this is not even skipped: the connection ends (code 1009).
@@ -411,8 +430,9 @@ pub(crate) const LEGACY_MOST: Duration = Duration::from_secs(30);
 pub(crate) const HANDOVER_PIECE: usize = 8 << 20;
 /// Ids that were delivered, in one piece.
 pub(crate) const HANDOVER_ENTRIES: usize = 4_096;
-/// How often is noted that sockets are read: several times in an `OK_DEADLINE`.
-pub(crate) const PULSE: Duration = Duration::from_millis(500);
+/// How often is noted that sockets are read: several times in an `OK_DEADLINE`, and often enough for
+/// [`CATCH_UP_BEATS`].
+pub(crate) const PULSE: Duration = Duration::from_millis(250);
 /// Messages of a client not yet looked at, after which its reader is asked to wait.
 pub(crate) const INBOX_MESSAGES: usize = 256;
 /// The same in bytes.

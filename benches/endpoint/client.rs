@@ -1,6 +1,7 @@
 //! A Nostr client that does as little as it can per message, and still checks every one.
 
-use std::ops::ControlFlow;
+use std::collections::HashSet;
+use std::ops::{ControlFlow, Range};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::Value;
@@ -78,6 +79,25 @@ impl Client {
         check(complete, || format!("no EOSE within {:?}", p::STEP))
     }
 
+    /// Open subscriptions, all at once, to authors of whom nothing will come, and wait for their
+    /// EOSEs.
+    pub(crate) async fn wait_for_nobody(&mut self, numbers: Range<usize>) -> Result<()> {
+        for number in numbers.clone() {
+            let author = format!("{:064x}", number % p::CURVE_AUTHORS);
+            let filter = format!(r#"{{"kinds":[1],"authors":["{author}"]}}"#);
+            self.feed(format!(r#"["REQ","{number}",{filter}]"#)).await?;
+        }
+        self.flush().await?;
+        let mut waiting: HashSet<_> =
+            numbers.map(|number| format!(r#"["EOSE","{number}"]"#)).collect();
+        let take = |text: &str| {
+            check(waiting.remove(text), || format!("unexpected message: {}", shortened(text)))?;
+            Ok(until(waiting.is_empty()))
+        };
+        let complete = self.read_until(Instant::now() + p::STEP, take).await?;
+        check(complete, || format!("{} EOSEs missing after {:?}", waiting.len(), p::STEP))
+    }
+
     /// Wait until all expected events have come. `arrived` is told the position of each.
     pub(crate) async fn receive_all(
         &mut self,
@@ -103,6 +123,11 @@ impl Client {
     ) -> Result<()> {
         let take = |text: &str| subscription.take(text).map(|_| until(false));
         self.read_until(deadline, take).await.map(drop)
+    }
+
+    /// End a subscription.
+    pub(crate) async fn unsubscribe(&mut self, subscription: &Subscription) -> Result<()> {
+        self.send(format!(r#"["CLOSE","{}"]"#, subscription.id)).await
     }
 
     /// Say goodbye. The subscriptions end with the connection.
@@ -142,10 +167,13 @@ pub(crate) struct Subscription {
     copies: Vec<u8>,
     unique: usize,
     eose: usize,
+    /// Whether a copy or a second EOSE is counted, and nothing else.
+    lenient: bool,
+    surplus: usize,
 }
 
 impl Subscription {
-    pub(crate) fn new(id: &str, filter: &str, events: Events) -> Self {
+    pub(crate) fn new(id: &str, filter: &str, events: Events, lenient: bool) -> Self {
         Self {
             id: id.to_owned(),
             filter: filter.to_owned(),
@@ -154,6 +182,8 @@ impl Subscription {
             events,
             unique: 0,
             eose: 0,
+            lenient,
+            surplus: 0,
         }
     }
 
@@ -173,18 +203,34 @@ impl Subscription {
             let ours = message[0] == "EOSE" && message[1] == self.id.as_str();
             check(ours, || format!("unexpected message: {}", shortened(text)))?;
             self.eose += 1;
-            check(self.eose == 1, || "a second EOSE".to_owned())?;
+            self.once(self.eose, || "a second EOSE".to_owned())?;
             return Ok(None);
         };
-        self.copies[position] += 1;
-        check(self.copies[position] == 1, || {
-            format!("event {} was delivered twice", self.events.id(position))
-        })?;
+        self.copies[position] = self.copies[position].saturating_add(1);
+        let copies = usize::from(self.copies[position]);
+        let id = self.events.id(position).to_owned();
+        if !self.once(copies, || format!("event {id} was delivered twice"))? {
+            return Ok(None);
+        }
         self.unique += 1;
         Ok(Some(position))
     }
 
-    /// The same for a message that is spelled in another way than the relay's.
+    /// Whether something has come for the first time. A second time is too much.
+    fn once(&mut self, times: usize, complaint: impl FnOnce() -> String) -> Result<bool> {
+        if times > 1 {
+            self.surplus += 1;
+        }
+        check(times == 1 || self.lenient, complaint)?;
+        Ok(times == 1)
+    }
+
+    /// Copies and EOSEs too many.
+    pub(crate) fn surplus(&self) -> usize {
+        self.surplus
+    }
+
+    /// The position of an event that is spelled in another way than the relay's.
     fn position_parsed(&self, text: &str) -> Option<usize> {
         let message: Value = serde_json::from_str(text).ok()?;
         let ours = message[0] == "EVENT" && message[1] == self.id.as_str();

@@ -1,8 +1,8 @@
 //! Signed kind-1 events of one size, the same in every run.
 //!
 //! Signing a million events takes half a minute, so they are kept in one file under the target
-//! folder: records of `RECORD` bytes without separators, event `n` at `n * RECORD`. A run that
-//! needs more than the file has signs the rest with all cores and appends it.
+//! folder: records of `RECORD` bytes without separators, event `n` at `n * RECORD`. What is
+//! wanted and not there yet is signed with all cores and appended.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::failure::{Failure, Result};
 
 /// Bytes of one event's JSON text. 688 is what the figures in our notes were measured with.
-pub(crate) const RECORD: usize = 688;
+const RECORD: usize = 688;
 /// Part of the file's name: to be counted up when the text of an event changes.
 const VERSION: u32 = 1;
 /// Authors the events are spread over.
@@ -39,16 +39,27 @@ const CHUNK: usize = 50_000;
 pub(crate) struct Events {
     text: Arc<String>,
     first: usize,
+    len: usize,
 }
 
 impl Events {
     pub(crate) fn len(&self) -> usize {
-        self.text.len() / RECORD
+        self.len
     }
 
     /// JSON text of the event at `position`, counted from 0.
     pub(crate) fn get(&self, position: usize) -> &str {
         &self.text[position * RECORD..(position + 1) * RECORD]
+    }
+
+    /// A number that no others have: that of the first.
+    pub(crate) fn number(&self) -> usize {
+        self.first
+    }
+
+    /// The first `count` of them.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        Self { len: count.min(self.len), ..self.clone() }
     }
 
     /// Hex id of the event at `position`.
@@ -83,37 +94,43 @@ pub(crate) struct Supply {
 }
 
 impl Supply {
-    /// Open the file and bring it up to `total` events.
-    pub(crate) fn open(total: usize) -> Result<Self> {
+    pub(crate) fn open() -> Result<Self> {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("events-v{VERSION}"));
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
-        let mut present = records(&file)?;
-        // A record cut short by an interrupted run is written again.
-        file.set_len((present * RECORD) as u64)?;
-        file.seek(SeekFrom::End(0))?;
-        if present < total {
-            eprintln!("signing {} events, once, into {}", total - present, path.display());
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Self { file, next: 0 })
+    }
+
+    /// Bring the file up to `total` events.
+    fn grow(&mut self, total: usize) -> Result<()> {
+        let mut present = records(&self.file)?;
+        if present >= total {
+            return Ok(());
         }
+        // A record cut short by an interrupted run is written again.
+        self.file.set_len((present * RECORD) as u64)?;
+        self.file.seek(SeekFrom::End(0))?;
         while present < total {
-            let chunk = present..total.min(present + CHUNK);
+            eprintln!("  signing {CHUNK} events, to be kept");
+            let chunk = present..present + CHUNK;
             present = chunk.end;
             for part in sign_on_all_cores(&chunk)? {
-                file.write_all(part.as_bytes())?;
+                self.file.write_all(part.as_bytes())?;
             }
         }
-        Ok(Self { file, next: 0 })
+        Ok(())
     }
 
     /// The next `count` events nobody had in this run.
     pub(crate) fn take(&mut self, count: usize) -> Result<Events> {
         let first = self.next;
+        self.grow(first + count)?;
         let mut bytes = vec![0; count * RECORD];
         self.file.seek(SeekFrom::Start((first * RECORD) as u64))?;
         self.file.read_exact(&mut bytes)?;
         self.next += count;
         let text = String::from_utf8(bytes).map_err(io::Error::other)?;
-        let events = Events { text: Arc::new(text), first };
+        let events = Events { text: Arc::new(text), first, len: count };
         if count > 0 && events.position(events.get(count - 1)) != Some(count - 1) {
             return Err(Failure::Setup("the file of events is damaged: delete it".to_owned()));
         }
@@ -166,24 +183,43 @@ impl Author {
     /// Append the event to `text`: `RECORD` bytes.
     fn write_event(&self, number: usize, text: &mut String) {
         let created_at = FIRST_CREATED_AT + number / EVENTS_PER_SECOND;
-        let tags = r#"[["t","speed"],["client","endpoint"]]"#;
-        let public_key = &self.public_key;
-        let before = format!(
-            r#""pubkey":"{public_key}","created_at":{created_at},"kind":1,"tags":{tags},"content":""#
-        );
         // Filled up to the length of a record. With a line break: escapes are part of the work.
         let mut content = format!("{CONTENT_START}{number:08}\\n");
-        let around = r#"{"id":"","#.len() + 64 + before.len() + r#"","sig":""}"#.len() + 128;
+        let around = self.signed(created_at, "").len();
         let words = "The quick brown fox jumps over the lazy dog. ".chars().cycle();
         content.extend(words.take(RECORD - around - content.len()));
+        text.push_str(&self.signed(created_at, &content));
+    }
 
+    /// An event with that content, which is JSON already.
+    fn signed(&self, created_at: usize, content: &str) -> String {
+        let tags = r#"[["t","speed"],["client","endpoint"]]"#;
+        let public_key = &self.public_key;
         let hashed = format!(r#"[0,"{public_key}",{created_at},1,{tags},"{content}"]"#);
         let id: [u8; 32] = Sha256::digest(hashed).into();
         let signature = self.keys.sign_schnorr_no_aux_rand(&id).to_byte_array();
         let (id, signature) = (hex(&id), hex(&signature));
-        // Writing to a String cannot fail.
-        let _ = write!(text, r#"{{"id":"{id}",{before}{content}","sig":"{signature}"}}"#);
+        format!(
+            r#"{{"id":"{id}","pubkey":"{public_key}","created_at":{created_at},"kind":1,"tags":{tags},"content":"{content}","sig":"{signature}"}}"#
+        )
     }
+}
+
+/// Events of so many bytes each, of which next to nothing is left to be compressed.
+pub(crate) fn large(count: usize, bytes: usize) -> Result<Vec<String>> {
+    let author = Author::new(0)?;
+    let around = author.signed(FIRST_CREATED_AT, "").len();
+    let event = |number: usize| {
+        let mut content = String::with_capacity(bytes);
+        let mut block = Sha256::digest(format!("large event {number}"));
+        while content.len() < bytes - around {
+            content.push_str(&hex(&block));
+            block = Sha256::digest(block);
+        }
+        content.truncate(bytes - around);
+        author.signed(FIRST_CREATED_AT + number, &content)
+    };
+    Ok((0..count).map(event).collect())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,35 +1,46 @@
-//! Speed of the endpoint inside `LNbits`: `cargo bench --bench endpoint -- [direct] [SCENARIO…]`.
+//! Speed of the endpoint inside `LNbits`, beside what it has to be compared with:
+//! `cargo bench --bench endpoint -- [SCENARIO…] [--keep]`, or `make bench`, which installs that.
 //!
-//! Starts relays of its own and an `LNbits` that uses them, talks to the endpoint as any Nostr
-//! client does, checks every message, and prints a table of figures and goals. Ends with 1 when
-//! a goal is missed or a check fails. Without names all scenarios run; `direct` runs them
-//! against one of the relays itself, without `LNbits`, to see how fast the benchmark can be.
+//! Starts relays of its own, an `LNbits` and another multiplexer that use such relays, and talks to
+//! all of them as any Nostr client does, checking every message. Prints a table of what was measured
+//! and the list of what is to be reached. Ends with 1 when a goal is missed or we did something wrong.
+//! Without names all scenarios run. `--keep` puts the tables into docs/performance.md. `curves`, or
+//! the name of one, draws those in docs/images instead.
 
+mod api;
 mod client;
+mod contender;
+mod curves;
 mod events;
 mod failure;
+mod goals;
+mod http;
+mod page;
 mod parameters;
+mod peer;
 mod process;
+mod raw;
 mod relay;
 mod report;
 mod scenarios;
 mod server;
+mod stage;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
+use contender::Who;
+use curves::Curve;
 use events::Supply;
 use failure::{Failure, Result};
-use relay::Relays;
-use report::{Report, Row};
-use scenarios::{Scenario, Stage};
-use server::LnBits;
+use report::Report;
+use scenarios::Scenario;
+use stage::Stage;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(report) => {
-            report.print();
-            if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::FAILURE
@@ -37,57 +48,93 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<Report> {
+/// Whether every goal was reached.
+fn run() -> Result<bool> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let wanted = options.scenarios.iter().map(|scenario| scenario.events()).sum();
-    let mut supply = Supply::open(wanted)?;
-    let relays = Relays::start(parameters::RELAYS)?;
+    process::raise_open_files(parameters::OPEN_FILES);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
-    eprintln!("load of the machine before: {load} (figures need a quiet one)");
+    let mut supply = Supply::open()?;
+    let machine = page::machine()?;
+    eprintln!("{machine} (figures need a quiet one)");
     let mut report = Report::default();
-    let mut lnbits = None;
-    for scenario in options.scenarios {
-        eprintln!("{} …", scenario.name());
-        if !options.direct && (lnbits.is_none() || scenario.alone()) {
-            // The old one first.
-            drop(lnbits.take());
-            match LnBits::start(&relays.urls()) {
-                Ok(started) => lnbits = Some(started),
-                Err(failure) => {
-                    report.extend(vec![Row::failure(scenario.name(), &failure.to_string())]);
-                    break;
-                }
+    if !options.curves.is_empty() {
+        runtime.block_on(draw(&options.curves, &mut supply, &mut report));
+        println!("\n{}", report.text());
+        return Ok(report.passed());
+    }
+    runtime.block_on(measure(&options.scenarios, &mut supply, &mut report));
+    println!("\n{}", report.text());
+    if options.keep {
+        page::keep(&machine, &report.text())?;
+    }
+    Ok(report.passed())
+}
+
+/// One scenario after the other. Those that can share what is started for them.
+async fn measure(scenarios: &[Scenario], supply: &mut Supply, report: &mut Report) {
+    let counts = [parameters::RELAYS, 1, parameters::REST_RELAYS];
+    for relays in counts {
+        let here = |scenario: &&Scenario| scenario.relays().contains(&relays);
+        let (alone, together): (Vec<&Scenario>, Vec<&Scenario>) =
+            scenarios.iter().filter(here).partition(|scenario| scenario.alone());
+        for scenario in alone {
+            let mut stage = Stage::start(scenario.whom(), relays, supply, report).await;
+            play(*scenario, &mut stage).await;
+        }
+        if !together.is_empty() {
+            let mut stage = Stage::start(&Who::ALL, relays, supply, report).await;
+            for scenario in together {
+                play(*scenario, &mut stage).await;
             }
         }
-        let (endpoint, pid) = match &lnbits {
-            Some(lnbits) => (lnbits.endpoint.clone(), Some(lnbits.pid)),
-            None => (relays.urls()[0].to_owned(), None),
-        };
-        let mut stage = Stage { endpoint, relays: &relays, supply: &mut supply, pid };
-        report.extend(runtime.block_on(scenario.run(&mut stage)));
     }
-    Ok(report)
+}
+
+/// One curve after the other.
+async fn draw(curves: &[Curve], supply: &mut Supply, report: &mut Report) {
+    for curve in curves {
+        let started = Instant::now();
+        eprintln!("{} …", curve.name());
+        if let Err(failure) = curve.draw(supply, report).await {
+            report.fault(Who::Ours, format!("{}: {failure}", curve.name()));
+        }
+        eprintln!("  {:.0} s", started.elapsed().as_secs_f64());
+    }
+}
+
+async fn play(scenario: Scenario, stage: &mut Stage<'_>) {
+    let started = Instant::now();
+    eprintln!("{}, {} relays …", scenario.name(), stage.relays);
+    stage.report.played(scenario.name());
+    if let Err(failure) = scenario.run(stage).await {
+        stage.report.fault(Who::Ours, format!("{}: {failure}", scenario.name()));
+    }
+    eprintln!("  {:.0} s", started.elapsed().as_secs_f64());
 }
 
 /// What the command line asks for.
 struct Options {
-    direct: bool,
     scenarios: Vec<Scenario>,
+    keep: bool,
+    curves: Vec<Curve>,
 }
 
 impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options = Self { direct: false, scenarios: Vec::new() };
+        let mut options = Self { scenarios: Vec::new(), keep: false, curves: Vec::new() };
         // cargo adds `--bench`.
         for argument in arguments.filter(|argument| argument != "--bench") {
             let named = Scenario::ALL.into_iter().find(|scenario| scenario.name() == argument);
-            match named {
-                Some(scenario) => options.scenarios.push(scenario),
-                None if argument == "direct" => options.direct = true,
-                None => {
-                    let names = Scenario::ALL.map(Scenario::name).join(", ");
+            let curve = Curve::ALL.into_iter().find(|curve| curve.name() == argument);
+            match (named, curve, argument.as_str()) {
+                (Some(scenario), _, _) => options.scenarios.push(scenario),
+                (_, Some(curve), _) => options.curves.push(curve),
+                (_, _, "--keep") => options.keep = true,
+                (_, _, "curves") => options.curves = Curve::ALL.to_vec(),
+                _ => {
+                    let scenarios = Scenario::ALL.map(Scenario::name);
+                    let curves = Curve::ALL.map(Curve::name);
+                    let names = [&scenarios[..], &curves[..]].concat().join(", ");
                     let complaint = format!("no scenario {argument}: there are {names}");
                     return Err(Failure::Setup(complaint));
                 }
@@ -96,8 +143,6 @@ impl Options {
         if options.scenarios.is_empty() {
             options.scenarios = Scenario::ALL.to_vec();
         }
-        // Only a process of its own has a memory to measure.
-        options.scenarios.retain(|&scenario| !(options.direct && scenario == Scenario::Memory));
         Ok(options)
     }
 }

@@ -3,6 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::interval;
+
 use crate::failure::{Failure, Result};
 
 /// `/proc/<pid>/stat` counts in hundredths of a second on every Linux we run on.
@@ -14,6 +17,34 @@ pub(crate) fn memory(pid: u32) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     kib.map(|kib| kib / 1024.0).ok_or_else(|| unreadable(pid))
+}
+
+/// Do `meanwhile`: the most memory of the process until that has ended, in MiB.
+pub(crate) async fn highest_memory<T>(
+    pid: u32,
+    meanwhile: impl Future<Output = Result<T>>,
+) -> Result<(T, f64)> {
+    let mut highest = memory(pid)?;
+    let mut pace = interval(Duration::from_millis(50));
+    tokio::pin!(meanwhile);
+    loop {
+        tokio::select! {
+            ended = &mut meanwhile => return Ok((ended?, highest)),
+            _ = pace.tick() => highest = highest.max(memory(pid)?),
+        }
+    }
+}
+
+/// Let this process, and those that it starts, have so many open files, or as many as it may.
+pub(crate) fn raise_open_files(wanted: u64) {
+    let now = getrlimit(Resource::Nofile);
+    // None stands for no limit. More than the hard one only root may have, and not everywhere.
+    let maximum = now.maximum.map(|most| most.max(wanted));
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_err() {
+        let most = now.maximum.unwrap_or(wanted);
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..now });
+        eprintln!("open files: {most}, not {wanted}: some clients may not get in");
+    }
 }
 
 /// Processor time a process has used, all threads together.

@@ -2,7 +2,8 @@
 //!
 //! All of them live on one thread of their own, so the client that measures has another.
 //! A relay answers any REQ with the events set by `set_stored`, newest first, and EOSE; sends
-//! what `publish` gives it to every subscription; and answers EVENT with OK `true`.
+//! what `publish` gives it to every subscription; and answers EVENT with OK `true`. Of filters it
+//! understands so much: one that names authors matches nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +14,8 @@ use std::time::Instant;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
@@ -24,6 +26,10 @@ use crate::failure::{Failure, Result};
 /// Live events on their way to one connection. When full, `publish` waits: a multiplexer that
 /// reads slowly slows the relays down, and all of them stay close together.
 const LIVE_QUEUE: usize = 1024;
+
+/// Connections that wait to be accepted. Whom there is no room for tries again after a second, and that
+/// would be measured.
+const BACKLOG: u32 = 4_096;
 
 /// What a relay answers a REQ with.
 #[derive(Clone)]
@@ -49,21 +55,26 @@ pub(crate) struct Relays {
 #[derive(Default)]
 struct Relay {
     url: String,
+    /// Subscriptions it takes, if it says so in its document (NIP-11).
+    places: Option<usize>,
     stored: Mutex<Option<Stored>>,
     connections: Mutex<Vec<mpsc::Sender<Live>>>,
     /// EVENT messages received since the start.
     received: AtomicUsize,
+    /// When the first REQ came since `take_asked`.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Relays {
-    /// Start `count` relays on free ports of the loopback interface.
-    pub(crate) fn start(count: usize) -> Result<Self> {
+    /// Start `count` relays on free ports of the loopback interface. `places`: the subscriptions
+    /// they say they take, if they have a document.
+    pub(crate) fn start(count: usize, places: Option<usize>) -> Result<Self> {
         let (ready, listening) = std_mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("relays".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 for _ in 0..count {
-                    let _ = ready.send(Relay::listen().await);
+                    let _ = ready.send(Relay::listen(places));
                 }
                 std::future::pending::<()>().await;
             });
@@ -98,6 +109,16 @@ impl Relays {
         sent
     }
 
+    /// When the first of the relays was sent a REQ, since this was asked last.
+    pub(crate) async fn take_asked(&self) -> Option<Instant> {
+        let mut first: Option<Instant> = None;
+        for relay in &self.relays {
+            let asked = relay.asked.lock().await.take();
+            first = first.into_iter().chain(asked).min();
+        }
+        first
+    }
+
     /// Open connections of each relay.
     pub(crate) async fn connections(&self) -> Vec<usize> {
         let mut counts = Vec::new();
@@ -114,10 +135,12 @@ impl Relays {
 }
 
 impl Relay {
-    async fn listen() -> io::Result<Arc<Self>> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    fn listen(places: Option<usize>) -> io::Result<Arc<Self>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let url = format!("ws://{}", listener.local_addr()?);
-        let relay = Arc::new(Self { url, ..Self::default() });
+        let relay = Arc::new(Self { url, places, ..Self::default() });
         tokio::spawn(Arc::clone(&relay).accept(listener));
         Ok(relay)
     }
@@ -126,6 +149,9 @@ impl Relay {
         while let Ok((stream, _)) = listener.accept().await {
             let relay = Arc::clone(&self);
             tokio::spawn(async move {
+                if relay.tells_of_itself(&stream).await {
+                    return relay.tell(stream).await;
+                }
                 let (live, events) = mpsc::channel(LIVE_QUEUE);
                 relay.connections.lock().await.push(live.clone());
                 match Connection::serve(&relay, stream, events).await {
@@ -137,13 +163,36 @@ impl Relay {
             });
         }
     }
+
+    /// Whether this is a request for its document, and there is one.
+    async fn tells_of_itself(&self, stream: &TcpStream) -> bool {
+        let mut head = [0; 1_024];
+        let length = match self.places {
+            Some(_) => stream.peek(&mut head).await.unwrap_or(0),
+            None => return false,
+        };
+        String::from_utf8_lossy(&head[..length]).contains("application/nostr+json")
+    }
+
+    async fn tell(&self, mut stream: TcpStream) {
+        let places = self.places.unwrap_or_default();
+        let document = format!(r#"{{"limitation":{{"max_subscriptions":{places}}}}}"#);
+        let length = document.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/nostr+json\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{document}"
+        );
+        // Read as well, or closing it could take the answer back.
+        let _ = stream.read(&mut [0; 1_024]).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
 }
 
 /// One connection to a relay. Ends when the other side closes it.
 struct Connection<'a> {
     relay: &'a Relay,
     socket: WebSocketStream<TcpStream>,
-    /// Subscription id to what an EVENT frame starts with.
+    /// Subscription id to what an EVENT frame starts with, of those that match something.
     subscriptions: HashMap<String, String>,
 }
 
@@ -192,9 +241,13 @@ impl<'a> Connection<'a> {
         let id = &message[1];
         match (message[0].as_str(), id.as_str()) {
             (Some("REQ"), Some(name)) => {
-                let frame = format!(r#"["EVENT",{id},"#);
-                self.send_stored(&frame).await?;
-                self.subscriptions.insert(name.to_owned(), frame);
+                self.relay.asked.lock().await.get_or_insert_with(Instant::now);
+                let mut filters = message.as_array().into_iter().flatten().skip(2);
+                if filters.any(|filter| filter.get("authors").is_none()) {
+                    let frame = format!(r#"["EVENT",{id},"#);
+                    self.send_stored(&frame).await?;
+                    self.subscriptions.insert(name.to_owned(), frame);
+                }
                 self.feed(format!(r#"["EOSE",{id}]"#)).await
             }
             (Some("CLOSE"), Some(name)) => {

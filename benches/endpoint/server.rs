@@ -26,6 +26,8 @@ pub(crate) struct LnBits {
     pub(crate) endpoint: String,
     /// The process that serves it.
     pub(crate) pid: u32,
+    /// `host:port` of its API.
+    pub(crate) address: String,
 }
 
 impl LnBits {
@@ -58,12 +60,18 @@ impl LnBits {
                 Failure::Setup(format!("{python}: {error}. `make dev` sets it up."))
             })?;
         let output = launcher.stdout.take();
-        let mut server = Self { launcher, endpoint: String::new(), pid: 0 };
+        let address = format!("127.0.0.1:{port}");
+        let mut server = Self { launcher, endpoint: String::new(), pid: 0, address };
         // From here on a failure stops what was started.
         let lines = lines(output.ok_or_else(|| Failure::Setup("no output".to_owned()))?);
         server.endpoint = read_endpoint(&lines)?;
         server.pid = process::only_child(server.launcher.id())?;
         Ok(server)
+    }
+
+    /// A WebSocket of `LNbits`' own, with nothing behind it.
+    pub(crate) fn bare(&self) -> String {
+        format!("ws://{}/api/v1/ws/bench", self.address)
     }
 
     fn stop(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@ from .shapes import (
     ClientStatus,
     KeyPair,
     Limits,
+    Offer,
     OutboxEntry,
     OutboxRow,
     OutsideClient,
@@ -107,7 +108,8 @@ class Client:
         """The same for a binary message, which the client is told nobody understands."""
 
     def drain(self, most: int) -> list[str]:
-        """The messages waiting for this client, oldest first, at most `most`."""
+        """The messages waiting for this client, oldest first: at most `most`, and none
+        after 256 KiB. What is left over, nobody is woken for."""
 
     def status(self) -> ClientStatus:
         """Its numbers as they are now."""
@@ -194,9 +196,7 @@ class Core:
 
     def serve(
         self,
-        descriptor: int,
-        read: bytes,
-        answer: bytes,
+        offer: Offer,
         *,
         public: bool = True,
         hosts: list[str] = ...,
@@ -204,9 +204,7 @@ class Core:
         about: About | None = None,
     ) -> int:
         """Admit a client with its socket, of which a duplicate is made: from now on the
-        core alone reads and writes it. `read`: what was read after the client's request
-        for a WebSocket. `answer`: the whole answer to that, which is written first. No
-        extension may be promised in it. The rest as `connect`. Returns its token. Raises
+        core alone reads and writes it. The rest as `connect`. Returns its token. Raises
         as `connect`, or `OSError`: then nothing was read or written."""
 
     def clients(self) -> list[OutsideClient]:

@@ -13,7 +13,7 @@ from typing import Protocol
 from ._native import STORE, Client, Core
 from .shapes import About
 
-BEAT = 0.5  # seconds
+BEAT = 0.25  # seconds
 
 
 class Woken(Protocol):

@@ -35,6 +35,12 @@ ended_subscription, refused_count. It wants to know who we are (NIP-42): refused
 unanswered_auth, no_challenge, unsigned_auth (its challenge could not be answered)."""
 
 
+Offer: TypeAlias = tuple[int, bytes, bytes]
+"""A client's socket: its descriptor, what was read after the client's request for a
+WebSocket, and the whole answer to that, which is written first. No extension may be
+promised in it."""
+
+
 class Limits(TypedDict):
     """What the endpoint enforces, as NIP-11 names it where NIP-11 has a name."""
 

@@ -15,7 +15,7 @@ def nostrclient_start() -> None:
     """Start the core and connect to the relays. Called in the event loop."""
     started = core.start()
     if started is not None:
-        started.spawn(started.end_with_lnbits())
+        started.end_with_lnbits()
         started.spawn(started.outbox.keep())
         started.spawn(_connect_relays(started))
         started.spawn(limits.keep(started))

@@ -89,20 +89,16 @@ impl Core {
         Ok(client.into())
     }
 
-    #[pyo3(signature = (
-        descriptor, read, answer, *, public=true, hosts=Vec::new(), sibling=false, about=None
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "all but the first three by their names")]
+    #[pyo3(signature = (offer, *, public=true, hosts=Vec::new(), sibling=false, about=None))]
     fn serve(
         &self,
-        descriptor: i32,
-        read: Vec<u8>,
-        answer: Vec<u8>,
+        offer: shapes::Offer,
         public: bool,
         hosts: Vec<String>,
         sibling: bool,
         about: Option<shapes::About>,
     ) -> PyResult<u64> {
+        let (descriptor, read, answer) = offer;
         let socket = own_descriptor(descriptor)?;
         let offer = Offer { socket, read, answer };
         let ClientId(token) = self.0.serve(role(public, sibling), about.into(), hosts, offer)?;

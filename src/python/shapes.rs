@@ -169,6 +169,9 @@ impl From<ClientView> for ClientStatus {
     }
 }
 
+/// `Offer` of `shapes.py`.
+pub(super) type Offer = (i32, Vec<u8>, Vec<u8>);
+
 /// `About` of `shapes.py`.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]

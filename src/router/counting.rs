@@ -30,7 +30,7 @@ use crate::nostr::message;
 use crate::nostr::reason::{Cause, Prefix, Reason};
 use crate::stats::Trouble;
 
-use super::relays::{Relays, Work};
+use super::relays::{About, Relays, Sender, Work};
 use super::terms::Role;
 use super::turn::{Timer, Turn};
 
@@ -192,14 +192,17 @@ impl Counting {
         }
     }
 
-    /// What it is known by among all that is asked.
-    pub(super) fn name(&self, number: RequestNumber) -> Option<[u8; 32]> {
-        let filters = &self.open.get(&number)?.question.filters;
+    /// What it is known by among all that is asked, and whose it is.
+    pub(super) fn about(&self, number: RequestNumber) -> About {
+        let Some(Count { question, .. }) = self.open.get(&number) else {
+            return About { names: Vec::new(), sender: Sender::Harmless };
+        };
         let mut hash = Sha256::new_with_prefix("COUNT");
-        for filter in filters {
+        for filter in &question.filters {
             hash.update(&*filter.json);
         }
-        Some(hash.finalize().into())
+        let sender = Sender::Clients(vec![question.client]);
+        About { names: vec![hash.finalize().into()], sender }
     }
 
     /// The COUNT for this relay, now going out. `None`: it is not wanted any more, or the relay has

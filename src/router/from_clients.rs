@@ -48,6 +48,7 @@ impl Keepers {
     pub(super) fn client_left(&mut self, client: ClientId, turn: &mut Turn<'_>) {
         self.hear_out(client, turn);
         let Some((subscriptions, counts)) = self.clients.leave(client) else { return };
+        self.relays.client_left(client);
         for key in subscriptions {
             self.end_subscription(key, turn);
         }

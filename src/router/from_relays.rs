@@ -123,7 +123,7 @@ impl Keepers {
         self.ask(id, turn);
         for event in missed {
             if event.expiration().is_none_or(|at| at > turn.now.unix) {
-                self.relays.send_event(id, &event, Audience::Owners, turn);
+                self.relays.send_event(id, &event, Audience::Owners, None, turn);
             }
         }
         turn.due.flush.insert(id);

@@ -11,30 +11,31 @@ use crate::nostr::reason::{Cause, Prefix, Reason};
 
 use super::Keepers;
 use super::input::Outgoing;
-use super::relays::{Name, Thing, Work};
+use super::relays::{About, Sender, Thing, Trust, Work};
+use super::subscriptions::Refusal;
 use super::terms::{Audience, Word};
 use super::turn::Turn;
 
 impl Keepers {
     /// Gives the connection what it takes.
     pub(super) fn send(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        while let Some((work, names)) = self.next_work(id, turn) {
+        while let Some((work, about)) = self.next_work(id, turn) {
             let thing = match &work {
                 Work::Ask(number) | Work::Count(number) => Some(Thing::Request(*number)),
                 Work::Publish { event, .. } => Some(Thing::Event(*event.id())),
                 Work::Text(_) | Work::Close(_) => None,
             };
             let outgoing = match work {
-                Work::Ask(number) => self.req(id, number, &names, turn),
-                Work::Count(number) => self.count_text(id, number, &names, turn),
+                Work::Ask(number) => self.req(id, number, &about, turn),
+                Work::Count(number) => self.count_text(id, number, &about, turn),
                 Work::Text(text) => Some(Outgoing { text, event: None }),
                 Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
-                Work::Publish { event, audience, until } => {
-                    self.event(id, event, audience, until, turn)
+                Work::Publish { event, audience, until, .. } => {
+                    self.event(id, event, (audience, until), &about, turn)
                 }
             };
             if let Some(outgoing) = outgoing {
-                self.relays.send(id, outgoing, thing.map(|thing| (thing, names)), turn);
+                self.relays.send(id, outgoing, thing.map(|thing| (thing, about)), turn);
             }
         }
         if self.relays.wants_more(id) {
@@ -42,72 +43,86 @@ impl Keepers {
         }
     }
 
-    /// What is next, and by which names what it is about is known.
-    fn next_work(&mut self, id: RelayId, turn: &Turn<'_>) -> Option<(Work, Vec<Name>)> {
+    /// What is next, and what is known of it.
+    fn next_work(&mut self, id: RelayId, turn: &Turn<'_>) -> Option<(Work, About)> {
         let Self { relays, requests, subscriptions, counting, .. } = self;
-        let names = |work: &Work| match work {
-            Work::Ask(number) => requests.names(id, *number, subscriptions),
-            Work::Count(number) => counting.name(*number).into_iter().collect(),
-            Work::Publish { event, .. } => vec![*event.id()],
-            Work::Text(_) | Work::Close(_) => Vec::new(),
+        let about = |work: &Work| match work {
+            Work::Ask(number) => requests.about(id, *number, subscriptions),
+            Work::Count(number) => counting.about(*number),
+            Work::Publish { event, by, .. } => {
+                let sender = by.map_or(Sender::Unknown, |by| Sender::Clients(vec![by]));
+                About { names: vec![*event.id()], sender }
+            }
+            Work::Text(_) | Work::Close(_) => About { names: Vec::new(), sender: Sender::Harmless },
         };
-        let work = relays.next_work(id, names, turn)?;
-        let names = names(&work);
-        Some((work, names))
+        let work = relays.next_work(id, about, turn)?;
+        let about = about(&work);
+        Some((work, about))
     }
 
     fn req(
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        names: &[Name],
+        About { names, sender }: &About,
         turn: &mut Turn<'_>,
     ) -> Option<Outgoing> {
         if !self.requests.contains(id, number) {
             self.relays.skipped(id);
         }
         let quarantined = self.relays.quarantines(id, names, turn);
+        let trust = self.relays.trust(id, sender, turn);
+        let several = names.len() > 1 || matches!(sender, Sender::Clients(all) if all.len() > 1);
         // One of several is asked for alone, to tell it from the others.
-        let each = names.split_last().is_some_and(|(_, each)| self.relays.suspects(id, each));
-        if quarantined || each {
-            let why = ends_connection();
-            let alone = names.len() == 1;
-            self.requests.quarantined(id, number, alone, &why, &mut self.subscriptions, turn);
-            return None;
-        }
-        match self.requests.text(id, number, &mut self.subscriptions, &mut self.relays, turn) {
-            Ok(text) => text.map(|text| Outgoing { text, event: None }),
-            Err(too_long) => {
-                self.requests.not_sent(id, number, too_long, turn);
-                None
-            }
-        }
+        let each = names.split_last().is_some_and(|(_, each)| self.relays.suspects(id, each))
+            || (several && trust > Trust::Full);
+        let refusal = if quarantined || each {
+            (ends_connection(), Refusal::ForGood)
+        } else if trust == Trust::Nothing {
+            (pauses(), Refusal::Passing)
+        } else {
+            let Self { requests, subscriptions, relays, .. } = self;
+            return match requests.text(id, number, subscriptions, relays, turn) {
+                Ok(text) => text.map(|text| Outgoing { text, event: None }),
+                Err(too_long) => {
+                    requests.not_sent(id, number, too_long, turn);
+                    None
+                }
+            };
+        };
+        let alone = if quarantined { names.len() == 1 } else { !each };
+        self.requests.held_back(id, number, alone, &refusal, &mut self.subscriptions, turn);
+        None
     }
 
     fn count_text(
         &mut self,
         id: RelayId,
         number: RequestNumber,
-        names: &[Name],
+        About { names, sender }: &About,
         turn: &mut Turn<'_>,
     ) -> Option<Outgoing> {
         if !self.counting.contains(number) {
             self.relays.skipped(id);
         }
         let text = self.counting.text(id, number, &self.relays)?;
-        if self.relays.quarantines(id, names, turn) {
-            self.counting.closed(id, number, &ends_connection(), &self.relays, turn);
-            return None;
-        }
-        Some(Outgoing { text, event: None })
+        let why = if self.relays.quarantines(id, names, turn) {
+            ends_connection()
+        } else if self.relays.trust(id, sender, turn) == Trust::Nothing {
+            pauses()
+        } else {
+            return Some(Outgoing { text, event: None });
+        };
+        self.counting.closed(id, number, &why, &self.relays, turn);
+        None
     }
 
     fn event(
         &mut self,
         id: RelayId,
         event: Arc<Event>,
-        audience: Audience,
-        until: Duration,
+        (audience, until): (Audience, Duration),
+        About { names, sender }: &About,
         turn: &mut Turn<'_>,
     ) -> Option<Outgoing> {
         if is_ephemeral(event.kind()) && turn.now.mono > until {
@@ -115,24 +130,32 @@ impl Keepers {
             return None;
         }
         self.publishing.sent(id, event.id());
-        if self.relays.quarantines(id, &[*event.id()], turn) {
+        if self.relays.quarantines(id, names, turn) {
             self.quarantined(id, event.id(), audience, turn);
             return None;
         }
         let text = message::publish(&event);
         let most = self.relays.limits(id).max_message_length;
-        if most.is_some_and(|most| text.len() > most) {
+        let why = if most.is_some_and(|most| text.len() > most) {
             // What it would only refuse is not sent: its own document says so.
-            let why = Reason::new(Prefix::Restricted, "longer than the relay takes");
-            let word = Word { accepted: false, why: &why };
-            self.publish(turn, |publishing, means| {
-                publishing.relay_ok(id, event.id(), word, means);
-            });
-            return None;
-        }
-        let sent = Some(*event.id());
-        self.relays.in_flight(id, event, audience);
-        Some(Outgoing { text, event: sent })
+            Reason::new(Prefix::Restricted, "longer than the relay takes")
+        } else if self.relays.trust(id, sender, turn) == Trust::Nothing {
+            if !self.publishing.is_under_way(event.id()) && !self.outbox.contains(event.id()) {
+                // It is a copy of what others have.
+                self.relays.hold_back(id, event, turn);
+                return None;
+            }
+            pauses()
+        } else {
+            let sent = Some(*event.id());
+            self.relays.in_flight(id, event, audience);
+            return Some(Outgoing { text, event: sent });
+        };
+        let word = Word { accepted: false, why: &why };
+        self.publish(turn, |publishing, means| {
+            publishing.relay_ok(id, event.id(), word, means);
+        });
+        None
     }
 
     /// The relay ends the connection over this event. It may have kept it, so this is no `OK false`.
@@ -177,6 +200,14 @@ impl Keepers {
             self.relays.tally(id, |stats| &stats.backlog_dropped);
         }
     }
+}
+
+/// What nobody is sent who has it ended again and again (rule 2.7).
+fn pauses() -> Reason {
+    Reason::new(
+        Prefix::RateLimited,
+        "the relay ended its connection several times, try again later",
+    )
 }
 
 fn ends_connection() -> Reason {

@@ -15,7 +15,9 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::Notify;
 
-use crate::constants::{MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES};
+use crate::constants::{
+    DRAIN_BYTES, MAILBOX_BYTES, MAILBOX_BYTES_ALL, MAILBOX_BYTES_SHARE, MAILBOX_MESSAGES,
+};
 use crate::ids::ClientId;
 use crate::nostr::message::Reply;
 use crate::stats::Counter;
@@ -49,7 +51,7 @@ pub(crate) struct Bell {
     hear: UnixStream,
     /// Bytes in all mailboxes.
     bytes: AtomicUsize,
-    /// The core ends because LNbits does.
+    /// The core ends because `LNbits` does.
     away: AtomicBool,
 }
 
@@ -89,7 +91,7 @@ impl Bell {
         self.list.try_iter().collect()
     }
 
-    /// Whoever is closed because the core ends is told from now on that LNbits does.
+    /// Whoever is closed because the core ends is told from now on that `LNbits` does.
     pub(crate) fn go_away(&self) {
         self.away.store(true, SeqCst);
     }
@@ -158,7 +160,7 @@ impl Drop for Ends {
 }
 
 /// The router's end. Dropped without [`Mailbox::close`], it closes with 1012, the core has stopped, or
-/// with 1001, so has LNbits.
+/// with 1001, so has `LNbits`.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     ends: Arc<Ends>,
@@ -231,10 +233,19 @@ impl Drop for Mailbox {
 }
 
 impl Slot {
-    /// The oldest waiting messages, at most `most`, as JSON. The client is named again when more
-    /// come; what is left over after `most` is for the caller to fetch without being called.
+    /// The oldest waiting messages as JSON, at most `most` and none after [`DRAIN_BYTES`]: what is
+    /// fetched counts no longer, and whoever has it may be unable to pass it on. The client is named
+    /// again when more come; what is left over is for the caller to fetch without being called.
     pub(crate) fn drain(&self, most: usize) -> Vec<String> {
-        self.drain_replies(most).iter().map(Reply::to_json).collect()
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while found.len() < most
+            && bytes < DRAIN_BYTES
+            && let Some(reply) = self.next()
+        {
+            bytes += reply.size();
+            found.push(reply.to_json());
+        }
+        found
     }
 
     /// The same as they are.
@@ -299,6 +310,16 @@ mod tests {
 
     fn notice(length: usize) -> Reply {
         Reply::Notice("x".repeat(length))
+    }
+
+    #[test]
+    fn what_is_fetched_at_once_is_bounded_in_bytes() {
+        let bell = Arc::new(Bell::new().unwrap());
+        let (mailbox, slot) = mailbox(ClientId(7), &bell, Rings::TheBell);
+        assert!((0..5).all(|_| mailbox.post(notice(DRAIN_BYTES / 2))));
+        assert_eq!([(); 4].map(|()| slot.drain(60).len()), [2, 2, 1, 0]);
+        assert!(mailbox.post(notice(2 * DRAIN_BYTES)));
+        assert_eq!(slot.drain(60).len(), 1, "one that is longer is fetched too");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{OwnedFd, RawFd};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::base::secret::Secret;
 use crate::constants::{CONTROL_QUEUE, PULSE, ROUTER_QUEUE, STOP_TIMEOUT};
@@ -332,7 +334,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 struct Running {
     runtime: Runtime,
-    /// Its end tells the router to stop.
+    /// Its end tells the router, and who keeps the pulse, to stop.
     _router: watch::Sender<()>,
     calls: mpsc::Sender<ToRouter>,
 }
@@ -375,10 +377,10 @@ impl Core {
         let secret = secret.unwrap_or_else(|| shared.secret.clone());
         let network = Arc::new(Network::new(Badge::new(secret)));
         let dial = Arc::clone(&network);
+        runtime.spawn(beat(Arc::clone(&shared), stop.clone()));
         runtime.spawn(driver::supervise(Arc::clone(&shared), queue, stop, threads, dial));
         let (calls, queue) = mpsc::channel(CONTROL_QUEUE);
         runtime.spawn(pass_on(Arc::clone(&shared), queue));
-        runtime.spawn(beat(Arc::clone(&shared)));
         let running = Running { runtime, _router: running, calls };
         Ok(Self { shared, network, running: Mutex::new(Some(running)) })
     }
@@ -635,7 +637,7 @@ impl Core {
     }
 
     /// Closes clients and relays and ends every thread, within [`STOP_TIMEOUT`] and a little. `away`:
-    /// LNbits ends.
+    /// `LNbits` ends.
     pub(crate) fn stop(&self, away: bool) {
         if away {
             self.shared.bell.go_away();
@@ -654,11 +656,14 @@ impl Core {
     }
 }
 
-/// Notes again and again that the sockets that are ours are read. Ends with the runtime.
-async fn beat(shared: Arc<Shared>) {
+/// Notes again and again that the sockets that are ours are read, until the core stops.
+async fn beat(shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
+    let mut over = pin!(stop.changed());
     loop {
         shared.own_pulse.beat(shared.clock.elapsed());
-        tokio::time::sleep(PULSE).await;
+        if timeout(PULSE, &mut over).await.is_ok() {
+            return;
+        }
     }
 }
 

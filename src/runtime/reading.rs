@@ -9,19 +9,23 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::constants::{CATCH_UP_MOST, CATCH_UP_QUIET, OK_DEADLINE};
+use crate::constants::{CATCH_UP_BEATS, CATCH_UP_MOST, CATCH_UP_QUIET, OK_DEADLINE};
 
-/// Of whoever reads the sockets, all of them. Milliseconds; zero: never.
+/// Of whoever reads the sockets, all of them. Times are milliseconds; zero: never.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     last: AtomicU64,
-    /// The end of the last standstill.
+    /// The end of the last standstill, …
     stood: AtomicU64,
+    /// … and how often it had beaten by then.
+    stood_at: AtomicU64,
+    beats: AtomicU64,
 }
 
 impl Pulse {
     /// It beats; several times in a deadline, while all is well.
     pub(super) fn beat(&self, now: Duration) {
+        self.beats.fetch_add(1, SeqCst);
         self.stood_until(now);
         self.last.store(milliseconds(now), SeqCst);
     }
@@ -31,17 +35,25 @@ impl Pulse {
         let (now, last) = (milliseconds(now), self.last.load(SeqCst));
         if last > 0 && now.saturating_sub(last) > milliseconds(OK_DEADLINE) {
             self.stood.store(now, SeqCst);
+            self.stood_at.store(self.beats.load(SeqCst), SeqCst);
         }
         let stood = self.stood.load(SeqCst);
         (stood > 0).then(|| Duration::from_millis(stood))
+    }
+
+    /// How often it has beaten since this beat, and since the last standstill.
+    fn beats_since(&self, beat: u64) -> u64 {
+        self.beats.load(SeqCst).saturating_sub(beat.max(self.stood_at.load(SeqCst)))
     }
 }
 
 /// One client's.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// When something was read last.
+    /// When something was read last, …
     last: Duration,
+    /// … and how often the pulse had beaten by then.
+    beats: u64,
     /// The end of the last time it had to wait for long, if there was any.
     waited: Option<Duration>,
     /// Whether that may have been old.
@@ -51,7 +63,7 @@ pub(super) struct Reading {
 impl Reading {
     /// A client connects.
     pub(super) const fn new(now: Duration) -> Self {
-        Self { last: now, waited: None, late: false }
+        Self { last: now, beats: 0, waited: None, late: false }
     }
 
     /// Something is read. Whether it may be old. `resumed`: when the client was last asked to go on.
@@ -65,9 +77,12 @@ impl Reading {
             let first = ended >= self.last;
             let since = now.saturating_sub(self.last.max(ended));
             let goes_on = first || (self.late && now.saturating_sub(ended) < CATCH_UP_MOST);
-            goes_on && since < CATCH_UP_QUIET
+            // Where the machine is busy, time passes in which nobody looks.
+            let nothing_came =
+                since >= CATCH_UP_QUIET && pulse.beats_since(self.beats) >= CATCH_UP_BEATS;
+            goes_on && !nothing_came
         });
-        self.last = now;
+        (self.last, self.beats) = (now, pulse.beats.load(SeqCst));
         self.late
     }
 }
@@ -84,25 +99,28 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    /// A pulse that has beaten twice a second from 1 s on to the first of these, and then at the others.
-    fn beaten(until: u64, then: &[u64]) -> Pulse {
-        let pulse = Pulse::default();
-        for time in (1_000..=until).step_by(500).chain(then.iter().copied()) {
-            pulse.beat(at(time));
-        }
-        pulse
+    /// When a pulse beats: four times a second from 1 s on to the first of these, and then at the others.
+    fn beaten(until: u64, then: &[u64]) -> Vec<u64> {
+        (1_000..=until).step_by(250).chain(then.iter().copied()).collect()
     }
 
     /// Of messages read at these times by a client that came at 1 s: which may be old.
-    fn late<const N: usize>(pulse: &Pulse, times: [u64; N]) -> [bool; N] {
+    fn late<const N: usize>(beats: &[u64], times: [u64; N]) -> [bool; N] {
+        let pulse = Pulse::default();
         let mut reading = Reading::new(at(1_000));
-        times.map(|time| reading.is_late(at(time), Duration::ZERO, pulse))
+        let mut beats = beats.iter().peekable();
+        times.map(|time| {
+            while let Some(beat) = beats.next_if(|beat| **beat <= time) {
+                pulse.beat(at(*beat));
+            }
+            reading.is_late(at(time), Duration::ZERO, &pulse)
+        })
     }
 
     #[test]
     fn nothing_is_late_while_somebody_looks() {
         assert_eq!(late(&beaten(9_000, &[]), [1_000, 1_100, 5_000, 9_000]), [false; 4]);
-        assert_eq!(late(&Pulse::default(), [1_000, 90_000]), [false; 2], "nobody has begun to");
+        assert_eq!(late(&[], [1_000, 90_000]), [false; 2], "nobody has begun to");
         assert_eq!(late(&beaten(5_000, &[7_000]), [7_000, 9_000]), [false; 2], "just in time");
     }
 
@@ -110,52 +128,63 @@ mod tests {
     fn what_is_read_first_after_a_standstill_is_late() {
         // The message is read before the pulse beats again, or just after it.
         assert_eq!(late(&beaten(5_000, &[]), [5_000, 25_000]), [false, true]);
-        assert_eq!(late(&beaten(5_000, &[25_000]), [25_000, 25_001, 25_400]), [true; 3]);
-        assert_eq!(late(&beaten(5_000, &[25_000]), [25_499]), [true]);
-        assert_eq!(late(&beaten(5_000, &[25_000]), [25_500]), [false], "there was nothing to read");
+        assert_eq!(late(&beaten(5_000, &[25_000]), [25_000, 25_001, 25_200]), [true; 3]);
+        let goes_on = beaten(5_000, &[25_000, 25_250, 25_500]);
+        assert_eq!(late(&goes_on, [25_499]), [true]);
+        assert_eq!(late(&goes_on, [25_500]), [false], "there was nothing to read");
+    }
+
+    /// Time has passed, and nobody has looked more than once since the standstill.
+    #[test]
+    fn what_is_read_late_by_a_busy_machine_is_late() {
+        assert_eq!(late(&beaten(5_000, &[25_000]), [26_900]), [true]);
+        assert_eq!(late(&beaten(5_000, &[25_000, 26_800]), [26_900]), [true]);
+        assert_eq!(late(&beaten(5_000, &[25_000, 26_800, 26_850]), [26_900]), [false]);
+        let goes_on = beaten(5_000, &[25_000, 25_250, 27_000, 27_250, 27_500]);
+        assert_eq!(late(&goes_on, [25_100, 26_900, 27_600]), [true, true, false]);
     }
 
     #[test]
     fn a_client_is_read_up_to_date_by_itself() {
-        let pulse = beaten(5_000, &[25_000, 25_500, 26_000, 26_500]);
+        let beats = beaten(5_000, &Vec::from_iter((25_000..26_500).step_by(250)));
         // One that has nothing more to say for a while, …
-        assert_eq!(late(&pulse, [25_100, 25_500, 26_000, 26_100]), [true, true, false, false]);
+        assert_eq!(late(&beats, [25_100, 25_500, 26_000, 26_100]), [true, true, false, false]);
         // … and one that goes on and on.
         let times: [u64; 100] = std::array::from_fn(|number| 25_000 + 200 * number as u64);
-        let found = times.map({
-            let mut reading = Reading::new(at(1_000));
-            let pulse = beaten(5_000, &[25_000]);
-            move |time| {
-                let late = reading.is_late(at(time), Duration::ZERO, &pulse);
-                pulse.beat(at(time));
-                late
-            }
-        });
-        for (time, late) in times.into_iter().zip(found) {
+        for (time, late) in times.into_iter().zip(late(&beaten(5_000, &times), times)) {
             assert_eq!(late, at(time) < at(25_000) + CATCH_UP_MOST, "{time}");
         }
     }
 
     #[test]
     fn who_comes_after_a_standstill_is_not_late() {
-        let pulse = beaten(5_000, &[25_000]);
+        let pulse = Pulse::default();
+        for beat in beaten(5_000, &[25_000]) {
+            pulse.beat(at(beat));
+        }
         let mut reading = Reading::new(at(25_001));
         assert!(!reading.is_late(at(25_002), Duration::ZERO, &pulse));
     }
 
     #[test]
     fn what_is_read_after_a_long_wait_is_late() {
-        let pulse = beaten(20_000, &[]);
         for (resumed, is_late) in [(3_000, false), (3_100, true)] {
+            let pulse = Pulse::default();
             let mut reading = Reading::new(at(0));
-            assert!(!reading.is_late(at(1_000), Duration::ZERO, &pulse));
-            assert_eq!(reading.is_late(at(resumed), at(resumed), &pulse), is_late);
-            assert_eq!(reading.is_late(at(resumed + 100), at(resumed), &pulse), is_late);
-            assert!(!reading.is_late(at(resumed + 600), at(resumed), &pulse));
+            let mut read = |time, resumed| {
+                while pulse.last.load(SeqCst) + 250 <= time {
+                    pulse.beat(at(pulse.last.load(SeqCst) + 250));
+                }
+                reading.is_late(at(time), at(resumed), &pulse)
+            };
+            assert!(!read(1_000, 0));
+            assert_eq!(read(resumed, resumed), is_late);
+            assert_eq!(read(resumed + 100, resumed), is_late);
+            assert!(!read(resumed + 600, resumed));
         }
         // It was not asked to wait for long, and had nothing to say.
         let mut reading = Reading::new(at(0));
-        assert!(!reading.is_late(at(1_000), Duration::ZERO, &pulse));
-        assert!(!reading.is_late(at(9_000), at(1_100), &pulse));
+        assert!(!reading.is_late(at(1_000), Duration::ZERO, &Pulse::default()));
+        assert!(!reading.is_late(at(9_000), at(1_100), &Pulse::default()));
     }
 }

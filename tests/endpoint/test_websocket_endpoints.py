@@ -2,17 +2,23 @@
 
 import asyncio
 import base64
+import json
 import os
+import sqlite3
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
 
 from support.endpoint import Endpoint, private_id
 from support.events import Author
+from support.outbox import DATABASE
 from support.scripted_relay import ScriptedRelay
 from support.wire_client import refused
 
 pytestmark = pytest.mark.asyncio
+
+FRESH_SECONDS = 5.0
 
 
 def id_with(secret: str, *characters: str) -> str:
@@ -119,6 +125,34 @@ async def test_switching_off_is_for_those_who_come(endpoint: Endpoint) -> None:
     assert await refused(endpoint.public_url) == 403
     await relay.line.live(note := Author().sign())
     assert await client.count("s", 1) == [note]
+
+
+async def test_switching_off_the_private_one(endpoint: Endpoint) -> None:
+    relay = ScriptedRelay()
+    await endpoint.use(relay)
+    client = await endpoint.client(endpoint.private_url)
+    await client.subscribe("s", {"kinds": [1]})
+    await endpoint.configure(private_ws=False, public_ws=True)
+    assert await refused(endpoint.private_url) == 403
+    assert await refused(endpoint.public_url) == 101
+    await relay.line.live(note := Author().sign())
+    assert await client.count("s", 1) == [note]
+    assert (await client.publish(Author().sign())).parts[2] is True
+
+
+async def test_what_another_process_switches_off(endpoint: Endpoint) -> None:
+    """Rule 7.1: whoever comes when it was not looked at for seconds finds it so, the
+    first of them too."""
+    path = endpoint.lnbits.data_folder / DATABASE
+    with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as database:
+        for public, status in ((False, 403), (True, 101)):
+            # As it is looked at when somebody comes, the time begins with him.
+            await refused(endpoint.public_url)
+            (extra,) = database.execute("SELECT extra FROM config").fetchone()
+            changed = json.dumps({**json.loads(extra), "public_ws": public})
+            database.execute("UPDATE config SET extra = ?", (changed,))
+            await asyncio.sleep(FRESH_SECONDS + 1)
+            assert await refused(endpoint.public_url) == status
 
 
 async def test_a_market_extensions_way(endpoint: Endpoint) -> None:

@@ -27,7 +27,7 @@ async def test_those_of_extensions_are_there(
         own.relay_manager.add_subscription("u", [{"kinds": [2]}])
         await relay.req(3)
         await relay.line.live(Author().sign())
-        await eventually(lambda: clients(running).clients[1].delivered, 10, "an event for it")
+        await eventually(lambda: clients(running).clients[1].delivered, 10, "it is given")
         shared, named = clients(running).clients
         assert shared.agent == "what all extensions share"
         assert named.agent == f"an extension with relays of its own: {relay.url}"

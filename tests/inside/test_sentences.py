@@ -224,6 +224,7 @@ def relay_of(state: Any) -> tuple[float, models.Relay]:
 STATE = State(
     version="1",
     warning=None,
+    sockets=None,
     relays=1,
     connected=1,
     clients=0,

@@ -14,7 +14,8 @@ def given() -> dict[str, Any]:
     core = Core()
     try:
         core.add_relay("ws://127.0.0.1:1")
-        client = core.connect()
+        about: shapes.About = {"address": "a", "forwarded_for": "b", "agent": "c"}
+        client = core.connect(about=about)
         core.outbox_adopt([])
         keys = generate_key()
         event = sign_event(keys["private_key"], int(time.time()), 1, [], "hello")
@@ -30,6 +31,10 @@ def given() -> dict[str, Any]:
             "RelayStatus": core.relays()[0],
             "RelayLimits": core.relays()[0]["limits"],
             "ClientStatus": client.status(),
+            "OutsideClient": (outside := core.clients()[0]),
+            "About": {
+                key: value for key, value in outside.items() if value in about.values()
+            },
             "Stats": core.stats(),
             "OutboxStats": core.stats()["outbox"],
             "StoreTask": task,

@@ -53,6 +53,7 @@ def state(warning: str | None = None, **outbox: Any) -> State:
     return State(
         version="1",
         warning=warning,
+        sockets=None,
         relays=1,
         connected=1,
         clients=0,

@@ -13,6 +13,7 @@ def look(time: float, *history: tuple[int, int, int, int]) -> Overview:
     state = State(
         version="1",
         warning=None,
+        sockets=None,
         relays=0,
         connected=0,
         clients=0,

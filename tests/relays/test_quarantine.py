@@ -42,7 +42,7 @@ class Scene:
         for number in range(3):
             before = len(self.client.events("notes"))
             line = await self.strict.connected()
-            kinds = [one["kinds"] for many in line.subs.values() for one in many]
+            kinds = [one.get("kinds") for many in line.subs.values() for one in many]
             if [1] not in kinds:
                 await self.strict.req(len(self.strict.reqs()) + 1)
             await line.live(note := Author().sign(f"live {number}"))
@@ -89,11 +89,23 @@ async def test_an_event_too_big_for_the_only_relay(endpoint: Endpoint) -> None:
 async def test_a_request_too_big_for_a_relay(endpoint: Endpoint) -> None:
     scene = Scene(endpoint, small_relay())
     await scene.start()
-    authors = [f"{number:064x}" for number in range(3_000)]
-    await scene.client.subscribe("many", {"authors": authors})
+    await scene.client.subscribe("long", {"#t": ["x" * 150_000]})
     await scene.quarantined()
     await scene.at_peace()
-    assert scene.client.of("CLOSED", "many") == [], "the good relay serves it"
+    assert scene.client.of("CLOSED", "long") == [], "the good relay serves it"
+
+
+async def test_a_request_that_can_be_divided(endpoint: Endpoint) -> None:
+    """It goes in pieces, before the relay has said that it is too big."""
+    scene = Scene(endpoint, small_relay())
+    await scene.start()
+    authors = {f"{number:064x}" for number in range(3_000)}
+    await scene.client.subscribe("many", {"authors": sorted(authors)})
+    await scene.at_peace()
+    assert len(scene.strict.connected_at) == 1
+    line = await scene.strict.connected()
+    asked = [one for many in line.subs.values() for one in many]
+    assert authors == {author for one in asked for author in one.get("authors", [])}
 
 
 async def test_an_event_that_a_relay_cannot_read(endpoint: Endpoint) -> None:

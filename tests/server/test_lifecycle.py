@@ -10,12 +10,14 @@ from scripts.lnbits_server import LNbits
 from support.copied import copy_of
 from support.endpoint import Endpoint
 from support.events import Author
+from support.live_page import LivePage
 from support.scripted_relay import ScriptedRelay
 from support.wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
 
 SERVICE_RESTART = 1012  # close code: come again
+GOING_AWAY = 1001  # close code
 
 
 async def switch(endpoint: Endpoint, action: str) -> None:
@@ -88,6 +90,34 @@ async def test_the_server_ends_and_starts_again(lnbits: LNbits, tmp_path: Path) 
             endpoint = Endpoint(lnbits)
             await served(endpoint, relay)
             await endpoint.close()
+        finally:
+            await asyncio.to_thread(lnbits.stop)
+            lnbits.http.close()
+
+
+@pytest.mark.parametrize("websockets", ["auto", "websockets-sansio"])
+async def test_clients_are_told_that_the_server_ends(
+    lnbits: LNbits, tmp_path: Path, websockets: str
+) -> None:
+    """Whether the core has their sockets or the web server; the page is told too."""
+    lnbits = copy_of(lnbits, tmp_path / "data", websockets=websockets)
+    async with ScriptedRelay() as relay:
+        try:
+            lnbits.start()
+            endpoint = Endpoint(lnbits)
+            await endpoint.reset()
+            assert (await endpoint.add(relay.url)).status_code == 200
+            idle = await served(endpoint, relay)
+            busy = await served(endpoint, relay)
+            async with LivePage(endpoint) as page:
+                await page.until(lambda now: "state" in now, "first look")
+                await busy.send("REQ", "t", {"kinds": [2]})
+                await asyncio.to_thread(lnbits.stop)
+                assert (await idle.ended())[0] == GOING_AWAY
+                assert (await busy.ended())[0] == GOING_AWAY
+                assert await page.until_closed() == GOING_AWAY
+            await endpoint.close()
+            assert "Traceback" not in lnbits.log()
         finally:
             await asyncio.to_thread(lnbits.stop)
             lnbits.http.close()

@@ -18,8 +18,11 @@ def copy_of(
     folder: Path,
     extensions_path: Path | None = None,
     env: Mapping[str, str] | None = None,
+    websockets: str = "auto",
+    files: int = 0,
 ) -> LNbits:
-    """With the same admin, and nothing in the extension's tables. Not started yet."""
+    """With the same admin, and nothing in the extension's tables. Not started yet. The
+    rest as for `LNbits`."""
     folder.mkdir(parents=True)
     for name in (CORE_DATABASE, EXTENSION_DATABASE):
         with (
@@ -32,4 +35,10 @@ def copy_of(
         for (table,) in connection.execute(query).fetchall():
             connection.execute(f"DELETE FROM {table}")
     shutil.copy(lnbits.state.path, folder)
-    return LNbits(folder, extensions_path=extensions_path, env=env)
+    return LNbits(
+        folder,
+        extensions_path=extensions_path,
+        env=env,
+        websockets=websockets,
+        files=files,
+    )

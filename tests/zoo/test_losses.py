@@ -28,8 +28,8 @@ async def test_a_restart_loses_nothing_and_repeats_nothing(
     await crowd.enter(endpoint, CLIENTS)
     await crowd.ask()
     await crowd.answered()
-    # As in test_everybody: who has its EOSE from a relay that says nothing is asked for on,
-    # and given a note by that. An order is for those that are served.
+    # As in test_everybody: who has its EOSE from a relay that says nothing is asked for
+    # on, and given a note by that. An order is for those that are served.
     await crowd.everybody_gets(crowd.notes())
     await crowd.everybody_gets(crowd.orders(), 5)
     relay.refuse_with = 503

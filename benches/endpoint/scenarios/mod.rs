@@ -1,109 +1,182 @@
 //! The scenarios, one a file: what each measures is said at its top.
 
-mod fanout;
-mod live;
-mod memory;
+mod attacks;
+mod connect;
+mod crowd;
+pub(crate) mod fan_out;
+pub(crate) mod live;
+mod million;
 mod publish;
-mod stored;
+mod request;
+mod rest;
+mod restart;
+pub(crate) mod stored;
 
-use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use tokio::time::timeout;
-
-use crate::events::Supply;
-use crate::failure::Result;
+use crate::client::{Client, Subscription};
+use crate::contender::{Contender, Who};
+use crate::events::Events;
+use crate::failure::{Failure, Result};
 use crate::parameters as p;
-use crate::process;
-use crate::relay::Relays;
-use crate::report::Row;
+use crate::stage::Stage;
 
-/// Everything a scenario runs on.
-pub(crate) struct Stage<'a> {
-    pub(crate) endpoint: String,
-    pub(crate) relays: &'a Relays,
-    pub(crate) supply: &'a mut Supply,
-    /// The process behind the endpoint. None: the endpoint is one of the relays.
-    pub(crate) pid: Option<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     Stored,
     Live,
-    Fanout,
     Publish,
-    Memory,
+    FanOut,
+    Request,
+    Connect,
+    Restart,
+    ClientMemory,
+    Rest,
+    Crowd,
+    Million,
+    Inflate,
+    Binary,
+    Compressed,
+    SlowReaders,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Stored, Self::Live, Self::Fanout, Self::Publish, Self::Memory];
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Stored,
+        Self::Live,
+        Self::Publish,
+        Self::FanOut,
+        Self::Request,
+        Self::Connect,
+        Self::Restart,
+        Self::ClientMemory,
+        Self::Rest,
+        Self::Crowd,
+        Self::Million,
+        Self::Inflate,
+        Self::Binary,
+        Self::Compressed,
+        Self::SlowReaders,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stored => "stored",
             Self::Live => "live",
-            Self::Fanout => "fanout",
             Self::Publish => "publish",
-            Self::Memory => "memory",
+            Self::FanOut => "fan-out",
+            Self::Request => "request",
+            Self::Connect => "connect",
+            Self::Restart => "restart",
+            Self::ClientMemory => "client-memory",
+            Self::Rest => "rest",
+            Self::Crowd => "crowd",
+            Self::Million => "million",
+            Self::Inflate => "inflate",
+            Self::Binary => "binary",
+            Self::Compressed => "compressed",
+            Self::SlowReaders => "slow-readers",
         }
     }
 
-    /// Events it takes from the supply.
-    pub(crate) fn events(self) -> usize {
+    /// How many relays it is measured with, one number after the other.
+    pub(crate) fn relays(self) -> &'static [usize] {
         match self {
-            Self::Stored => p::RUNS * p::STORED,
-            Self::Live => p::LIVE,
-            Self::Fanout => 2 * p::RUNS * p::FANOUT,
-            Self::Publish => p::RUNS * p::PUBLISH,
-            Self::Memory => p::memory_events(),
+            Self::Stored | Self::Live | Self::Publish | Self::Request => &[p::RELAYS, 1, 20],
+            Self::Rest => &[p::REST_RELAYS],
+            _ => &[p::RELAYS],
         }
     }
 
-    /// Whether it must not run in a process others have used before.
+    /// Of whom it is measured.
+    pub(crate) fn whom(self) -> &'static [Who] {
+        match self {
+            Self::ClientMemory | Self::Rest => &[Who::Peer, Who::Ours],
+            Self::Crowd
+            | Self::Million
+            | Self::Inflate
+            | Self::Binary
+            | Self::Compressed
+            | Self::SlowReaders => &[Who::Ours],
+            _ => &Who::ALL,
+        }
+    }
+
+    /// Whether it has to be measured in processes that have done nothing else: where memory is
+    /// looked at, or little may be left of the server.
     pub(crate) fn alone(self) -> bool {
-        self == Self::Memory
+        self.whom() != Who::ALL
     }
 
-    /// Measure. A scenario that cannot be finished is a row of its own.
-    pub(crate) async fn run(self, stage: &mut Stage<'_>) -> Vec<Row> {
-        stage.relays.set_stored(None).await;
-        let measure = async {
-            match self {
-                Self::Stored => stored::run(stage).await,
-                Self::Live => live::run(stage).await,
-                Self::Fanout => fanout::run(stage).await,
-                Self::Publish => publish::run(stage).await,
-                Self::Memory => memory::run(stage).await,
-            }
-        };
-        let failure = match timeout(p::SCENARIO, measure).await {
-            Ok(Ok(rows)) => return rows,
-            Ok(Err(failure)) => failure.to_string(),
-            Err(_) => format!("not finished after {:?}", p::SCENARIO),
-        };
-        vec![Row::failure(self.name(), &failure)]
-    }
-}
-
-impl Stage<'_> {
-    /// Processor time the endpoint has used so far. Zero for a relay of our own.
-    fn processor_time(&self) -> Result<Duration> {
-        self.pid.map_or(Ok(Duration::ZERO), process::processor_time)
-    }
-
-    /// Processor time of all its threads per event, since it was `before`. It moves less than a
-    /// rate when the machine has other work.
-    fn cost(&self, scenario: &'static str, before: Duration, events: usize) -> Result<Option<Row>> {
-        let used = self.processor_time()?.saturating_sub(before);
-        let micros = format!("{:.1}", 1e6 / per_second(events, used));
-        Ok(self.pid.map(|_| Row::note(scenario, "processor µs per event", micros)))
+    pub(crate) async fn run(self, stage: &mut Stage<'_>) -> Result<()> {
+        match self {
+            Self::Stored => stored::run(stage).await,
+            Self::Live => live::run(stage).await,
+            Self::Publish => publish::run(stage).await,
+            Self::FanOut => fan_out::run(stage).await,
+            Self::Request => request::run(stage).await,
+            Self::Connect => connect::run(stage).await,
+            Self::Restart => restart::run(stage).await,
+            Self::ClientMemory => rest::memory(stage).await,
+            Self::Rest => rest::processor(stage).await,
+            Self::Crowd => crowd::run(stage).await,
+            Self::Million => million::run(stage).await,
+            Self::Inflate => attacks::inflate(stage).await,
+            Self::Binary => attacks::binary(stage).await,
+            Self::Compressed => attacks::compressed(stage).await,
+            Self::SlowReaders => attacks::slow_readers(stage).await,
+        }
     }
 }
 
-/// `count` in `time`, a second.
-fn per_second(count: usize, time: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let count = count as f64;
-    count / time.as_secs_f64()
+/// A client and its subscription.
+pub(crate) type Subscriber = (Client, Subscription);
+
+/// So many clients, each with a subscription to `events` that has had its EOSE. `filter` gives
+/// each its own; `at_once` of them connect at the same time.
+pub(crate) async fn subscribers(
+    contender: &Contender,
+    count: usize,
+    at_once: usize,
+    events: &Events,
+    filter: impl Fn(usize) -> String,
+) -> Result<Vec<Subscriber>> {
+    let mut ready = Vec::with_capacity(count);
+    let mut arriving = JoinSet::new();
+    for number in 0..count {
+        let mut subscription = contender.subscription("feed", &filter(number), events);
+        let endpoint = contender.endpoint.clone();
+        arriving.spawn(async move {
+            let mut client = Client::connect(&endpoint).await?;
+            client.subscribe(&mut subscription).await?;
+            Ok((client, subscription))
+        });
+        if arriving.len() == at_once {
+            ready.extend(next(&mut arriving).await?);
+        }
+    }
+    while let Some(subscriber) = next(&mut arriving).await? {
+        ready.push(subscriber);
+    }
+    Ok(ready)
+}
+
+/// What the next of these tasks to end gives.
+pub(crate) async fn next<T: 'static>(tasks: &mut JoinSet<Result<T>>) -> Result<Option<T>> {
+    match tasks.join_next().await {
+        Some(ended) => ended.map_err(|error| Failure::Setup(error.to_string()))?.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A filter for all that is published, like no other.
+pub(crate) fn own_filter(number: usize) -> String {
+    format!(r#"{{"kinds":[1],"since":{}}}"#, 1_000 + number)
+}
+
+/// Clients that go away take the server some time.
+pub(crate) async fn leave<T>(clients: Vec<T>) {
+    drop(clients);
+    sleep(p::SETTLE).await;
 }

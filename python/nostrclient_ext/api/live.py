@@ -14,7 +14,8 @@ from ..page.models import Overview, Ticket
 from ..page.overview import overview
 from . import sockets
 from .routes import Route, admin
-from .websocket import GONE, TRY_AGAIN_LATER
+from .sockets import GOING_AWAY
+from .websocket import GONE, TRY_AGAIN_LATER, is_blocked
 
 TICKET_SECONDS = 5.0  # that a WebSocket has to show its ticket
 MOST_WITHOUT = 4  # WebSockets that have shown none yet; the oldest makes room
@@ -22,7 +23,6 @@ MOST_BYTES = 1 << 10  # of a message; a ticket is much shorter
 CLOSE_SECONDS = 5.0  # for the closing handshake
 POLICY = 1008  # close code
 DONE = 1000  # close code
-GOING_AWAY = 1001  # close code
 
 router = APIRouter(route_class=Route)
 _watchers = 0
@@ -49,6 +49,9 @@ async def api_get_ticket() -> Ticket:
 async def live_endpoint(websocket: WebSocket) -> None:
     """What has changed, as it changes. `live.Changes` says what is sent."""
     with suppress(*GONE):
+        if is_blocked(websocket):
+            await websocket.close()  # before accept: HTTP 403
+            return
         sockets.bound(websocket, MOST_BYTES)
         await websocket.accept()
         code = await _serve(websocket)

@@ -19,6 +19,7 @@ from fastapi import WebSocket
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 QUEUE = 2  # messages
+GOING_AWAY = 1001  # close code
 
 _SANS_IO = "uvicorn.protocols.websockets.websockets_sansio_impl"
 _SILENT = logging.Logger("nostrclient.taken", logging.CRITICAL)
@@ -96,13 +97,15 @@ def answer(websocket: WebSocket, headers: dict[str, str]) -> bytes:
 def bound(websocket: WebSocket, most: int) -> None:
     """Have the web server take no messages longer than `most` bytes from this client,
     none that are compressed, and only a few before they are fetched, and have it wait for
-    a client that does not read; as far as it lets us. To be called before it is
-    accepted."""
+    a client that does not read, and say goodbye as we do when LNbits ends; as far as it
+    lets us. To be called before it is accepted."""
     try:
         protocol = _protocol(websocket)
         protocol.max_size = most
         protocol.max_queue = QUEUE
-        protocol.available_extensions = []
+        # The list itself: it was handed over already.
+        (protocol.available_extensions or []).clear()
+        _go_away(protocol, protocol, "fail_connection")
     except NotToBeHad:
         other: Any = getattr(websocket._receive, "__self__", None)
         if type(other).__module__ == _SANS_IO:
@@ -112,6 +115,20 @@ def bound(websocket: WebSocket, most: int) -> None:
             # Its `send` waits for this event, which nothing of its own ever clears.
             other.pause_writing = other.writable.clear
             other.resume_writing = other.writable.set
+            _go_away(other, other.conn, "send_close")
+
+
+def _go_away(protocol: Any, closing: Any, name: str) -> None:
+    """Have uvicorn close this connection with `GOING_AWAY` when it ends, not with the
+    code of a service that starts again. `name`: what it calls with that code."""
+    end = protocol.shutdown
+
+    def shutdown() -> None:
+        close = getattr(closing, name)
+        setattr(closing, name, lambda _: close(GOING_AWAY))
+        end()
+
+    protocol.shutdown = shutdown
 
 
 def _protocol(websocket: WebSocket) -> Any:

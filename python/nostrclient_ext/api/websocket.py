@@ -31,8 +31,7 @@ router = APIRouter()
 PRIVATE_PATH_IN_LOGS = f"{BASE}/private"
 BADGE_HEADER = "nostrclient"
 START_SECONDS = 5.0  # how long a client waits until the relays have been read
-BATCH_BYTES = 256 << 10  # sent before other clients get a turn on the loop
-BATCH = 64  # the same in messages
+BATCH = 64  # messages sent before other clients get a turn on the loop; see `drain`
 MAX_MESSAGE = 16 << 20  # bytes; one that is longer ends the connection
 FLUSH_SECONDS = 2.0  # for the last messages to a client that the core has closed
 CLOSE_SECONDS = 30.0  # for the closing handshake; uvicorn's own limits end sooner
@@ -56,7 +55,7 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
     if not public:
         # The server logs this path, and whoever reads the log must not find the id.
         websocket.scope["path"] = PRIVATE_PATH_IN_LOGS
-    config = None if _is_blocked(websocket) else await settings_if_open(endpoint_id)
+    config = None if is_blocked(websocket) else await settings_if_open(endpoint_id)
     if config is None:
         await websocket.close()  # before accept: HTTP 403
         return
@@ -95,7 +94,7 @@ async def relay_endpoint(websocket: WebSocket, endpoint_id: str) -> None:
         await websocket.close()
 
 
-def _is_blocked(websocket: WebSocket) -> bool:
+def is_blocked(websocket: WebSocket) -> bool:
     """Whether the owner of LNbits wants nobody from this address. LNbits itself looks at
     HTTP only."""
     host = websocket.client.host if websocket.client else ""
@@ -116,7 +115,7 @@ def _hand_over(
         return False
     try:
         answer = sockets.answer(websocket, badge)
-        found.core.serve(socket.descriptor, socket.read, answer, **known)
+        found.core.serve((socket.descriptor, socket.read, answer), **known)
     except BaseException:
         socket.leave()
         raise
@@ -210,16 +209,11 @@ async def _write(websocket: WebSocket, connection: "Connection") -> None:
     while True:
         connection.outgoing.clear()
         messages = client.drain(BATCH)
-        sent = 0
         for text in messages:
             if not await _send(websocket, text):
                 return
-            sent += len(text)
-            if sent > BATCH_BYTES:
-                sent = 0
-                await asyncio.sleep(0)
-        if len(messages) == BATCH:
-            await asyncio.sleep(0)
+        if messages:
+            await asyncio.sleep(0)  # the others' turn; then there may be more
         elif client.closed is not None:
             return
         else:

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lnbits.settings import settings
+from lnbits.tasks import create_task
 from loguru import logger
 
 from ..models import StoredConfig
@@ -99,6 +100,10 @@ class Running:
         """Set when the owner's relays have changed. `relays/limits.py` clears it."""
         self.config: StoredConfig | None = None
         """The settings that hold; None until they have been read."""
+        self.look: asyncio.Task[None] | None = None
+        """The last look whether another process has changed them."""
+        self.looked = 0.0
+        """When that began: monotonic seconds."""
         self.sockets: str | None = None
         """Why clients' sockets stay with the web server, as a sentence for the owner.
         None: the core has them, or no client has come yet."""
@@ -112,11 +117,14 @@ class Running:
         # interpreter does.
         atexit.register(self.core.stop)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run something in the background until it is done or the core stops."""
-        task = self.bridge.loop.create_task(work)
+        return self._keep(self.bridge.loop.create_task(work))
+
+    def _keep(self, task: "asyncio.Task[None]") -> "asyncio.Task[None]":
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def until_others_ended(self) -> None:
         """Wait until all other background tasks have ended."""
@@ -141,15 +149,20 @@ class Running:
                     _attach(client, self)
                 self.spawn(self._take_over())
 
-    async def end_with_lnbits(self) -> None:
-        """To be spawned. LNbits does not stop its extensions when it ends: this task is
-        cancelled then, with all others of the event loop."""
-        self._until_lnbits_ends = asyncio.current_task()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            if not self._stopped:
-                self.stop(away=True)
+    def end_with_lnbits(self) -> None:
+        """Have LNbits end this core when it ends itself, and its clients be told why. It
+        calls no extension's stop then, and its web server has the process killed before
+        the event loop could cancel what runs in it; but it cancels its own tasks first,
+        so one of them waits for that."""
+
+        async def until_cancelled() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if not self._stopped:
+                    self.stop(away=True)
+
+        self._until_lnbits_ends = self._keep(create_task(until_cancelled()))
 
     def retire(self) -> None:
         """Be stopped, or replaced: nobody can tell. Where clients have sockets that

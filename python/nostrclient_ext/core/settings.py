@@ -1,6 +1,7 @@
 """The owner's settings. All changes go through `change`: it checks what the owner writes,
 stores it, and hands it to the running core."""
 
+import asyncio
 import re
 import time
 from contextlib import suppress
@@ -24,34 +25,34 @@ ADDRESS = "address"
 PUBLIC_ALLOWED = "public_allowed"
 PROXY = "proxy"
 
-_looked = 0.0  # monotonic seconds, when the database was asked last
-
 _NO_ADDRESS = "This is no address. It should look like wss://relay.example.com"
 
 
 FRESH_SECONDS = 5.0  # what another process has changed holds here after that
+LOOK_SECONDS = 1.0  # that somebody waits for a database that does not answer
 
 
 async def current() -> Config:
-    """The settings that hold. They are read from the database only to see whether another
-    process has changed them, at most once in `FRESH_SECONDS`, and nobody waits for that;
-    or if there is no core that has them."""
+    """The settings that hold. Another process may have changed them: whoever asks when
+    they have not been looked at for `FRESH_SECONDS` waits for one look into the database,
+    all together, and not for long. If there is no core that has them, they are read."""
     try:
         found = running()
     except CoreUnavailable:
         return await get_config()
     if found.config is None:
         return await get_config()
-    _look_again(found)
+    await _look_again(found)
     return found.config.without_secrets()
 
 
-def _look_again(found: Running) -> None:
-    global _looked
+async def _look_again(found: Running) -> None:
     now = time.monotonic()
-    if now - _looked > FRESH_SECONDS:
-        _looked = now
-        found.spawn(_take_over_changes(found))
+    if found.look is None or (found.look.done() and now - found.looked > FRESH_SECONDS):
+        found.looked = now
+        found.look = found.spawn(_take_over_changes(found))
+    if not found.look.done():
+        await asyncio.wait({found.look}, timeout=LOOK_SECONDS)
 
 
 async def _take_over_changes(found: Running) -> None:

@@ -110,7 +110,7 @@ impl Outbox {
         part.at = At::Sent(again);
         entry.sent.get_or_insert((turn.now.unix, turn.now.mono));
         turn.timers.set_by(Timer::Outbox, again);
-        relays.send_event(relay, &Arc::clone(&entry.event), Audience::Owners, turn);
+        relays.send_event(relay, &Arc::clone(&entry.event), Audience::Owners, None, turn);
     }
 
     /// Asks a relay which of these it has.

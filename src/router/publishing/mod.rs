@@ -90,6 +90,11 @@ impl Publishing {
         self.has(id, Audience::Owners)
     }
 
+    /// Whether this event is under way to anybody's relays.
+    pub(super) fn is_under_way(&self, id: &EventId) -> bool {
+        self.open.contains_key(id)
+    }
+
     /// Whether it is under way to this relay for anybody, or to the owner's.
     pub(super) fn concerns(&self, relay: RelayId, id: &EventId) -> bool {
         self.open.get(id).is_some_and(|open| {
@@ -202,10 +207,11 @@ impl Publishing {
     fn publish(&mut self, published: Published, means: &mut Means<'_, '_>) {
         let to = means.relays.writable(true);
         let event = Arc::clone(&published.event);
+        let by = published.waiters.first().copied();
         means.outbox.forget_rejected(event.id());
         self.insert(Audience::Owners, Publication::new(published, to.iter().copied()), means.turn);
         for relay in to {
-            means.relays.send_event(relay, &event, Audience::Owners, means.turn);
+            means.relays.send_event(relay, &event, Audience::Owners, by, means.turn);
         }
         // Where no relay was left to take it, nothing would settle it before its deadline.
         self.settle(event.id(), Audience::Owners, |it| it.fate(), means);
@@ -262,7 +268,7 @@ impl Publishing {
         let published = Published { event: Arc::clone(event), position, waiters, deadline };
         self.insert(audience, Publication::new(published, to.iter().copied()), means.turn);
         for relay in to {
-            means.relays.send_event(relay, event, audience, means.turn);
+            means.relays.send_event(relay, event, audience, Some(client), means.turn);
         }
     }
 
@@ -360,21 +366,24 @@ impl Publishing {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let mut again: BTreeMap<(Position, Audience), Arc<Event>> = BTreeMap::new();
+        let mut again: BTreeMap<(Position, Audience), (Arc<Event>, Option<ClientId>)> =
+            BTreeMap::new();
         for (audience, publication) in self.open.values_mut().flatten() {
             if publication.again(relay) {
-                let Published { position, event, .. } = &publication.published;
-                again.insert((*position, *audience), Arc::clone(event));
+                let Published { position, event, waiters, .. } = &publication.published;
+                let by = waiters.first().copied();
+                again.insert((*position, *audience), (Arc::clone(event), by));
             }
         }
-        let again = again.into_iter().map(|((_, audience), event)| (event, audience));
-        let owed = relays.take_owed(relay).into_iter().map(|event| (event, Audience::Owners));
+        let again = again.into_iter().map(|((_, audience), (event, by))| (event, audience, by));
+        let owed = relays.take_owed(relay);
+        let owed = owed.into_iter().map(|event| (event, Audience::Owners, None));
         let mut sent = BTreeSet::new();
-        for (event, audience) in again.chain(owed) {
+        for (event, audience, by) in again.chain(owed) {
             let elsewhere = outbox.get(event.id()).is_some();
             let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
             if !elsewhere && !expired && sent.insert((*event.id(), audience)) {
-                relays.send_event(relay, &event, audience, turn);
+                relays.send_event(relay, &event, audience, by, turn);
             }
         }
     }

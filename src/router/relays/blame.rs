@@ -7,16 +7,23 @@
 //! for the second time is *quarantined*. A relay that says why (close code 1009) is believed the first time. One
 //! that has answered nobody on that connection may be in trouble of its own, and is believed later.
 //!
+//! Whoever sends such things again and again would end everybody's connection for each. So where a client has sent
+//! several, or clients that nobody knows have, nothing of theirs is sent for a while, and then only as a suspect
+//! is ([`Trust`]). Where a connection ends before any suspect has had its turn, and again and again, everything new is
+//! as good as suspect: so the next one shows who it was.
+//!
 //! An answer that is no refusal acquits. A refusal does not: some relays say why they end the connection.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::base::hash::Map;
+use crate::base::hash::{Map, Set};
 use crate::constants::{
-    BLAME_WINDOW, ENDS_MOST, ENDS_MOST_SERVING_NOBODY, QUARANTINE, QUARANTINE_MOST, SUSPECT_PAUSE,
-    SUSPECTS_MOST, UNDER_WAY_MOST,
+    BLAME_WINDOW, CULPRIT_PAUSE, CULPRIT_PAUSE_MOST, CULPRITS_OF_ALL, CULPRITS_OF_ONE,
+    CULPRITS_REMEMBERED, ENDS_MOST, ENDS_MOST_SERVING_NOBODY, ENDS_REMEMBERED, ENDS_WARY,
+    QUARANTINE, QUARANTINE_MOST, SUSPECT_PAUSE, SUSPECTS_MOST, UNDER_WAY_MOST,
 };
-use crate::ids::RequestNumber;
+use crate::ids::{ClientId, RequestNumber};
 use crate::nostr::event::EventId;
 use crate::router::input::Ending;
 
@@ -30,6 +37,35 @@ pub(in crate::router) enum Thing {
     Event(EventId),
     /// A REQ or a COUNT, by its number on this connection.
     Request(RequestNumber),
+}
+
+/// Whose something is that a relay is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::router) enum Sender {
+    /// The relay has answered the very same before.
+    Harmless,
+    /// Theirs.
+    Clients(Vec<ClientId>),
+    /// It has waited here since, and nobody knows.
+    Unknown,
+}
+
+/// What is known of something that a relay is sent: its names, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::router) struct About {
+    pub(in crate::router) names: Vec<Name>,
+    pub(in crate::router) sender: Sender,
+}
+
+/// How a relay is sent what somebody sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::router) enum Trust {
+    /// At once.
+    Full,
+    /// As what is suspect.
+    Alone,
+    /// Not now.
+    Nothing,
 }
 
 /// What a connection ended over.
@@ -57,6 +93,12 @@ pub(super) struct Blame {
     tried: Option<Thing>,
     /// What is not sent to this relay, and until when.
     quarantined: Map<Name, Duration>,
+    /// When connections have ended with something under way, the latest.
+    ends: VecDeque<Duration>,
+    /// When something was found to be the cause, and who had sent it.
+    culprits: VecDeque<(Duration, Vec<ClientId>)>,
+    /// Clients of which the relay has answered something.
+    known: Set<ClientId>,
 }
 
 #[derive(Debug)]
@@ -65,12 +107,15 @@ struct Suspect {
     ends: u32,
     /// Until when that is remembered.
     until: Duration,
+    /// Who sent it first, as far as is known.
+    by: Vec<ClientId>,
 }
 
 #[derive(Debug)]
 struct UnderWay {
     /// What it asks for. Of a REQ for several subscriptions each of theirs, and last the whole.
     names: Vec<Name>,
+    by: Vec<ClientId>,
     bytes: usize,
     /// Which of the messages given to the connection it was.
     number: usize,
@@ -84,23 +129,72 @@ impl Blame {
     pub(super) fn link_up(&mut self, now: Duration) -> Option<Duration> {
         self.suspects.retain(|_, suspect| suspect.until > now);
         self.quarantined.retain(|_, until| *until > now);
+        self.culprits.retain(|(at, _)| *at + CULPRITS_REMEMBERED > now);
+        self.ends.retain(|at| *at + ENDS_REMEMBERED > now);
         (self.given, self.serves, self.calm) = (0, false, now + SUSPECT_PAUSE);
-        (!self.suspects.is_empty()).then_some(self.calm)
+        self.is_wary().then_some(self.calm)
     }
 
     /// Whether anything may have to wait.
-    pub(super) fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub(super) fn is_wary(&self) -> bool {
+        !self.suspects.is_empty() || !self.culprits.is_empty() || !self.ends.is_empty()
     }
 
     /// Whether one of these is suspect.
     pub(super) fn suspects(&self, names: &[Name]) -> bool {
-        self.has_suspects() && names.iter().any(|name| self.suspects.contains_key(name))
+        !self.suspects.is_empty() && names.iter().any(|name| self.suspects.contains_key(name))
     }
 
-    /// Whether this is to wait: it is suspect, and another one is being tried.
-    pub(super) fn holds(&self, names: &[Name], now: Duration) -> bool {
-        (self.tried.is_some() || now < self.calm) && self.suspects(names)
+    /// Whether this is to wait: it is suspect, or as good as that, and another one is being tried.
+    pub(super) fn holds(&self, about: &About, now: Duration) -> bool {
+        let waits = self.tried.is_some() || now < self.calm;
+        waits && (self.suspects(&about.names) || self.trust(&about.sender, now).0 == Trust::Alone)
+    }
+
+    /// How it is sent what this one sends, and where that is not at all, until when.
+    pub(super) fn trust(&self, sender: &Sender, now: Duration) -> (Trust, Duration) {
+        if *sender == Sender::Harmless || !self.is_wary() {
+            return (Trust::Full, Duration::ZERO);
+        }
+        let lately = self.ends.iter().filter(|at| **at + ENDS_REMEMBERED > now).count();
+        let least = if lately >= ENDS_WARY { Trust::Alone } else { Trust::Full };
+        let of_all = self.after(|_| true, CULPRITS_OF_ALL, now);
+        let trust = match sender {
+            Sender::Clients(clients) => {
+                let own = |client| {
+                    let own = self.after(|by| by.contains(client), CULPRITS_OF_ONE, now);
+                    if self.known.contains(client) { own } else { own.max(of_all) }
+                };
+                clients.iter().map(own).max().unwrap_or(of_all)
+            }
+            Sender::Harmless | Sender::Unknown => of_all,
+        };
+        trust.max((least, Duration::ZERO))
+    }
+
+    /// The same after so many culprits of these.
+    fn after(
+        &self,
+        whose: impl Fn(&[ClientId]) -> bool,
+        least: usize,
+        now: Duration,
+    ) -> (Trust, Duration) {
+        let lately = |at: &Duration| *at + CULPRITS_REMEMBERED > now;
+        let theirs = self.culprits.iter().filter(|(at, by)| lately(at) && whose(by));
+        let (count, last) = theirs
+            .fold((0_usize, Duration::ZERO), |(count, last), (at, _)| (count + 1, last.max(*at)));
+        let Some(over) = count.checked_sub(least) else { return (Trust::Full, Duration::ZERO) };
+        let times = 2_u32.saturating_pow(u32::try_from(over).unwrap_or(u32::MAX));
+        let until = last + CULPRIT_PAUSE.saturating_mul(times).min(CULPRIT_PAUSE_MOST);
+        (if now < until { Trust::Nothing } else { Trust::Alone }, until)
+    }
+
+    /// Nothing more is to be known of this client.
+    pub(super) fn client_left(&mut self, client: ClientId) {
+        self.known.remove(&client);
+        for under_way in self.under_way.values_mut() {
+            under_way.by.retain(|by| *by != client);
+        }
     }
 
     /// Whether one of these is not to be sent.
@@ -116,21 +210,31 @@ impl Blame {
     /// The connection is given a message. When it has done no harm, if it is suspect.
     pub(super) fn give(
         &mut self,
-        thing: Option<(Thing, Vec<Name>)>,
+        thing: Option<(Thing, About)>,
         bytes: usize,
         now: Duration,
     ) -> Option<Duration> {
         self.given += 1;
-        let (thing, names) = thing?;
+        let (thing, About { names, sender }) = thing?;
         if self.under_way.len() >= UNDER_WAY_MOST {
             self.under_way.retain(|_, it| it.at + BLAME_WINDOW > now);
         }
         if self.under_way.len() >= UNDER_WAY_MOST {
             return None;
         }
+        let stranger = self.trust(&sender, now).0 > Trust::Full;
+        let by = match sender {
+            Sender::Clients(clients) => clients,
+            Sender::Harmless | Sender::Unknown => Vec::new(),
+        };
+        if stranger && !self.suspects(&names) {
+            // As if it had been under way at one end by now.
+            self.suspect(names.iter().copied(), &by, now);
+        }
         let suspect = self.suspects(&names);
         let number = self.given;
-        self.under_way.insert(thing, UnderWay { names, bytes, number, at: now, refused: false });
+        self.under_way
+            .insert(thing, UnderWay { names, by, bytes, number, at: now, refused: false });
         suspect.then(|| {
             self.tried = Some(thing);
             now + BLAME_WINDOW
@@ -140,6 +244,9 @@ impl Blame {
     /// The relay has answered it. True: the next suspect may be sent.
     pub(super) fn answered(&mut self, thing: Thing) -> bool {
         self.serves = true;
+        if let Some(under_way) = self.under_way.get_mut(&thing) {
+            self.known.extend(under_way.by.drain(..));
+        }
         self.acquit(thing)
     }
 
@@ -186,13 +293,19 @@ impl Blame {
             }
             Ending::Broken => {
                 under_way.retain(|(_, it)| it.at + BLAME_WINDOW > now);
+                if !under_way.is_empty() {
+                    self.ends.push_back(now);
+                    self.ends.drain(..self.ends.len().saturating_sub(ENDS_WARY));
+                }
                 let again = under_way.iter().position(|(_, it)| self.suspects(&it.names));
                 let Some((thing, it)) = again.map(|at| under_way.swap_remove(at)) else {
-                    self.suspect(under_way.into_iter().flat_map(|(_, it)| it.names), now);
+                    for (_, it) in under_way {
+                        self.suspect(it.names.iter().copied(), &it.by, now);
+                    }
                     return None;
                 };
                 // No other suspect was sent beside it, and what is new is not suspect for this.
-                self.suspect(it.names.iter().copied(), now);
+                self.suspect(it.names.iter().copied(), &it.by, now);
                 let ends = it.names.iter().filter_map(|name| Some(self.suspects.get(name)?.ends));
                 let enough = if self.serves { ENDS_MOST } else { ENDS_MOST_SERVING_NOBODY };
                 ends.max().is_some_and(|ends| ends >= enough).then(|| self.convict(thing, &it, now))
@@ -205,11 +318,11 @@ impl Blame {
         }
     }
 
-    fn suspect(&mut self, names: impl Iterator<Item = Name>, now: Duration) {
+    fn suspect(&mut self, names: impl Iterator<Item = Name>, by: &[ClientId], now: Duration) {
         for name in names {
             if self.suspects.len() < SUSPECTS_MOST || self.suspects.contains_key(&name) {
-                let new = Suspect { ends: 0, until: now };
-                let suspect = self.suspects.entry(name).or_insert(new);
+                let new = || Suspect { ends: 0, until: now, by: by.to_vec() };
+                let suspect = self.suspects.entry(name).or_insert_with(new);
                 suspect.ends += 1;
                 suspect.until = now + QUARANTINE;
             }
@@ -217,9 +330,12 @@ impl Blame {
     }
 
     fn convict(&mut self, thing: Thing, under_way: &UnderWay, now: Duration) -> Culprit {
+        let mut by = under_way.by.clone();
         for name in &under_way.names {
-            self.suspects.remove(name);
+            by.extend(self.suspects.remove(name).into_iter().flat_map(|suspect| suspect.by));
         }
+        // Over which of several it was is not known.
+        self.note_culprit(if under_way.names.len() > 1 { Vec::new() } else { by }, now);
         if let Some(name) = under_way.names.last() {
             self.quarantined.insert(*name, now + QUARANTINE);
         }
@@ -232,6 +348,17 @@ impl Blame {
         Culprit { thing, bytes: under_way.bytes }
     }
 
+    fn note_culprit(&mut self, by: Vec<ClientId>, now: Duration) {
+        for client in &by {
+            self.known.remove(client);
+        }
+        self.culprits.retain(|(at, _)| *at + CULPRITS_REMEMBERED > now);
+        if self.culprits.len() >= QUARANTINE_MOST {
+            self.culprits.pop_front();
+        }
+        self.culprits.push_back((now, by));
+    }
+
     /// It may be sent once more.
     pub(super) fn forgive(&mut self, name: &Name) {
         self.suspects.remove(name);
@@ -242,5 +369,7 @@ impl Blame {
     pub(super) fn forgive_all(&mut self) {
         self.suspects.clear();
         self.quarantined.clear();
+        self.culprits.clear();
+        self.ends.clear();
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::constants::{OUTBOX_AHEAD, RELAY_DEAD_ASKS, RELAY_EVENT_BYTES, RELAY_EVENTS};
-use crate::ids::RequestNumber;
+use crate::ids::{ClientId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::router::terms::Audience;
 
@@ -35,6 +35,8 @@ pub(in crate::router) enum Work {
         event: Arc<Event>,
         /// For whom.
         audience: Audience,
+        /// Who publishes it, if that is just now.
+        by: Option<ClientId>,
         /// An ephemeral event is not sent after this (rule 1.5).
         until: Duration,
     },

@@ -21,7 +21,7 @@ use crate::constants::{
     BACKLOG_BYTES, BACKLOG_EVENTS, IN_FLIGHT_EVENTS, JUNK_BURST, JUNK_BYTES, JUNK_PER_SECOND,
     NOTICES_DUE, OK_DEADLINE, ORDER_BEHIND, RELAY_MESSAGE, RELAY_WINDOW,
 };
-use crate::ids::{LinkId, RelayId};
+use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::{Event, EventError, EventId, is_ephemeral};
 use crate::nostr::hex;
 use crate::nostr::limits::RelayLimits;
@@ -35,8 +35,8 @@ use super::turn::{Timer, Turn};
 
 use awaited::Awaited;
 use backlog::Backlog;
+pub(super) use blame::{About, Name, Sender, Thing, Trust};
 use blame::{Blame, Culprit};
-pub(super) use blame::{Name, Thing};
 use line::Line;
 pub(super) use line::Work;
 use signing_in::SigningIn;
@@ -73,6 +73,8 @@ struct Relay {
     in_flight: Backlog,
     /// To be sent when it connects.
     backlog: Backlog,
+    /// To be sent when it may have again what nobody knows the sender of.
+    held_back: Backlog,
     /// Who we are to it.
     signing_in: SigningIn,
     /// What it ends its connection over.
@@ -149,6 +151,7 @@ impl Relays {
             line: Line::default(),
             in_flight: Backlog::new(IN_FLIGHT_EVENTS, BACKLOG_BYTES),
             backlog: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
+            held_back: Backlog::new(BACKLOG_EVENTS, BACKLOG_BYTES),
             signing_in: SigningIn::default(),
             blame: Blame::default(),
             junk: TokenBucket::new(JUNK_PER_SECOND, JUNK_BURST),
@@ -158,6 +161,7 @@ impl Relays {
         let changed = Changed { write: before.write != write, read: new || before.read != read };
         if changed.write {
             relay.backlog.take();
+            relay.held_back.take();
             if !write {
                 // The owner publishes to it no more.
                 let dropped = relay.line.drop_events();
@@ -391,6 +395,7 @@ impl Relays {
             awaited.done(event);
         }
         let mut missed = relay.in_flight.take();
+        missed.extend(relay.held_back.take());
         for (event, audience) in relay.line.take_events() {
             unsent.push(*event.id());
             // Whoever has named the relay is told, and nothing is kept for him.
@@ -427,11 +432,43 @@ impl Relays {
         }
     }
 
-    /// The next suspect may be sent.
+    /// The next suspect may be sent, or what nobody knows the sender of.
     pub(super) fn try_suspect(&mut self, id: RelayId, turn: &mut Turn<'_>) {
-        if let Some(relay) = self.all.get_mut(&id) {
-            relay.blame.look(turn.now.mono);
-            turn.due.send.insert(id);
+        let Some(relay) = self.all.get_mut(&id) else { return };
+        relay.blame.look(turn.now.mono);
+        turn.due.send.insert(id);
+        if relay.held_back.is_empty() || relay.link.is_none() {
+            return;
+        }
+        match relay.blame.trust(&Sender::Unknown, turn.now.mono) {
+            (Trust::Nothing, until) => turn.timers.set_by(Timer::Suspect(id), until),
+            _ => {
+                for event in relay.held_back.take() {
+                    self.send_event(id, &event, Audience::Owners, None, turn);
+                }
+            }
+        }
+    }
+
+    /// How a relay is sent what this one sends.
+    pub(super) fn trust(&self, id: RelayId, sender: &Sender, turn: &Turn<'_>) -> Trust {
+        let blame = self.all.get(&id).map(|relay| &relay.blame);
+        blame.map_or(Trust::Full, |blame| blame.trust(sender, turn.now.mono).0)
+    }
+
+    /// An event that others have is sent to this one when it may be.
+    pub(super) fn hold_back(&mut self, id: RelayId, event: Arc<Event>, turn: &mut Turn<'_>) {
+        let Some(relay) = self.all.get_mut(&id) else { return };
+        let dropped = relay.held_back.push(event);
+        relay.stats.backlog_dropped.add_all(dropped);
+        let (_, until) = relay.blame.trust(&Sender::Unknown, turn.now.mono);
+        turn.timers.set_by(Timer::Suspect(id), until);
+    }
+
+    /// A client is gone.
+    pub(super) fn client_left(&mut self, client: ClientId) {
+        for relay in self.all.values_mut() {
+            relay.blame.client_left(client);
         }
     }
 
@@ -496,10 +533,11 @@ impl Relays {
         id: RelayId,
         event: &Arc<Event>,
         audience: Audience,
+        by: Option<ClientId>,
         turn: &mut Turn<'_>,
     ) {
         let until = turn.now.mono + OK_DEADLINE;
-        self.push(id, Work::Publish { event: Arc::clone(event), audience, until }, turn);
+        self.push(id, Work::Publish { event: Arc::clone(event), audience, by, until }, turn);
         if let Some(relay) = self.all.get_mut(&id) {
             if audience == Audience::Owners {
                 relay.backlog.remove(event.id()); // it is not owed to it besides
@@ -519,7 +557,7 @@ impl Relays {
                 continue;
             };
             if relay.link.is_some() {
-                self.send_event(*id, event, Audience::Owners, turn);
+                self.send_event(*id, event, Audience::Owners, None, turn);
             } else {
                 let dropped = relay.backlog.push(Arc::clone(event));
                 relay.stats.backlog_dropped.add_all(dropped);
@@ -527,19 +565,19 @@ impl Relays {
         }
     }
 
-    /// What is next for the connection, which has room for it: what is suspect by one of its names may
-    /// have to wait. What comes of it is to be handed to [`Self::send`].
+    /// What is next for the connection, which has room for it: what is suspect, by one of its names or for
+    /// who sends it, may have to wait. What comes of it is to be handed to [`Self::send`].
     pub(super) fn next_work(
         &mut self,
         id: RelayId,
-        names: impl Fn(&Work) -> Vec<Name>,
+        about: impl Fn(&Work) -> About,
         turn: &Turn<'_>,
     ) -> Option<Work> {
         let relay = self.all.get_mut(&id)?;
         let link = relay.link.as_ref().filter(|link| link.window > 0)?;
         let Relay { line, blame, .. } = relay;
         let next =
-            line.first(|work| !blame.has_suspects() || !blame.holds(&names(work), turn.now.mono))?;
+            line.first(|work| !blame.is_wary() || !blame.holds(&about(work), turn.now.mono))?;
         if link.unwritten.holds_orders(turn.now.mono) && line.is_order(next) {
             return None; // here it can be taken back
         }
@@ -551,7 +589,7 @@ impl Relays {
         &mut self,
         id: RelayId,
         outgoing: Outgoing,
-        about: Option<(Thing, Vec<Name>)>,
+        about: Option<(Thing, About)>,
         turn: &mut Turn<'_>,
     ) {
         let Some(relay) = self.all.get_mut(&id) else { return };
@@ -606,6 +644,7 @@ impl Relays {
         for relay in self.all.values_mut() {
             relay.in_flight.remove(event);
             relay.backlog.remove(event);
+            relay.held_back.remove(event);
             relay.line.take_back(event, Audience::Owners);
         }
     }
@@ -619,8 +658,12 @@ impl Relays {
 
     /// What this event makes void is owed to nobody.
     pub(super) fn drop_voided_by(&mut self, event: &Event) {
-        for relay in self.all.values_mut().filter(|relay| !relay.backlog.is_empty()) {
-            relay.backlog.retain(|other| !succession::voids(event, other));
+        for relay in self.all.values_mut() {
+            for waiting in [&mut relay.backlog, &mut relay.held_back] {
+                if !waiting.is_empty() {
+                    waiting.retain(|other| !succession::voids(event, other));
+                }
+            }
         }
     }
 

@@ -56,9 +56,8 @@ impl Requests {
         if request.is_live()
             && let Some(request) = self.get_mut(id, number)
         {
-            if request.note_new(event, turn.now) {
-                self.echo_came(id, event);
-            }
+            request.note_new(event, turn.now);
+            self.echo_came(id, event);
             if given {
                 return Incoming::Copy;
             }
@@ -124,14 +123,15 @@ impl Requests {
         self.arrived(id, number, Arrival::Closed(why), turn);
     }
 
-    /// The REQ does not go out, because the relay ends its connection over it. `alone`: over what each of
-    /// its members asks for; else over one of them, or over all together.
-    pub(in crate::router) fn quarantined(
+    /// The REQ does not go out, because the relay ends its connection over it, or over what its members'
+    /// clients send. `alone`: over what each of its members asks for; else over one of them, or over all
+    /// together.
+    pub(in crate::router) fn held_back(
         &mut self,
         id: RelayId,
         number: RequestNumber,
         alone: bool,
-        why: &Reason,
+        (why, refusal): &(Reason, Refusal),
         subscriptions: &mut Subscriptions,
         turn: &mut Turn<'_>,
     ) {
@@ -146,7 +146,7 @@ impl Requests {
         }
         for key in members {
             if alone {
-                self.refuse(id, key, (why, Refusal::ForGood), subscriptions, turn);
+                self.refuse(id, key, (why, *refusal), subscriptions, turn);
             } else {
                 subscriptions.ask_again(key, id, true, turn);
                 self.want(id, key, subscriptions, turn);

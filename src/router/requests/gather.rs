@@ -36,6 +36,15 @@ pub(super) struct Aim {
     pub(super) missed: Missed,
     /// How many messages the combined one may have.
     pub(super) room: usize,
+    /// More may be asked for than is wanted.
+    pub(super) broad: bool,
+}
+
+impl Aim {
+    /// As many as fit into so many messages.
+    pub(super) const fn all(missed: Missed, room: usize) -> Self {
+        Self { most: usize::MAX, missed, room, broad: false }
+    }
 }
 
 /// What is asked for that is stored.
@@ -89,7 +98,7 @@ impl Requests {
             return Self::plan_again(id, turn);
         }
         let room = self.room(id, free);
-        let aim = Aim { most: usize::MAX, missed: Missed::Nothing, room };
+        let aim = Aim::all(Missed::Nothing, room);
         let together = self.combine(id, &live, aim, subscriptions, relays, turn);
         if let Some(Together { keys, filters, .. }) = together {
             let wording = Wording { filters, duty: Duty::Gathers };
@@ -156,7 +165,7 @@ impl Requests {
         let mut live: Live = upstream.open.iter().filter_map(is_live).collect();
         live.sort_unstable();
         let (missed, room) = (Missed::Since(turn.now), self.room(id, most / 2));
-        let aim = Aim { most, missed, room };
+        let aim = Aim { most, ..Aim::all(missed, room) };
         let together = self
             .combine(id, &live, aim, subscriptions, relays, turn)
             .filter(|together| !together.filters.is_empty());
@@ -197,17 +206,16 @@ impl Requests {
     ) -> Option<Together> {
         let others = (1..requests.len().min(COMBINE_BEGINNINGS)).map(|from| (from, true));
         [(0, false), (0, true)].into_iter().chain(others).find_map(|(from, broad)| {
-            self.combine_from(id, &requests[from..], broad, aim, subscriptions, relays, turn)
+            let aim = Aim { broad, ..aim };
+            self.combine_from(id, &requests[from..], aim, subscriptions, relays, turn)
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is looked at, by whom and for what")]
     fn combine_from(
         &self,
         id: RelayId,
         requests: &[(usize, RequestNumber)],
-        broad: bool,
-        Aim { most, missed, room }: Aim,
+        Aim { most, missed, room, broad }: Aim,
         subscriptions: &Subscriptions,
         relays: &Relays,
         turn: &Turn<'_>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::constants::{
-    ECHO, ECHO_REQUESTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
+    ECHO, ECHO_EVENTS, ECHO_REST, GATHER_RETRY, PLAN_AGAIN, RENEW, RENEW_SPREAD,
 };
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
@@ -62,13 +62,11 @@ impl Requests {
             let ready = upstream.stale.iter().filter(|number| !moves(**number));
             let stale: Live = ready.map(|number| (0, *number)).collect();
             let Some((_, number)) = stale.first().copied().filter(|_| free > 0) else { return };
-            let aim =
-                Aim { most: usize::MAX, missed: Missed::SinceSure, room: self.room(id, free) };
+            let aim = Aim::all(Missed::SinceSure, self.room(id, free));
             if stale.len() + kept > free
-                && let Some(Together { numbers, keys, filters }) =
-                    self.combine(id, &stale, aim, subscriptions, relays, turn)
+                && let Some(together) = self.combine(id, &stale, aim, subscriptions, relays, turn)
             {
-                self.open_renewal(id, &numbers, &keys, filters, subscriptions, relays, turn);
+                self.open_renewal(id, together, subscriptions, relays, turn);
             } else if !self.renew_alone(id, number, (said, free), subscriptions, relays, turn) {
                 return;
             }
@@ -94,7 +92,8 @@ impl Requests {
             filters.as_ref().map(|filters| filters.len().div_ceil(self.filters(id, relays)));
         match (filters, parts) {
             (Some(filters), Some(parts)) if parts <= free => {
-                self.open_renewal(id, &[number], &keys, filters, subscriptions, relays, turn);
+                let renewed = Together { numbers: vec![number], keys, filters };
+                self.open_renewal(id, renewed, subscriptions, relays, turn);
                 true
             }
             (_, Some(parts)) if parts <= room => false,
@@ -106,17 +105,11 @@ impl Requests {
         }
     }
 
-    /// `numbers`: what it is to take over for.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked for, for whom, and in whose stead"
-    )]
+    /// Asks for these, in the stead of these.
     fn open_renewal(
         &mut self,
         id: RelayId,
-        numbers: &[RequestNumber],
-        keys: &[SubscriptionKey],
-        filters: Vec<Filter>,
+        Together { numbers, keys, filters }: Together,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
@@ -126,7 +119,7 @@ impl Requests {
         }
         if !keys.is_empty() && !filters.is_empty() {
             let wording = Wording { filters, duty: Duty::Renews };
-            self.open(id, keys, Some(wording), subscriptions, relays, turn);
+            self.open(id, &keys, Some(wording), subscriptions, relays, turn);
         }
     }
 
@@ -213,20 +206,20 @@ impl Requests {
     ) {
         let mut keys = std::mem::take(&mut self.matching);
         subscriptions.matching(event, &mut keys);
-        let mut numbers = BTreeSet::new();
-        for number in keys.iter().filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request())
-        {
-            numbers.insert(number);
-            if numbers.len() == ECHO_REQUESTS {
-                break;
-            }
-        }
+        let asked = keys.iter().filter_map(|key| subscriptions.get(*key)?.part_of(id)?.request());
+        let numbers: BTreeSet<RequestNumber> = asked.collect();
         self.matching = keys;
         let brought = |number: &RequestNumber| {
             let request = self.all.get(&(id, *number));
             request.is_some_and(|it| it.health.recent.contains(event.id()))
         };
         let came = numbers.iter().any(brought);
+        if let Some(upstream) = self.upstreams.get_mut(&id).filter(|_| !numbers.is_empty()) {
+            if upstream.echoes.len() >= ECHO_EVENTS {
+                upstream.echoes.pop_front();
+            }
+            upstream.echoes.push_back(*event.id());
+        }
         for number in numbers {
             self.await_echo(id, number, (event, came), turn);
         }
@@ -258,8 +251,12 @@ impl Requests {
         }
     }
 
-    /// An event of ours has come over a request.
+    /// An event has come over a request. If it is one of ours that others are to bring too, they may not
+    /// have to.
     pub(super) fn echo_came(&mut self, id: RelayId, event: &EventId) {
+        if !self.upstreams.get(&id).is_some_and(|it| it.echoes.contains(event)) {
+            return;
+        }
         let waits = |it: &Request| it.health.awaited.is_some_and(|echo| echo.event == *event);
         for other in self.open_where(id, waits) {
             if let Some(request) = self.get_mut(id, other) {

@@ -34,11 +34,11 @@ use sha2::{Digest, Sha256};
 
 use crate::base::hash::Map;
 use crate::constants::{REQUEST_LINGER, SUSPECTS_TOGETHER};
-use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
+use crate::ids::{ClientId, RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::filter::Filter;
 
-use super::relays::{Name, Relays, Work};
-use super::subscriptions::{Part, Subscriptions};
+use super::relays::{About, Name, Relays, Sender, Work};
+use super::subscriptions::{Part, Subscription, Subscriptions};
 use super::turn::{Timer, Turn};
 
 pub(super) use coming::Incoming;
@@ -256,19 +256,25 @@ impl Requests {
         text.map(Some)
     }
 
-    /// By what a request is known that is to go out: what each of its members asks for, and if that is
-    /// not the same, last all of that together.
-    pub(super) fn names(
+    /// What is known of a request that is to go out: what each of its members asks for, and if that is
+    /// not the same, last all of that together; and whose they are, but for those that the relay has served
+    /// before.
+    pub(super) fn about(
         &self,
         id: RelayId,
         number: RequestNumber,
         subscriptions: &Subscriptions,
-    ) -> Vec<Name> {
+    ) -> About {
         let own = self.own(id, number);
         let request = self.all.get(&(id, own)).filter(|request| !request.is_out() || own != number);
-        let members = request.into_iter().flat_map(|request| &request.members);
-        let mut names: Vec<Name> =
-            members.filter_map(|key| Some(*subscriptions.get(*key)?.name())).collect();
+        let keys = request.into_iter().flat_map(|request| &request.members);
+        let members = keys.filter_map(|key| subscriptions.get(*key));
+        let new = members.clone().filter(|it| !it.part_of(id).is_some_and(Part::was_served));
+        let mut clients: Vec<ClientId> = new.map(Subscription::client).collect();
+        clients.sort_unstable();
+        clients.dedup();
+        let sender = if clients.is_empty() { Sender::Harmless } else { Sender::Clients(clients) };
+        let mut names: Vec<Name> = members.map(|member| *member.name()).collect();
         names.sort_unstable();
         names.dedup();
         if names.len() > 1 {
@@ -276,7 +282,7 @@ impl Requests {
             names.truncate(SUSPECTS_TOGETHER);
             names.push(whole.into());
         }
-        names
+        About { names, sender }
     }
 
     // --- Its end --------------------------------------------------------------------------

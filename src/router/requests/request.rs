@@ -303,9 +303,8 @@ impl Request {
         self.unanswered().is_some() && !self.heard
     }
 
-    /// An event has come over it by its id, given before or not, after its EOSE. Whether it is one of ours
-    /// that it was to bring back.
-    pub(super) fn note_new(&mut self, event: &EventId, now: Now) -> bool {
+    /// An event has come over it by its id, given before or not, after its EOSE.
+    pub(super) fn note_new(&mut self, event: &EventId, now: Now) {
         self.brought = true;
         let health = &mut self.health;
         let echo = health.awaited.take_if(|echo| echo.event == *event);
@@ -319,7 +318,6 @@ impl Request {
             health.recent.pop_front();
         }
         health.recent.push_back(*event);
-        echo.is_some()
     }
 
     /// Whether a relay that says, naming none, that it refuses a request may mean this one: it was not

@@ -7,6 +7,7 @@ use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
 use crate::constants::{LESSON, LESSON_GUESSED, RELAY_FILTERS, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
+use crate::nostr::event::EventId;
 use crate::nostr::reason::Reason;
 
 /// A relay's complaints that there are too many requests.
@@ -99,6 +100,8 @@ pub(super) struct Upstream {
     pub(super) proven: usize,
     /// A request with several filters was served.
     pub(super) proven_filters: bool,
+    /// Events of ours that live requests are to bring back, the latest.
+    pub(super) echoes: VecDeque<EventId>,
     /// The latest of the requests that it has answered, by the order in which they were made.
     pub(super) answered_latest: u64,
     /// When it has answered a request last, or connected.

@@ -202,6 +202,11 @@ impl Part {
         self.turn.used
     }
 
+    /// Whether the relay has ever served it.
+    pub(in crate::router) const fn was_served(&self) -> bool {
+        !self.patience.served.is_zero()
+    }
+
     /// Whether it waits for its turn.
     pub(in crate::router) const fn is_lined_up(&self) -> bool {
         self.turn.waits && self.request.is_none()

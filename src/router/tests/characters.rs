@@ -25,11 +25,20 @@ pub(super) struct Watch {
     closed: Option<String>,
 }
 
+impl Watch {
+    /// Whether it was given this event.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.got.contains(id)
+    }
+}
+
 /// Many clients with one subscription each, at relays of some character.
 pub(super) struct Zoo {
     pub(super) world: World,
     pub(super) models: Vec<Model>,
     pub(super) watches: BTreeMap<(u64, String), Watch>,
+    /// What became of events that clients have published, and the relay's words.
+    pub(super) oks: BTreeMap<String, (bool, String)>,
     /// `NOTICE`s that clients were sent.
     notices: Vec<Value>,
     dice: Dice,
@@ -49,6 +58,7 @@ impl Zoo {
             world,
             models: relays.iter().map(model).collect(),
             watches: BTreeMap::new(),
+            oks: BTreeMap::new(),
             notices: Vec::new(),
             dice: Dice(seed),
             links: vec![1; relays.len()],
@@ -168,7 +178,11 @@ impl Zoo {
             let id = message[1].as_str().unwrap_or_default().to_owned();
             match message[0].as_str().unwrap() {
                 "NOTICE" => self.notices.push(message.clone()),
-                "OK" => continue,
+                "OK" => {
+                    let why = message[3].as_str().unwrap().to_owned();
+                    self.oks.insert(id, (message[2].as_bool().unwrap(), why));
+                    continue;
+                }
                 _ => {}
             }
             let Some(watch) = self.watches.get_mut(&(client, id)) else { continue };

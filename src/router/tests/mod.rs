@@ -9,6 +9,7 @@ mod census;
 mod characters;
 mod clocks;
 mod counting;
+mod culprits;
 mod deferred;
 mod doubt;
 mod filters;

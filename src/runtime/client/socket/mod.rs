@@ -20,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::base::clock::unix_now;
@@ -200,7 +201,11 @@ impl Client {
                 };
                 said.map_err(gone)?;
                 self.until_it_reads().await;
+                // Not all that it may send is anything the router has to be told, …
+                consume_budget().await;
             }
+            // … and some of it is dropped as it comes.
+            consume_budget().await;
             resumed = resumed.max(shared.clock.elapsed());
             let came = tokio::select! {
                 biased;
@@ -253,6 +258,7 @@ impl Client {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut missed = 0;
         loop {
+            consume_budget().await; // what it reads at once, and is sent, may have no end
             let filled = self.fill();
             if slot.closed().is_some() {
                 return End::Ours;
@@ -349,6 +355,7 @@ impl Client {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return,
                 _ => {}
             }
+            consume_budget().await; // or there may be no end of it
         }
     }
 

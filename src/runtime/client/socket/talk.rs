@@ -90,8 +90,11 @@ impl Talk {
 
     /// Has a text sent.
     pub(super) fn say(&mut self, text: String) {
+        let large = text.len() > LARGE;
         // It fails only after a close frame, and nothing is said then.
-        let _ = self.library.write(Message::text(text));
+        if self.library.write(Message::text(text)).is_ok() && large {
+            self.refresh();
+        }
     }
 
     /// Has a ping sent.
@@ -119,7 +122,8 @@ impl Talk {
         }
     }
 
-    /// The library's buffers grow with the messages and do not shrink.
+    /// The library's buffers grow with the messages and do not shrink. To be called between two
+    /// messages of a client that is not closed.
     fn refresh(&mut self) {
         let unsent = std::mem::take(&mut self.library.get_mut().unsent);
         let wire = Wire { heard: BytesMut::new(), unsent };

@@ -219,7 +219,7 @@ async fn the_owner_sees_it_and_cuts_it_off() {
 #[tokio::test]
 async fn who_does_not_read_is_read_no_further_and_costs_little() {
     let mut bed = Bed::new(&[]);
-    let _mailbox = bed.joined().await;
+    let mailbox = bed.joined().await;
     let pings = frame(0x89, &[7; 125]).repeat(1_000);
     let mut sent = 0;
     let stuck = timeout(Duration::from_secs(20), async {
@@ -235,7 +235,7 @@ async fn who_does_not_read_is_read_no_further_and_costs_little() {
     });
     stuck.await.unwrap();
     // What it does not fetch is in its mailbox, under the bounds of that.
-    assert!(!_mailbox.post(notice(&"n".repeat(MAILBOX_BYTES + 1))));
+    assert!(!mailbox.post(notice(&"n".repeat(MAILBOX_BYTES + 1))));
 }
 
 #[tokio::test(start_paused = true)]
