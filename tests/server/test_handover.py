@@ -1,5 +1,5 @@
-"""docs/handover.md: clients' sockets live through an upgrade. What LNbits calls there is a
-start of another copy, with a stop before it or without."""
+"""docs/handover.md: clients' sockets live through an upgrade. What LNbits calls there is
+a start of another copy, with a stop before it or without."""
 
 import asyncio
 import json
