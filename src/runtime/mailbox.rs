@@ -51,7 +51,7 @@ pub(crate) struct Bell {
     hear: UnixStream,
     /// Bytes in all mailboxes.
     bytes: AtomicUsize,
-    /// The core ends because LNbits does.
+    /// The core ends because `LNbits` does.
     away: AtomicBool,
 }
 
@@ -91,7 +91,7 @@ impl Bell {
         self.list.try_iter().collect()
     }
 
-    /// Whoever is closed because the core ends is told from now on that LNbits does.
+    /// Whoever is closed because the core ends is told from now on that `LNbits` does.
     pub(crate) fn go_away(&self) {
         self.away.store(true, SeqCst);
     }
@@ -160,7 +160,7 @@ impl Drop for Ends {
 }
 
 /// The router's end. Dropped without [`Mailbox::close`], it closes with 1012, the core has stopped, or
-/// with 1001, so has LNbits.
+/// with 1001, so has `LNbits`.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     ends: Arc<Ends>,

@@ -88,6 +88,11 @@ impl Frames {
         Self { raw: read.into(), begun: BytesMut::new(), message: None, dropping: 0, most }
     }
 
+    /// Bytes of the message that is coming.
+    pub(super) fn held(&self) -> usize {
+        self.raw.len() + self.begun.len()
+    }
+
     /// Reads what there is. How many bytes; zero: the client has closed its side.
     ///
     /// # Errors
@@ -225,7 +230,7 @@ mod tests {
         match payload.len() {
             short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
             long => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7e);
                 frame.extend(u16::try_from(long).unwrap().to_be_bytes());
             }
         }

@@ -8,6 +8,7 @@ mod frames;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -34,6 +35,7 @@ use super::seat::{About, Seat};
 use super::speaker::{Gone, Speaker};
 use frames::{Frames, Part};
 use talk::{Heard, Talk};
+use unfinished::Unfinished;
 
 /// A socket whose client has asked for a WebSocket.
 #[derive(Debug)]
@@ -152,8 +154,10 @@ impl Client {
         let mut resumed = shared.clock.elapsed();
         let mut reading = Reading::new(resumed);
         let mut read = Some(resumed);
+        let mut unfinished = Unfinished::new(shared);
         loop {
             while let Some(part) = self.part(frames)? {
+                unfinished.is_finished();
                 let said = match part {
                     Part::TooLong(head) => self.speaker.too_long(&head, read).await,
                     Part::Whole(bytes) => match self.hear(bytes)? {
@@ -170,7 +174,8 @@ impl Client {
             // … and some of it is dropped as it comes.
             consume_budget().await;
             resumed = resumed.max(shared.clock.elapsed());
-            match frames.read_from(&self.stream).await {
+            let went_on = unfinished.goes_on(frames.held(), frames.read_from(&self.stream));
+            match went_on.await.map_err(|(code, why)| Some(self.end(code, why)))? {
                 Ok(0) | Err(_) => return Err(Some(End::Lost)),
                 Ok(_) => {}
             }
@@ -183,10 +188,13 @@ impl Client {
     }
 
     fn part(&self, frames: &mut Frames) -> Result<Option<Part>, Option<End>> {
-        frames.next().map_err(|(code, why)| {
-            self.talk().close(code, why);
-            Some(End::Theirs)
-        })
+        frames.next().map_err(|(code, why)| Some(self.end(code, why)))
+    }
+
+    /// Ends the WebSocket for what the client has sent.
+    fn end(&self, code: u16, why: &str) -> End {
+        self.talk().close(code, why);
+        End::Theirs
     }
 
     fn hear(&self, bytes: bytes::BytesMut) -> Result<Heard, Option<End>> {
