@@ -407,6 +407,13 @@ pub(crate) const MESSAGE_HEAD: usize = 16 << 10;
 pub(crate) const MAX_SKIPPED_CLIENT_MESSAGE: u64 = 16 << 20;
 /// Parts of one message.
 pub(crate) const MAX_FRAGMENTS: usize = 1_024;
+/// Bytes of messages that have come in part, of all clients together; past it, whoever has more than its
+/// share of them is closed (code 1013) when more comes. A client's own are bounded by the message's limit.
+pub(crate) const UNFINISHED_BYTES_ALL: usize = 64 << 20;
+/// That share.
+pub(crate) const UNFINISHED_BYTES_SHARE: usize = 64 << 10;
+/// For so long more than that may lie here of one message: 9 KiB a second are enough for the longest.
+pub(crate) const UNFINISHED: Duration = Duration::from_mins(1);
 /// Bytes read from a client's socket at a time.
 pub(crate) const CLIENT_READ: usize = 16 << 10;
 /// Bytes ready for a client's socket, after which nothing more is taken from its mailbox. Twice as many

@@ -156,6 +156,8 @@ struct Shared {
     pulse: Pulse,
     /// Of our own tasks, which read the others.
     own_pulse: Pulse,
+    /// Bytes of messages that have come in part.
+    unfinished: AtomicUsize,
     /// The relays by url. The owner's wish; the router has the state.
     relays: Mutex<BTreeMap<String, Registration>>,
     /// Who we are to relays that ask (NIP-42), by url, for those that are yet to be added too.
@@ -190,6 +192,7 @@ impl Shared {
             clock: Arc::new(Clock::start()),
             pulse: Pulse::default(),
             own_pulse: Pulse::default(),
+            unfinished: AtomicUsize::new(0),
             relays: Mutex::default(),
             keys: Mutex::default(),
             router: Mutex::new(router),

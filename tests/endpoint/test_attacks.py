@@ -20,6 +20,7 @@ from support.raw_client import (
     TEXT,
     RawClient,
     frame,
+    head,
     said,
 )
 from support.scripted_relay import ScriptedRelay
@@ -27,7 +28,7 @@ from support.scripted_relay import ScriptedRelay
 pytestmark = pytest.mark.asyncio
 
 MIB = 1 << 20
-PROTOCOL = 1002  # close code
+PROTOCOL, TRY_AGAIN_LATER = 1002, 1013  # close codes
 NOTICED = 0.5
 """Seconds between two looks at how much memory there is, at most."""
 
@@ -176,3 +177,19 @@ async def test_floods_of_what_needs_no_answer(endpoint: Endpoint) -> None:
             assert (await other.publish(note, 10)).parts[2] is True
         for task in floods:
             task.cancel()
+
+
+@pytest.mark.parametrize("either", ["by its socket"], indirect=True)
+async def test_messages_that_are_begun_and_not_ended(endpoint: Endpoint) -> None:
+    """480 KiB from each of 600 clients, who then wait. What is short is heard still."""
+    begun = head(TEXT, 500 << 10) + bytes(480 << 10)
+    other = await endpoint.client()
+    async with at_most(endpoint, 160 * MIB), AsyncExitStack() as stack:
+        for _ in range(600):
+            client = await RawClient.open(endpoint.public_url)
+            await stack.enter_async_context(client)
+            await client.accepted()
+            client.send(begun)
+        await other.fence(20)
+        assert await client.close_code() == TRY_AGAIN_LATER
+        await other.fence(20)

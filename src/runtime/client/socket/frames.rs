@@ -122,6 +122,11 @@ impl Frames {
         self.message = Some(Message { bytes, fragments, head, too_long: true, ends });
     }
 
+    /// Bytes of the message that is coming.
+    pub(super) fn held(&self) -> usize {
+        self.raw.len() + self.begun.len()
+    }
+
     /// Reads what there is. How many bytes; zero: the client has closed its side.
     ///
     /// # Errors

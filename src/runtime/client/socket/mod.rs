@@ -9,6 +9,7 @@ mod handing_over;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod wire;
 
 use std::io::ErrorKind;
@@ -39,6 +40,7 @@ use frames::{Frames, Part};
 use handing_over::hear_legacy;
 pub(in crate::runtime) use handing_over::inherit;
 use talk::{Heard, Talk};
+use unfinished::Unfinished;
 pub(crate) use wire::FORMAT as HANDOVER_FORMAT;
 use wire::Receiving;
 
@@ -185,12 +187,14 @@ impl Client {
         let mut resumed = shared.clock.elapsed();
         let mut reading = Reading::new(resumed);
         let mut read = Some(resumed);
+        let mut unfinished = Unfinished::new(shared);
         loop {
             loop {
                 if self.seat.0.is_called_over() {
                     return Err(Some(End::Leaves)); // nothing is half said here
                 }
                 let Some(part) = self.part(frames)? else { break };
+                unfinished.is_finished();
                 let said = match part {
                     Part::TooLong(head) => self.speaker.too_long(&head, read).await,
                     Part::Whole(bytes) => match self.hear(bytes)? {
@@ -207,12 +211,13 @@ impl Client {
             // … and some of it is dropped as it comes.
             consume_budget().await;
             resumed = resumed.max(shared.clock.elapsed());
+            let goes_on = unfinished.goes_on(frames.held(), frames.read_from(&self.stream));
             let came = tokio::select! {
                 biased;
                 () = called_over.notified() => continue,
-                came = frames.read_from(&self.stream) => came,
+                came = goes_on => came,
             };
-            match came {
+            match came.map_err(|(code, why)| Some(self.end(code, why)))? {
                 Ok(0) | Err(_) => return Err(Some(End::Lost)),
                 Ok(_) => {}
             }
@@ -225,10 +230,13 @@ impl Client {
     }
 
     fn part(&self, frames: &mut Frames) -> Result<Option<Part>, Option<End>> {
-        frames.next().map_err(|(code, why)| {
-            self.talk().close(code, why);
-            Some(End::Theirs)
-        })
+        frames.next().map_err(|(code, why)| Some(self.end(code, why)))
+    }
+
+    /// Ends the WebSocket for what the client has sent.
+    fn end(&self, code: u16, why: &str) -> End {
+        self.talk().close(code, why);
+        End::Theirs
     }
 
     fn hear(&self, bytes: bytes::BytesMut) -> Result<Heard, Option<End>> {

@@ -1,6 +1,7 @@
 //! Real sockets, a real client's library or bytes by hand, and the router's end in the test's hands.
 
 use std::net::TcpListener;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -11,10 +12,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{self, WebSocketConfig};
 
-use crate::constants::{MAILBOX_BYTES, MAX_MESSAGE_LENGTH};
+use crate::constants::{MAILBOX_BYTES, MAX_MESSAGE_LENGTH, UNFINISHED, UNFINISHED_BYTES_ALL};
 use crate::nostr::message::{ClientMessage, Reply};
 use crate::router::{Bequest, Estate, Legacy, Limits, Proven, Said, Seen};
-use crate::runtime::mailbox::{CLOSE_TRY_LATER, Mailbox};
+use crate::runtime::mailbox::{CLOSE_POLICY, CLOSE_TRY_LATER, Mailbox};
 
 use super::*;
 
@@ -94,7 +95,10 @@ fn notice(text: &str) -> Reply {
 async fn code(client: &mut TcpStream) -> u16 {
     let mut all = Vec::new();
     timeout(Duration::from_secs(10), client.read_to_end(&mut all)).await.unwrap().unwrap();
-    let close = all.strip_prefix(ANSWER).unwrap();
+    let mut close = all.strip_prefix(ANSWER).unwrap();
+    while let Some(rest) = close.strip_prefix(&[0x89, 0]) {
+        close = rest; // a ping
+    }
     assert_eq!(close[0], 0x88, "{close:?}");
     u16::from_be_bytes([close[2], close[3]])
 }
@@ -148,6 +152,43 @@ async fn messages_go_both_ways_and_a_long_one_is_refused() {
     assert!(matches!(library.next().await, Some(Ok(Message::Close(_))) | None));
     drop(library);
     until_left(&bed.shared).await;
+}
+
+/// A part of a message that has twice as much, and is longer than a client's share.
+fn part(length: u64) -> Vec<u8> {
+    let header = [&[0x81, 0xff][..], &(2 * length).to_be_bytes(), &[0; 4]].concat();
+    [header, vec![b'x'; usize::try_from(length).unwrap()]].concat()
+}
+
+#[tokio::test]
+async fn what_has_come_in_part_is_bounded_for_all_together() {
+    for (length, is_closed) in [(100_000, true), (20_000, false)] {
+        let mut bed = Bed::new(&[]);
+        let _mailbox = bed.joined().await;
+        bed.shared.unfinished.fetch_add(UNFINISHED_BYTES_ALL, SeqCst);
+        bed.client.write_all(&part(length)).await.unwrap();
+        if is_closed {
+            assert!(bed.is_gone().await);
+            assert_eq!(code(&mut bed.client).await, CLOSE_TRY_LATER);
+        } else {
+            // Others' messages are not its concern, as long as its own is short.
+            bed.client.write_all(&vec![b'x'; 20_000]).await.unwrap();
+            bed.said().await;
+        }
+        drop(bed.client);
+        until_left(&bed.shared).await;
+        assert_eq!(bed.shared.unfinished.load(SeqCst), UNFINISHED_BYTES_ALL, "there is room again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_message_has_its_time_to_come() {
+    let mut bed = Bed::new(&part(100_000));
+    let _mailbox = bed.joined().await;
+    let began = Instant::now();
+    assert!(matches!(bed.queue.recv().await, Some(ToRouter::Input(Input::ClientLeft(_)))));
+    assert!(began.elapsed() >= UNFINISHED && began.elapsed() < UNFINISHED * 3 / 2);
+    assert_eq!(code(&mut bed.client).await, CLOSE_POLICY);
 }
 
 /// Any socket.
