@@ -127,8 +127,9 @@ class Running:
         return task
 
     async def until_others_ended(self) -> None:
-        """Wait until all other background tasks have ended."""
-        others = self._tasks - {asyncio.current_task()}
+        """Wait until all other background tasks have ended. One of a core that has
+        retired waits for LNbits' end."""
+        others = self._tasks - {asyncio.current_task(), self._until_lnbits_ends}
         if others:
             await asyncio.wait(others)
 
