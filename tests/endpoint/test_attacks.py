@@ -185,11 +185,13 @@ async def test_messages_that_are_begun_and_not_ended(endpoint: Endpoint) -> None
     begun = head(TEXT, 500 << 10) + bytes(480 << 10)
     other = await endpoint.client()
     async with at_most(endpoint, 160 * MIB), AsyncExitStack() as stack:
+        clients = []
         for _ in range(600):
             client = await RawClient.open(endpoint.public_url)
             await stack.enter_async_context(client)
             await client.accepted()
             client.send(begun)
+            clients.append(client)
         await other.fence(20)
-        assert await client.close_code() == TRY_AGAIN_LATER
+        assert await clients[-1].close_code() == TRY_AGAIN_LATER
         await other.fence(20)
