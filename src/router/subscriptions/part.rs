@@ -232,10 +232,9 @@ impl Part {
     /// Whether the relay has sent nothing for the subscription by now, though it could have.
     pub(super) fn is_silent(&self, now: Now) -> bool {
         match self.stage {
-            PartStage::Away => true,
+            PartStage::Away | PartStage::Refused(Refusal::Unsure) => true,
             PartStage::Unasked => !self.waits(),
             PartStage::Asked { heard } => !heard && now.mono >= self.turn.came + EOSE_SILENT,
-            PartStage::Refused(Refusal::Unsure) => true,
             PartStage::Live | PartStage::Refused(_) => false,
         }
     }
