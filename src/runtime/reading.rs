@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_client_is_read_up_to_date_by_itself() {
-        let beats = beaten(5_000, &Vec::from_iter((25_000..26_500).step_by(250)));
+        let then: Vec<u64> = (25_000..26_500).step_by(250).collect();
+        let beats = beaten(5_000, &then);
         // One that has nothing more to say for a while, …
         assert_eq!(late(&beats, [25_100, 25_500, 26_000, 26_100]), [true, true, false, false]);
         // … and one that goes on and on.

@@ -87,7 +87,7 @@ fn one_client_costs_nobody_else_anything() {
             zoo.publish(made, 0);
         }
         zoo.world.input(Input::ClientJoined(ClientId(ATTACKER), Role::Private, Arc::default()));
-        for client in 0..1 + dice.roll(50) {
+        for client in 0..=dice.roll(50) {
             for _ in 0..dice.roll(6) {
                 attack(&mut zoo, &mut dice);
                 for _ in 0..dice.roll(6) {
