@@ -174,8 +174,6 @@ struct Shared {
     numbers: AtomicU64,
     /// Clients are waited for by another core; none are admitted any more.
     lingers: AtomicBool,
-    /// Clients that are coming from another core, and have no place yet.
-    coming: AtomicUsize,
 }
 
 impl Shared {
@@ -202,7 +200,6 @@ impl Shared {
             outside: Mutex::default(),
             numbers: AtomicU64::new(1),
             lingers: AtomicBool::new(false),
-            coming: AtomicUsize::new(0),
         };
         Ok((Arc::new(shared), queue))
     }
@@ -458,7 +455,7 @@ impl Core {
         self.shared.lingers.store(true, SeqCst);
         // Its rows are the next core's, or nobody's.
         let _ = self.set_lease(Some(Duration::ZERO));
-        self.shared.coming.load(SeqCst) > 0 || !self.sockets().is_empty()
+        !self.sockets().is_empty()
     }
 
     /// The clients whose sockets are ours.
