@@ -143,11 +143,12 @@ class Running:
         so one of them waits for that."""
 
         async def until_cancelled() -> None:
-            try:
+            # LNbits keeps its tasks, and a cancelled one keeps this core's descriptors: so
+            # it ends as if it had not been.
+            with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            finally:
-                if not self.bridge.stopped:
-                    self.stop(away=True)
+            if not self.bridge.stopped:
+                self.stop(away=True)
 
         self._keep(create_task(until_cancelled()))
 
