@@ -143,8 +143,8 @@ class Running:
         so one of them waits for that."""
 
         async def until_cancelled() -> None:
-            # LNbits keeps its tasks, and a cancelled one keeps this core's descriptors: so
-            # it ends as if it had not been.
+            # LNbits keeps its tasks, and a cancelled one keeps this core's descriptors.
+            # So it ends as if it had not been.
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             if not self.bridge.stopped:
