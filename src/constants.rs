@@ -147,6 +147,9 @@ pub(crate) const CENSUS: Duration = Duration::from_secs(1);
 /// A relay may refuse a request after its EOSE, by a message that names nothing: it is known to serve a
 /// request when it has said nothing against it for this long.
 pub(crate) const PROOF: Duration = Duration::from_secs(1);
+/// A relay that has one EOSE for each filter of a request has the second one ready this soon. So long is the
+/// first one held, where nothing is known of the relay yet.
+pub(crate) const SECOND_EOSE: Duration = Duration::from_millis(100);
 /// A relay that says without a name that there are too many requests may say so of several: so long it is
 /// listened to before anything is made of it.
 pub(crate) const CROWD_SETTLES: Duration = Duration::from_millis(500);

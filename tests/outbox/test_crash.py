@@ -21,7 +21,7 @@ from typing import IO
 import pytest
 from nostr_sdk import LocalRelay, RateLimit, RelayBuilder
 
-from scripts.lnbits_server import LNbits, free_port, port_is_taken
+from scripts.lnbits_server import LNbits, free_port
 from support.copied import copy_of
 from support.endpoint import Endpoint
 from support.events import Author, Event
@@ -74,10 +74,7 @@ class Ledger:
 
 
 async def start_relay(port: int) -> LocalRelay:
-    """A real relay, at the place where the server looks for it. The one before it may
-    take a moment to leave that."""
-    while port_is_taken("127.0.0.1", port):
-        await asyncio.sleep(0.02)
+    """A real relay, at the place where the server looks for it."""
     limit = RateLimit(max_reqs=1_000_000, notes_per_minute=1_000_000)
     builder = RelayBuilder().addr("127.0.0.1").port(port).rate_limit(limit)
     relay = LocalRelay(builder.default_filter_limit(100_000))
@@ -143,8 +140,7 @@ async def live_and_die_often(
         assert (await endpoint.add(url)).status_code == 200
         for number in range(rounds):
             await endpoint.until_relay(url, connected=True)
-            relay.shutdown()
-            await endpoint.until_relay(url, connected=False)
+            await endpoint.lose(relay)
             await publish_until_killed(endpoint, ledger, chance)
             await endpoint.close()
             deaths += 1

@@ -189,8 +189,7 @@ async def test_a_real_relay_restarts(endpoint: Endpoint) -> None:
     await client.subscribe("s", {"authors": [author.pubkey]})
     first, second = author.notes(2)
     assert (await client.publish(first)).parts[2] is True
-    relay.shutdown()
-    await endpoint.until_relay(url, connected=False)
+    await endpoint.lose(relay)
     builder = RelayBuilder().port(int(url.rsplit(":", 1)[1].strip("/")))
     again = LocalRelay(builder)
     await again.run()

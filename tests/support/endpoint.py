@@ -17,7 +17,7 @@ import httpx
 from Cryptodome.Cipher import AES
 from nostr_sdk import LocalRelay, RateLimit, RelayBuilder
 
-from scripts.lnbits_server import LNbits
+from scripts.lnbits_server import LNbits, port_is_taken
 
 from .defaults import DEFAULTS
 from .inbox import eventually
@@ -167,6 +167,18 @@ class Endpoint:
         self._stack.callback(relay.shutdown)
         await self.use(relay)
         return relay
+
+    async def lose(self, relay: LocalRelay) -> None:
+        """Shut it down, until nobody listens there and the multiplexer has seen it. Its
+        `shutdown` reaches those of its tasks that wait at that moment; one that is busy
+        misses it, so it is said until all have heard."""
+        url = await relay_url(relay)
+        port = int(url.rstrip("/").rpartition(":")[2])
+        deadline = time.monotonic() + 20
+        while (await self.relay(url))["connected"] or port_is_taken("127.0.0.1", port):
+            assert time.monotonic() < deadline, f"{url} does not go away"
+            relay.shutdown()
+            await asyncio.sleep(0.02)
 
     async def client(self, url: str | None = None) -> WireClient:
         """A client of the public endpoint (or of another url), connected."""

@@ -13,8 +13,11 @@ import asyncio
 import json
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+from websockets.exceptions import ConnectionClosed
 
 from .event_store import EventStore
 from .events import Event
@@ -350,7 +353,8 @@ class ZooRelay(ScriptedRelay):
         for event in events:
             self.store.keep(event)
             for line in list(self.lines):
-                await self._pass_on(line, event)
+                with suppress(ConnectionClosed):  # who has just left hears nothing
+                    await self._pass_on(line, event)
 
     def forget(self) -> None:
         """All that is live is forgotten, without a word."""
@@ -484,9 +488,9 @@ class ZooRelay(ScriptedRelay):
             await line.socket.close(code)
 
     async def _end_later(self, line: Line, sub: str, seconds: float) -> None:
-        filters = line.subs[sub]
+        filters = line.subs.get(sub)
         await asyncio.sleep(seconds)
-        if line.subs.get(sub) is filters:
+        if filters is not None and line.subs.get(sub) is filters:
             del line.subs[sub]
             await self._act(line, (sub, filters), self.character.when_ended)
 

@@ -163,7 +163,7 @@ async def test_a_real_relay_goes_away_among_many_orders(
     invoices = [await bank.invoice() for _ in range(12)]
     orders = [asyncio.create_task(order(wallet, invoice)) for invoice in invoices]
     await asyncio.wait(orders, return_when=asyncio.FIRST_COMPLETED)
-    leaving.shutdown()
+    await bank.endpoint.lose(leaving)
     for invoice, told in zip(invoices, await asyncio.gather(*orders), strict=True):
         assert told.verdict is Verdict.DONE
         await bank.judge(invoice, told)

@@ -52,6 +52,9 @@ impl Requests {
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
+        if let Some(hint) = self.get_mut(id, number).and_then(|request| request.held.take()) {
+            return self.complete(id, number, hint, subscriptions, relays, turn);
+        }
         let Some(request) = self.all.get(&(id, number)) else { return };
         if let Some(page) = request.wires.page.filter(|_| request.unanswered().is_some()) {
             self.page_is_due(id, number, page, turn);

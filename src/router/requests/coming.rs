@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::text::Text;
-use crate::constants::{GATHER_RETRY, PROOF, REQUEST_FEW_MEMBERS, SLOW_CLOCK};
+use crate::constants::{GATHER_RETRY, PROOF, REQUEST_FEW_MEMBERS, SECOND_EOSE, SLOW_CLOCK};
 use crate::ids::{Origin, RelayId, RequestNumber};
 use crate::nostr::event::{Event, EventId, is_ephemeral};
 use crate::nostr::message::{self, Hint};
@@ -365,8 +365,37 @@ impl Requests {
         }
     }
 
-    /// The relay has sent all it stores.
+    /// The relay has sent all it stores, or all for one of the filters.
     pub(super) fn eose(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        hint: Hint,
+        subscriptions: &mut Subscriptions,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        if !self.may_be_of_one_filter(id, number) {
+            return self.complete(id, number, hint, subscriptions, relays, turn);
+        }
+        if let Some(request) = self.get_mut(id, number) {
+            request.held = Some(hint);
+            request.heard = true;
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + SECOND_EOSE);
+        }
+    }
+
+    /// Whether a second EOSE may follow: of a relay that keeps the last filter alone of those a request has.
+    /// Who were told EOSE by its first one would miss what is new until they are asked for anew.
+    fn may_be_of_one_filter(&self, id: RelayId, number: RequestNumber) -> bool {
+        let known =
+            self.upstreams.get(&id).is_none_or(|it| it.proven_filters) || self.takes_one_filter(id);
+        let request = self.all.get(&(id, number));
+        !known && request.is_some_and(|it| it.filters > 1 && !it.repeats() && !it.is_over())
+    }
+
+    /// The relay has sent all it stores.
+    pub(super) fn complete(
         &mut self,
         id: RelayId,
         number: RequestNumber,
@@ -421,7 +450,7 @@ impl Requests {
     ) {
         let Some(request) = self.all.get(&(id, number)) else { return };
         if request.filters > 1 && !request.is_over() && !self.takes_one_filter(id) {
-            self.serves_one_filter(id, number, subscriptions, relays, turn);
+            self.serves_one_filter(id, subscriptions, relays, turn);
         }
     }
 

@@ -215,17 +215,14 @@ impl Requests {
     pub(super) fn serves_one_filter(
         &mut self,
         id: RelayId,
-        number: RequestNumber,
         subscriptions: &mut Subscriptions,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
         self.lessons.entry(id).or_default().filters = Some(1);
-        let several = self.open_where(id, |request| request.filters > 1);
-        for other in several {
-            self.ask_members_again(id, other, false, subscriptions, relays, turn);
+        for number in self.open_where(id, |request| request.filters > 1) {
+            self.ask_members_again(id, number, false, subscriptions, relays, turn);
         }
-        self.ask_members_again(id, number, false, subscriptions, relays, turn);
         turn.due.plan.insert(id);
     }
 }

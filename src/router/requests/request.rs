@@ -42,6 +42,8 @@ pub(super) struct Request {
     pub(super) among: usize,
     /// How many filters it was asked with.
     pub(super) filters: usize,
+    /// An EOSE that counts if no second one follows soon.
+    pub(super) held: Option<Hint>,
     /// When the relay's EOSE came.
     pub(super) eose_at: Duration,
     /// Something new has come since.
@@ -249,6 +251,7 @@ impl Request {
             complaint: None,
             among: 0,
             filters: 0,
+            held: None,
             eose_at: Duration::ZERO,
             brought: false,
             health: Health::new(now),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Dice, EVENTS, Made, Model, answer, filter_of, key};
 use super::*;
-use crate::constants::PROOF;
+use crate::constants::{PROOF, SECOND_EOSE};
 use crate::nostr::event::is_ephemeral;
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
@@ -534,6 +534,7 @@ fn a_relay_is_not_sent_what_it_takes_not() {
         world.relay_says(0, &json!(["EOSE", part[1]]));
     }
     world.relay_says(1, &json!(["EOSE", number]));
+    world.pass(SECOND_EOSE);
     assert_eq!(world.heard(), [json!(["EOSE", "many"])], "the other relay serves it");
     // Nor an event that is too long: as if it had refused it.
     let long = note(&"x".repeat(600));
@@ -541,6 +542,50 @@ fn a_relay_is_not_sent_what_it_takes_not() {
     assert!(world.got_events(0).is_empty());
     world.relay_says(1, &ok(&long, false, "blocked: no"));
     assert_eq!(world.heard().pop(), Some(ok(&long, false, "blocked: no")));
+}
+
+/// It says EOSE for each filter of a request and keeps the last alone. Who is told EOSE by the first of them is
+/// deaf until he is asked for anew, so nobody is.
+#[test]
+fn an_eose_for_one_filter_of_two_is_none() {
+    let mut world = World::new(1);
+    world.say(CLIENT, &json!(["REQ", "s", {"kinds": [1]}, {"kinds": [7]}]));
+    let both = world.got(0)[0][1].clone();
+    world.relay_says(0, &json!(["EOSE", both]));
+    world.pass(SECOND_EOSE / 2);
+    assert_eq!(world.heard(), NONE, "there may be another");
+    world.relay_says(0, &json!(["EOSE", both]));
+    world.pass(SECOND_EOSE * 2);
+    let asked = world.got(0);
+    assert_eq!(asked[0], json!(["CLOSE", both]));
+    assert_eq!(asked.len(), 3, "each filter by itself: {asked:?}");
+    assert_eq!(world.heard(), NONE);
+    for part in &asked[1..] {
+        world.relay_says(0, &json!(["EOSE", part[1]]));
+    }
+    assert_eq!(world.heard(), [json!(["EOSE", "s"])]);
+
+    // It is known now.
+    world.say(CLIENT, &json!(["REQ", "t", {"kinds": [2]}, {"kinds": [8]}]));
+    for part in world.got(0) {
+        world.relay_says(0, &json!(["EOSE", part[1]]));
+    }
+    assert_eq!(world.heard(), [json!(["EOSE", "t"])]);
+}
+
+/// An EOSE is held for others only until one request of several filters has lived.
+#[test]
+fn where_several_filters_are_served_no_eose_is_held() {
+    let mut world = World::new(1);
+    for (sub, held) in [("first", true), ("second", false)] {
+        world.say(CLIENT, &json!(["REQ", sub, {"kinds": [1]}, {"kinds": [7], "#t": [sub]}]));
+        let number = world.got(0)[0][1].clone();
+        world.relay_says(0, &json!(["EOSE", number]));
+        assert_eq!(world.heard().is_empty(), held, "{sub}");
+        world.pass(SECOND_EOSE);
+        assert_eq!(!world.heard().is_empty(), held, "{sub}");
+        world.pass(PROOF);
+    }
 }
 
 /// A REQ that turns out to have nothing to ask for gives its place to the next in line at once.

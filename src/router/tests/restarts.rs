@@ -10,8 +10,10 @@ use crate::nostr::verify;
 
 /// Whoever has no answer is asked for again after 4 s, and has his turn within one more (rule 3.5).
 const ASKED_AGAIN: Duration = EOSE_SILENT.saturating_add(PLAN_AGAIN);
-/// What is suspect of having ended the connection goes a second later (rule 2.7).
-const AFTER_A_BREAK: Duration = SUSPECT_PAUSE.saturating_add(ASKED_AGAIN);
+/// What is suspect of having ended the connection goes a second later (rule 2.7). First EOSEs of several
+/// filters are held meanwhile, and these turns are seconds.
+const AFTER_A_BREAK: Duration =
+    SUSPECT_PAUSE.saturating_add(ASKED_AGAIN).saturating_add(Duration::from_secs(1));
 /// The same where the relay is silent about what it does not serve (rule 3.5): each suspect has its 5 s.
 const AFTER_A_SILENT_BREAK: Duration = Duration::from_secs(30);
 /// An event of ours is missed after 5 s (rule 4.3), and the requests have their turn within one more.

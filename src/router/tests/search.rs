@@ -1,6 +1,7 @@
 //! `search` (NIP-50, rule 3.8): whom it is asked of, and the order of what is found.
 
 use super::*;
+use crate::constants::SECOND_EOSE;
 use crate::nostr::limits::RelayLimits;
 
 const NONE: [Value; 0] = [];
@@ -118,6 +119,7 @@ fn other_filters_of_the_same_req_go_to_every_relay() {
     finds(&mut world, 1, &number, &[&new]);
     world.relay_says(0, &json!(["EOSE", number]));
     world.relay_says(1, &json!(["EOSE", number]));
+    world.pass(SECOND_EOSE);
     assert_eq!(given(&mut world), (vec!["a".into(), "b".into(), "new".into()], true));
     // After a loss too.
     world.down(0, 1);
