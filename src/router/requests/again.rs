@@ -9,7 +9,7 @@ use crate::router::subscriptions::{Refusal, Subscriptions};
 use crate::router::turn::{Timer, Turn};
 
 use super::Requests;
-use super::request::Request;
+use super::request::{Complaint, Request};
 
 impl Requests {
     /// The relay does not serve a subscription. It is asked again when it has been let alone for a while.
@@ -100,7 +100,7 @@ impl Requests {
             turn.timers.set(Timer::Request(id, number), turn.now.mono + EOSE_SILENT);
             return;
         }
-        let Some(why) = complaint else {
+        let Some(Complaint { why, refusal, live }) = complaint else {
             let failed = self.upstreams.get(&id).is_some_and(|it| it.gather_failures > 0);
             let full = !gathers && !again && self.seems_full(id, serial, turn);
             if again || full || (gathers && failed) {
@@ -111,13 +111,12 @@ impl Requests {
             }
             return self.ask_again_without(id, number, None, subscriptions, relays, turn);
         };
-        let (why, refusal) = why;
         relays.refused_subscription(id, &why, turn);
         if self.learns_of_filters(id, &why, filters) {
             return self.ask_members_again(id, number, false, subscriptions, relays, turn);
         }
         if why.is_of_filters() {
-            self.may_be_too_many(id, turn);
+            self.guess_places(id, live.max(self.live_places(id)), turn);
         }
         self.ask_again_without(id, number, Some((&why, refusal)), subscriptions, relays, turn);
     }
@@ -182,12 +181,13 @@ impl Requests {
         (text, refusal): (&str, Refusal),
         turn: &mut Turn<'_>,
     ) {
+        let live = self.live_places(id);
         let Some(request) = self.get_mut(id, number) else { return };
         if request.complaint.is_none() {
             let why = Reason::new(Prefix::Error, text);
             let at_once = why.is_of_filters() || request.patience > EOSE_SILENT;
             let patience = if at_once { COMPLAINT_AT_ONCE } else { COMPLAINT };
-            request.complaint = Some((why, refusal));
+            request.complaint = Some(Complaint { why, refusal, live });
             let at = request.unanswered().unwrap_or_default() + patience;
             turn.timers.set(Timer::Request(id, number), at.max(turn.now.mono));
         }

@@ -129,9 +129,20 @@ impl Requests {
         let proven = |request: &Request| {
             request.is_live() && (request.brought || turn.now.mono >= request.eose_at + PROOF)
         };
-        let open = self.open_where(id, proven);
+        self.places_where(id, proven)
+    }
+
+    /// How many places are taken by those of the requests.
+    fn places_where(&self, id: RelayId, which: impl Fn(&Request) -> bool) -> usize {
+        let open = self.open_where(id, which);
         let requests = open.iter().filter_map(|number| self.all.get(&(id, *number)));
         requests.map(|request| 1 + request.wires.others.len()).sum()
+    }
+
+    /// How many places are taken by requests that have had their EOSE. A relay that complains of one and has
+    /// no EOSE for it serves these.
+    pub(super) fn live_places(&self, id: RelayId) -> usize {
+        self.places_where(id, Request::is_live)
     }
 
     /// A relay has refused a request of so many filters with these words. Whether it was for their number:
@@ -147,7 +158,11 @@ impl Requests {
     /// A request was refused or not answered again, though others are served: maybe it is one too many, which
     /// not every relay says.
     pub(super) fn may_be_too_many(&mut self, id: RelayId, turn: &Turn<'_>) {
-        let served = self.served(id, turn);
+        self.guess_places(id, self.served(id, turn), turn);
+    }
+
+    /// The relay seems to serve so many and no more.
+    pub(super) fn guess_places(&mut self, id: RelayId, served: usize, turn: &Turn<'_>) {
         if served > 0 {
             self.lessons.entry(id).or_default().guess_most(served, turn.now.mono);
         }

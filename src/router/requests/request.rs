@@ -37,7 +37,7 @@ pub(super) struct Request {
     /// … and when that was last.
     pub(super) heard_at: Duration,
     /// What the relay has said, naming nothing, since it was asked and before anything came.
-    pub(super) complaint: Option<(Reason, Refusal)>,
+    pub(super) complaint: Option<Complaint>,
     /// How many requests the relay had been asked when it was asked this one, itself included.
     pub(super) among: usize,
     /// How many filters it was asked with.
@@ -63,6 +63,16 @@ pub(super) struct Request {
     pub(super) ending: Option<Reason>,
     /// Tells it from an earlier one of the same number.
     serial: u64,
+}
+
+/// What a relay has said that may have been about a request.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    pub(super) why: Reason,
+    /// What that is where it may be about another one.
+    pub(super) refusal: Refusal,
+    /// How many places were taken by live requests then.
+    pub(super) live: usize,
 }
 
 /// What a request is there for.
