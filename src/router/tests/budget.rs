@@ -544,6 +544,39 @@ fn a_relay_is_not_sent_what_it_takes_not() {
     assert_eq!(world.heard().pop(), Some(ok(&long, false, "blocked: no")));
 }
 
+/// A relay that takes ten filters in all and says so in a NOTICE serves what is live when it complains, however
+/// short a time that has lived.
+#[test]
+fn a_complaint_about_filters_in_all_tells_how_many_are_served() {
+    let mut world = World::new(1);
+    for kind in 0..16 {
+        world.say(
+            CLIENT,
+            &json!(["REQ", kind.to_string(), {"kinds": [1], "#t": [kind.to_string()]}]),
+        );
+    }
+    let (mut open, mut refused, mut heard) = (BTreeSet::new(), 0, Vec::new());
+    for _ in 0..30 {
+        for message in world.got(0) {
+            let number = message[1].to_string();
+            if message[0] == "CLOSE" {
+                open.remove(&number);
+            } else if open.len() < 10 {
+                open.insert(number);
+                world.relay_says(0, &json!(["EOSE", message[1]]));
+            } else {
+                refused += 1;
+                world.relay_says(0, &json!(["NOTICE", "Maximum number of filters (10) exceeded."]));
+            }
+        }
+        heard.extend(world.heard());
+        world.pass_ms(100);
+    }
+    assert!(refused <= 8, "{refused}: the first ones, and one to see whether it was their number");
+    let eoses = heard.iter().filter(|message| message[0] == "EOSE").count();
+    assert_eq!((eoses, heard.len()), (16, 16), "{heard:?}");
+}
+
 /// It says EOSE for each filter of a request and keeps the last alone. Who is told EOSE by the first of them is
 /// deaf until he is asked for anew, so nobody is.
 #[test]
