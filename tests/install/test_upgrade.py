@@ -98,6 +98,7 @@ async def test_from_the_oldest_release_and_back(owner: Owner, releases: Releases
         assert before["settings"] == SETTINGS
 
         await owner.install(upgrade)
+        # The older one does not know how clients go over.
         assert (await client.ended())[0] == SERVICE_RESTART
         await answers(owner, upgrade, threads)
         assert await kept(owner) == before

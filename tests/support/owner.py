@@ -153,7 +153,7 @@ class Owner(Endpoint):
 
     async def until_threads(self, expected: list[str]) -> None:
         await eventually(
-            lambda: self.cores_threads() == expected, 10, f"the threads {expected}"
+            lambda: self.cores_threads() == expected, 15, f"the threads {expected}"
         )
 
     def descriptors(self) -> Counter[str]:
