@@ -345,8 +345,8 @@ async fn a_client_goes_over_with_all_that_it_has() {
         }
         // It does not read, so most of this is unsent or in the mailbox when it goes.
         let texts: Vec<Reply> =
-            (0..500).map(|n| notice(&format!("{n}{}", "x".repeat(50_000)))).collect();
-        let (before, after) = texts.split_at(200);
+            (0..400).map(|n| notice(&format!("{n}{}", "x".repeat(30_000)))).collect();
+        let (before, after) = texts.split_at(350);
         for text in before {
             assert!(mailbox.post(text.clone()));
         }
