@@ -174,6 +174,8 @@ struct Shared {
     numbers: AtomicU64,
     /// Clients are waited for by another core; none are admitted any more.
     lingers: AtomicBool,
+    /// Clients that are coming from another core, and have no place yet.
+    coming: AtomicUsize,
 }
 
 impl Shared {
@@ -200,6 +202,7 @@ impl Shared {
             outside: Mutex::default(),
             numbers: AtomicU64::new(1),
             lingers: AtomicBool::new(false),
+            coming: AtomicUsize::new(0),
         };
         Ok((Arc::new(shared), queue))
     }
@@ -455,7 +458,7 @@ impl Core {
         self.shared.lingers.store(true, SeqCst);
         // Its rows are the next core's, or nobody's.
         let _ = self.set_lease(Some(Duration::ZERO));
-        !self.sockets().is_empty()
+        self.shared.coming.load(SeqCst) > 0 || !self.sockets().is_empty()
     }
 
     /// The clients whose sockets are ours.

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio
 
 SERVICE_RESTART = 1012  # close code: come again
 ORDER = 23_194  # kind of an order to pay, which no relay keeps
+ANSWER = 23_195  # kind of the answer to it
 
 Upgrade = Callable[[Endpoint], Awaitable[None]]
 
@@ -175,6 +176,50 @@ async def test_many_clients_go_over(endpoint: Endpoint) -> None:
     for client in clients:
         await client.count("s", 2)
         assert client.is_open
+
+
+@pytest.mark.parametrize("upgrade", [a_start, a_stop_and_a_start])
+async def test_a_wallet_service_in_the_middle_of_a_payment(
+    endpoint: Endpoint, upgrade: Upgrade
+) -> None:
+    """NIP-47: an order before the upgrade is answered after it, and one that comes right
+    after it is an order still."""
+    relay = ScriptedRelay()
+    await endpoint.use(relay)
+    service, wallet = await endpoint.client(), await endpoint.client()
+    of_service, of_wallet = Author(), Author()
+    await service.subscribe("orders", {"kinds": [ORDER], "#p": [of_service.pubkey]})
+    await wallet.subscribe("answers", {"kinds": [ANSWER], "#p": [of_wallet.pubkey]})
+
+    def order(text: str) -> Event:
+        return of_wallet.sign(text, kind=ORDER, tags=[["p", of_service.pubkey]])
+
+    def answer(order: Event) -> Event:
+        tags = [["p", of_wallet.pubkey], ["e", order["id"]]]
+        return of_service.sign("paid", kind=ANSWER, tags=tags)
+
+    first, second = order("pay"), order("pay another")
+    await everywhere(relay, first)  # from a wallet that is at the relay
+    assert await service.count("orders", 1) == [first]
+    known = list(relay.lines)
+    await upgrade(endpoint)
+    # The next core has not asked yet: who is at the relay reaches the one before.
+    for line in known:
+        await line.live(second)
+    assert await service.count("orders", 2) == [first, second]
+    answers = [answer(first), answer(second)]
+    for event in answers:
+        assert (await service.publish(event)).parts[2] is True
+    assert await wallet.count("answers", 2) == answers
+    third = order("and one more")
+    assert (await wallet.publish(third)).parts[2] is True
+    assert await service.count("orders", 3) == [first, second, third]
+    await relay.alone()
+    fourth = order("the last")
+    await everywhere(relay, fourth)
+    assert await service.count("orders", 4) == [first, second, third, fourth]
+    await wallet.quiet()
+    assert service.is_open and wallet.is_open
 
 
 async def served(client: WireClient, relay: ScriptedRelay) -> None:

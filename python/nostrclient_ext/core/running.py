@@ -55,7 +55,7 @@ RESERVED_FILES = 256  # for LNbits, its database and the relays
 # How long a core that was stopped serves its clients, in seconds: for a start to follow,
 # as at an upgrade; for the core that was started to know its relays; and after it has
 # the clients, for these relays to be asked.
-LINGER_SECONDS = 5.0
+LINGER_SECONDS = 4.0
 AWAITED_SECONDS = 20.0
 FOLLOWED_SECONDS = 8.0
 AT_ONCE = 50  # clients that are handed over before the event loop has a turn
@@ -127,8 +127,9 @@ class Running:
         return task
 
     async def until_others_ended(self) -> None:
-        """Wait until all other background tasks have ended."""
-        others = self._tasks - {asyncio.current_task()}
+        """Wait until all other background tasks have ended. One of a core that has
+        retired waits for LNbits' end."""
+        others = self._tasks - {asyncio.current_task(), self._until_lnbits_ends}
         if others:
             await asyncio.wait(others)
 

@@ -4,6 +4,7 @@
 use std::future::pending;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
@@ -41,7 +42,8 @@ impl Client {
         frames: Frames,
         mut before: Option<Receiving>,
     ) {
-        let given = timeout(HANDOVER_PATIENCE, self.give(heir, &frames)).await;
+        // The next core has as long from about now on, and must not find a descriptor closed.
+        let given = timeout(2 * HANDOVER_PATIENCE, self.give(heir, &frames)).await;
         let Ok(Some(heir)) = given else {
             self.seat.0.slot.close(CLOSE_RESTART, "nostrclient has stopped");
             self.speaker.leave().await;
@@ -62,7 +64,9 @@ impl Client {
         let (reply, estate) = oneshot::channel();
         self.speaker.send(ToRouter::HandOver(*id, reply)).await.ok()?;
         let (mut estate, waiting) = estate.await.ok()?;
-        estate.mail = slot.drain(waiting).into_iter().map(String::into_boxed_str).collect();
+        // All of it: whatever is left would count as told after that, and as known.
+        let mail = std::iter::from_fn(|| slot.next()).take(waiting);
+        estate.mail = mail.map(|reply| reply.to_json().into_boxed_str()).collect();
         let (unread, skipping) = frames.left();
         let head = Head {
             socket: self.stream.as_raw_fd(),
@@ -112,11 +116,14 @@ pub(in crate::runtime) fn inherit(
         let _context = runtime.enter();
         pipe(from).map_err(|error| CoreError::System(error.to_string()))?
     };
-    let shared = Arc::clone(shared);
+    let coming = Coming::new(shared);
+    let end = Instant::now() + HANDOVER_PATIENCE;
     runtime.spawn(async move {
         let mut from = Receiving::new(from);
         // Where it fails, the earlier core closes the client.
-        match timeout(HANDOVER_PATIENCE, receive(&shared, &mut from)).await {
+        let received = timeout_at(end, receive(&coming.0, &mut from, end)).await;
+        drop(coming);
+        match received {
             Ok(Ok((client, joined, frames))) => client.run(joined, None, frames, Some(from)).await,
             Ok(Err(error)) => log::warn!("nostrclient: a client could not be taken over: {error}"),
             Err(_) => log::warn!("nostrclient: a client was not handed over in time"),
@@ -125,12 +132,33 @@ pub(in crate::runtime) fn inherit(
     Ok(())
 }
 
+/// A client that is about to have a place here.
+struct Coming(Arc<Shared>);
+
+impl Coming {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.coming.fetch_add(1, SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, SeqCst);
+    }
+}
+
 async fn receive(
     shared: &Arc<Shared>,
     from: &mut Receiving,
+    end: Instant,
 ) -> Result<(Client, ToRouter, Frames), CoreError> {
     let system = |error: std::io::Error| CoreError::System(error.to_string());
     let Crossing { head, unread, unsent, estate } = from.crossing().await.map_err(system)?;
+    if Instant::now() >= end {
+        // The earlier core may not wait any more, and its descriptor be another one's.
+        return Err(system(std::io::ErrorKind::TimedOut.into()));
+    }
     let socket = descriptor::own(head.socket).map_err(system)?;
     let role = head.role();
     let Head { since, address, forwarded_for, agent, skipping, .. } = head;
