@@ -15,7 +15,7 @@ from support.events import Author, ids
 from support.inbox import eventually
 from support.installation import Releases
 from support.outbox import Outbox, down, queue
-from support.owner import Owner
+from support.owner import OLD_CORES, Owner
 from support.scripted_relay import ScriptedRelay
 from support.served import Consumers
 from support.wire_client import refused
@@ -175,7 +175,7 @@ async def test_ten_rounds_leave_nothing(
     await owner.until_tasks(tasks)
     assert owner.threads() <= all_threads + 2
     await eventually(
-        lambda: (owner.descriptors() - files).total() <= 2, 10, "no more descriptors"
+        lambda: (owner.descriptors() - files).total() <= 2, OLD_CORES, "no more of them"
     )
 
 

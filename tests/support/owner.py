@@ -46,6 +46,9 @@ COMPLAINTS = (
 PRIVATE_ID = "U2FsdGVkX1"
 WHILE_OFF = " 404"
 
+OLD_CORES = 40
+"""Seconds in which a core that was replaced is gone for sure (docs/handover.md)."""
+
 
 class Owner(Endpoint):
     def __init__(self, lnbits: LNbits, version: str, postgres: Postgres | None) -> None:
@@ -153,7 +156,7 @@ class Owner(Endpoint):
 
     async def until_threads(self, expected: list[str]) -> None:
         await eventually(
-            lambda: self.cores_threads() == expected, 15, f"the threads {expected}"
+            lambda: self.cores_threads() == expected, OLD_CORES, f"the threads {expected}"
         )
 
     def descriptors(self) -> Counter[str]:
