@@ -18,8 +18,11 @@
 use std::time::Duration;
 
 use crate::base::time::Now;
-use crate::constants::{EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST, REFUSED_RESET};
+use crate::constants::{
+    EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST, REFUSED_OF_RATE, REFUSED_RESET,
+};
 use crate::ids::{RelayId, RequestNumber};
+use crate::nostr::reason::Reason;
 
 use super::merge::{FIRST, Rank};
 
@@ -290,7 +293,7 @@ impl Part {
     }
 
     /// The relay does not serve it. How long it is let alone.
-    pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) -> Duration {
+    pub(super) fn refuse(&mut self, refusal: Refusal, why: &Reason, now: Now) -> Duration {
         let was_live = self.stage == PartStage::Live;
         if was_live && now.mono >= self.patience.served + REFUSED_RESET {
             self.patience.times = 0;
@@ -299,7 +302,10 @@ impl Part {
         self.patience.lasts = true;
         (self.request, self.next, self.turn.waits) = (None, None, false);
         match refusal {
-            Refusal::Passing | Refusal::Unsure => self.patience.after(REFUSED_FIRST, now),
+            Refusal::Passing | Refusal::Unsure => {
+                let most = if why.is_of_rate() { REFUSED_OF_RATE } else { REFUSED_MOST };
+                self.patience.after(REFUSED_FIRST, now).min(most)
+            }
             Refusal::ForGood => REFUSED_FOR_GOOD,
         }
     }
