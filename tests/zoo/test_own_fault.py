@@ -4,7 +4,6 @@ everybody's."""
 
 import json
 import secrets
-import time
 
 import pytest
 
@@ -20,8 +19,6 @@ pytestmark = pytest.mark.asyncio
 INNOCENT = 30
 ENDS = 2
 """So often at most may one client's message end everybody's connection (rule 2.7)."""
-ENDS_OF_MANY, PAUSE = 6, 10.0
-"""The same for ever new messages, and the seconds until one more may."""
 
 
 async def innocent(endpoint: Endpoint, relay: ZooRelay) -> tuple[Crowd, WireClient]:
@@ -115,35 +112,3 @@ async def test_an_event_that_a_relay_chokes_on(endpoint: Endpoint, name: str) ->
     await crowd.ask()
     await other.publish(Author().sign(f"half of {relay.character.chokes_on}"))
     await spared(crowd, endpoint, relay, ends=True)
-
-
-@pytest.mark.parametrize("one", [True, False])
-@pytest.mark.parametrize("name", CHOKING)
-async def test_who_sends_ever_new_events_that_a_relay_chokes_on(
-    endpoint: Endpoint, name: str, one: bool
-) -> None:
-    """One client, or a new one each time."""
-    relay = ZooRelay(ZOO[name])
-    crowd, other = await innocent(endpoint, relay)
-    await crowd.ask()
-    await crowd.answered()
-    began = time.monotonic()
-    told: list[str] = []
-    while not any("rate-limited: " in text for text in told):
-        assert time.monotonic() < began + 40, told
-        if not one:
-            other = await endpoint.client()
-        event = Author().sign(f"half of {relay.character.chokes_on}")
-        told.append(str((await other.publish(event)).parts[3]))
-    most = 1 + ENDS_OF_MANY
-    while time.monotonic() < began + 40:
-        event = Author().sign(f"half of {relay.character.chokes_on}")
-        told.append(str((await other.publish(event)).parts[3]))
-    most += int((time.monotonic() - began) // PAUSE)
-    assert len(relay.connected_at) <= most
-    await relay.until(lambda: relay.lines, "a connection")
-    await crowd.everybody_gets(crowd.notes(), 20)
-    await crowd.everybody_gets(crowd.orders(), 5)
-    assert crowd.open == crowd.guests
-    crowd.fair()
-    assert (await crowd.guests[0].client.publish(Author().sign("hello"))).parts[2] is True
