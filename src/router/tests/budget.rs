@@ -553,8 +553,7 @@ fn a_relay_that_says_slow_down_is_asked_nothing_for_a_while() {
         |world: &mut World| world.got(0).iter().filter(|message| message[0] == "REQ").count();
     let first = world.subscribe("a", json!({"kinds": [1]}));
     world.relay_says(0, &json!(["EOSE", first]));
-    world.heard();
-    world.got(0);
+    (world.heard(), world.got(0));
     for (sub, seconds) in [("b", 1), ("c", 2), ("d", 4)] {
         world.relay_says(0, &json!(["NOTICE", "rate limited"]));
         world.say(CLIENT, &json!(["REQ", sub, {"kinds": [7], "#t": [sub]}]));
