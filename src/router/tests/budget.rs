@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Dice, EVENTS, Made, Model, answer, filter_of, key};
 use super::*;
-use crate::constants::{EOSE_SILENT, PLAN_AGAIN, PROOF, SECOND_EOSE};
+use crate::constants::{PROOF, SECOND_EOSE};
 use crate::nostr::event::is_ephemeral;
 use crate::nostr::filter::Filter;
 use crate::nostr::limits::RelayLimits;
@@ -542,37 +542,6 @@ fn a_relay_is_not_sent_what_it_takes_not() {
     assert!(world.got_events(0).is_empty());
     world.relay_says(1, &ok(&long, false, "blocked: no"));
     assert_eq!(world.heard().pop(), Some(ok(&long, false, "blocked: no")));
-}
-
-/// A relay that says that too much comes at a time is let alone, longer each time until it answers. Nobody's EOSE
-/// waits for that longer than for any relay that is silent.
-#[test]
-fn a_relay_that_says_slow_down_is_asked_nothing_for_a_while() {
-    let mut world = World::new(1);
-    let reqs =
-        |world: &mut World| world.got(0).iter().filter(|message| message[0] == "REQ").count();
-    let first = world.subscribe("a", json!({"kinds": [1]}));
-    world.relay_says(0, &json!(["EOSE", first]));
-    (world.heard(), world.got(0));
-    for (sub, seconds) in [("b", 1), ("c", 2), ("d", 4)] {
-        world.relay_says(0, &json!(["NOTICE", "rate limited"]));
-        world.say(CLIENT, &json!(["REQ", sub, {"kinds": [7], "#t": [sub]}]));
-        world.pass_ms(1_000 * seconds - 1);
-        assert_eq!(reqs(&mut world), 0, "{sub}");
-        world.pass_ms(1_001);
-        assert!(reqs(&mut world) > 0, "{sub}");
-    }
-    world.say(CLIENT, &json!(["REQ", "e", {"kinds": [8]}]));
-    let asked = world.got(0);
-    world.relay_says(0, &json!(["EOSE", asked[0][1]]));
-    world.heard();
-    // It has answered: as long as last time, and not longer.
-    world.relay_says(0, &json!(["NOTICE", "rate limited"]));
-    world.say(CLIENT, &json!(["REQ", "f", {"kinds": [9]}]));
-    world.pass(EOSE_SILENT);
-    world.pass(PLAN_AGAIN);
-    let told = world.heard();
-    assert!(told.contains(&json!(["EOSE", "f"])), "{told:?}");
 }
 
 /// A relay that takes ten filters in all and says so in a NOTICE serves what is live when it complains, however
