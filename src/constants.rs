@@ -88,8 +88,6 @@ pub(crate) const REPLAY_MARGIN_GIFT_WRAP: u64 = 3 * 24 * 60 * 60;
 pub(crate) const REFUSED_FIRST: Duration = Duration::from_secs(1);
 /// … doubling up to this …
 pub(crate) const REFUSED_MOST: Duration = Duration::from_mins(5);
-/// … or up to this where it says that too much comes at a time: that is over soon, and nobody's fault …
-pub(crate) const REFUSED_OF_RATE: Duration = Duration::from_secs(20);
 /// … and one that refuses it for good, in case something has changed, after this.
 pub(crate) const REFUSED_FOR_GOOD: Duration = Duration::from_mins(30);
 /// What was served for so long before begins anew with the first of these pauses: some relays end what is

@@ -578,11 +578,6 @@ impl Requests {
         let (duty, among, filters) = (request.duty, request.among, request.filters);
         let serial = request.serial();
         let members = self.staying(id, number, subscriptions);
-        if why.is_of_rate()
-            && let Some(upstream) = self.upstreams.get_mut(&id)
-        {
-            upstream.slow_down(turn.now.mono);
-        }
         self.answered(id, serial, turn);
         if in_parts {
             self.hang_up(id, number, relays, turn);

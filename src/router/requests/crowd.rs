@@ -73,11 +73,6 @@ impl Requests {
             }
             return;
         }
-        if why.is_of_rate()
-            && let Some(upstream) = self.upstreams.get_mut(&id)
-        {
-            upstream.slow_down(turn.now.mono);
-        }
         // It is about one of them at most.
         let refusal = if unheard.len() > 1 { Refusal::Unsure } else { Refusal::Passing };
         for number in unheard {

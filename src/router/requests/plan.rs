@@ -62,9 +62,6 @@ impl Requests {
         if self.is_crowding(id) {
             return; // it is not known yet how many it takes
         }
-        if self.upstreams.get(&id).is_some_and(|upstream| upstream.pauses(turn.now.mono)) {
-            return Self::plan_again(id, turn);
-        }
         self.turn_waiting_pages(id, subscriptions, relays, turn);
         let said = self.most(id, relays, turn);
         let kept = self.kept_for_gathering(id, said);
@@ -239,7 +236,7 @@ impl Requests {
             request.unanswered().is_some_and(|since| turn.now.mono >= since + EOSE_SILENT)
         };
         let stalls = silent && !self.open_where(id, owes).is_empty();
-        if (stalls || upstream.pauses(turn.now.mono)) && !upstream.turns.is_empty() {
+        if stalls && !upstream.turns.is_empty() {
             subscriptions.stall(id, turn);
         }
         turn.due.plan.insert(id);

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use crate::base::fair::FairQueue;
 use crate::base::hash::Map;
-use crate::constants::{
-    LESSON, LESSON_GUESSED, REFUSED_FIRST, REFUSED_OF_RATE, RELAY_FILTERS,
-    RELAY_SUBSCRIPTIONS_LEAST,
-};
+use crate::constants::{LESSON, LESSON_GUESSED, RELAY_FILTERS, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::EventId;
 use crate::nostr::reason::Reason;
@@ -70,13 +67,6 @@ impl Lesson {
     }
 }
 
-/// A relay has said that too much comes at a time: it is asked nothing for a while.
-#[derive(Debug, Clone, Copy, Default)]
-struct Pause {
-    until: Duration,
-    length: Duration,
-}
-
 /// Of one connection: nothing of it is left when that is gone.
 #[derive(Debug, Default)]
 pub(super) struct Upstream {
@@ -116,7 +106,6 @@ pub(super) struct Upstream {
     pub(super) answered_latest: u64,
     /// When it has answered a request last, or connected.
     pub(super) answered: Duration,
-    pause: Pause,
     /// Why it did not serve the subscription that it did not serve last. `None`: it gave no answer.
     pub(super) refusal: Option<Reason>,
     /// Subscriptions that it has ended because it does not know who we are, and its words. They are
@@ -128,27 +117,6 @@ impl Upstream {
     /// Of a relay that has connected at this time.
     pub(super) fn new(connected: Duration) -> Self {
         Self { answered: connected, ..Self::default() }
-    }
-
-    /// The relay says that too much comes at a time. It gets a second, and twice as long where nothing was
-    /// answered since the last time.
-    pub(super) fn slow_down(&mut self, now: Duration) {
-        let Pause { until, length } = self.pause;
-        if now < until {
-            return; // it says so of each
-        }
-        let length = match self.answered < until {
-            true => 2 * length,
-            false if now < until + REFUSED_OF_RATE => length,
-            false => REFUSED_FIRST,
-        };
-        let length = length.clamp(REFUSED_FIRST, REFUSED_OF_RATE);
-        self.pause = Pause { until: now + length, length };
-    }
-
-    /// Whether it is to be asked nothing now.
-    pub(super) fn pauses(&self, now: Duration) -> bool {
-        now < self.pause.until
     }
 
     /// Requests that may be open at a time, where the relay says it takes so many. One more is the

@@ -18,11 +18,8 @@
 use std::time::Duration;
 
 use crate::base::time::Now;
-use crate::constants::{
-    EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST, REFUSED_OF_RATE, REFUSED_RESET,
-};
+use crate::constants::{EOSE_SILENT, REFUSED_FIRST, REFUSED_FOR_GOOD, REFUSED_MOST, REFUSED_RESET};
 use crate::ids::{RelayId, RequestNumber};
-use crate::nostr::reason::Reason;
 
 use super::merge::{FIRST, Rank};
 
@@ -293,7 +290,7 @@ impl Part {
     }
 
     /// The relay does not serve it. How long it is let alone.
-    pub(super) fn refuse(&mut self, refusal: Refusal, why: &Reason, now: Now) -> Duration {
+    pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) -> Duration {
         let was_live = self.stage == PartStage::Live;
         if was_live && now.mono >= self.patience.served + REFUSED_RESET {
             self.patience.times = 0;
@@ -302,10 +299,7 @@ impl Part {
         self.patience.lasts = true;
         (self.request, self.next, self.turn.waits) = (None, None, false);
         match refusal {
-            Refusal::Passing | Refusal::Unsure => {
-                let most = if why.is_of_rate() { REFUSED_OF_RATE } else { REFUSED_MOST };
-                self.patience.after(REFUSED_FIRST, now).min(most)
-            }
+            Refusal::Passing | Refusal::Unsure => self.patience.after(REFUSED_FIRST, now),
             Refusal::ForGood => REFUSED_FOR_GOOD,
         }
     }

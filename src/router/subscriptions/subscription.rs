@@ -586,7 +586,7 @@ impl Subscription {
             PartStage::Live => part.gap = part.gap.or(Some(now)),
             PartStage::Away | PartStage::Unasked | PartStage::Asked { .. } => {}
         }
-        let pause = part.refuse(refusal, why, now);
+        let pause = part.refuse(refusal, now);
         if refusal == Refusal::Unsure {
             return Some(pause);
         }
