@@ -192,8 +192,11 @@ impl Requests {
             any = true;
             match arrival {
                 Arrival::Event(event) => {
-                    // What was not asked for is no sign of anything.
-                    if self.route(id, number, &event, subscriptions, relays, turn) {
+                    let request = self.all.get(&(id, number));
+                    let new = request
+                        .is_some_and(|it| it.is_new_while_held(event.created_at(), turn.now));
+                    // What was not asked for is no sign of anything, nor is what was not stored.
+                    if self.route(id, number, &event, subscriptions, relays, turn) && !new {
                         if let Some(request) = self.get_mut(id, number) {
                             request.pages.note(&event);
                         }
@@ -281,7 +284,8 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) -> bool {
         let Some(request) = self.all.get(&(id, number)) else { return false };
-        let asked = request.asked();
+        let new = request.is_new_while_held(event.created_at(), turn.now);
+        let asked = request.asked().filter(|_| !new);
         let came = match asked {
             None => Came::Live,
             Some((_, true)) => Came::Repeated,
