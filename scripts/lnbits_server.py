@@ -12,6 +12,7 @@ import random
 import shutil
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,14 +27,18 @@ EXTENSION = "nostrclient"
 PORTS = range(10_000, 32_768)  # below those of connections, on Linux and macOS
 # Each process that runs tests beside others has its own.
 OWN_PORTS = PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8 :: 8]
+_given: deque[int] = deque(maxlen=500)
 START_SECONDS = 120  # the first start of a new data folder takes about 12
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port nobody listens on now. The system gives it to no connection, so it is
-    free again for whoever listens there now and then."""
-    while port_is_taken(host, port := random.choice(OWN_PORTS)):
-        pass
+    free again for whoever listens there now and then. None is given twice within 500:
+    who has one may not listen yet, and who looked for somebody there may go on."""
+    port = random.choice(OWN_PORTS)
+    while port in _given or port_is_taken(host, port):
+        port = random.choice(OWN_PORTS)
+    _given.append(port)
     return port
 
 

@@ -155,6 +155,17 @@ pub(crate) const SECOND_EOSE: Duration = Duration::from_millis(100);
 pub(crate) const CROWD_SETTLES: Duration = Duration::from_millis(500);
 /// It speaks of what was asked, or was given its EOSE, within this before.
 pub(crate) const CROWD_LOOKS_BACK: Duration = Duration::from_secs(5);
+/// A relay that says without a name that too much comes at a time is asked nothing for so long …
+pub(crate) const PACE_REST: Duration = Duration::from_secs(1);
+/// … doubling up to this, as long as it says so of the first thing that comes then. Most count for ten
+/// seconds or a minute, and count what they did not read too.
+pub(crate) const PACE_REST_MOST: Duration = Duration::from_secs(20);
+/// What it was sent so long ago and has not complained of it has borne, …
+pub(crate) const PACE_TRIAL: Duration = Duration::from_secs(1);
+/// … and ends of subscriptions that it was told of so long before it complained it may not have read: …
+pub(crate) const PACE_LOOKS_BACK: Duration = Duration::from_secs(1);
+/// … so many of them.
+pub(crate) const PACE_CLOSES: usize = 1_000;
 /// What a relay has shown that it takes, and does not say, is believed for this long.
 pub(crate) const LESSON: Duration = Duration::from_hours(1);
 /// The same of what is only guessed from its silence.

@@ -190,7 +190,8 @@ impl Keepers {
             Frame::Ok(event, accepted, why) => self.relay_ok(id, &event, accepted, &why, turn),
             Frame::Auth(challenge) => self.relays.challenged(id, challenge, turn),
             Frame::Notice(text) => {
-                self.requests.notice(id, &text, turn);
+                let Self { requests, subscriptions, relays, .. } = self;
+                requests.notice(id, &text, subscriptions, relays, turn);
                 if self.relays.noticed(id, turn) {
                     let news = RelayNews::Notice(text.into());
                     self.clients.tell_inside(id, &news, &self.relays, turn);

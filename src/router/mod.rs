@@ -380,6 +380,10 @@ impl Keepers {
                 let Self { requests, subscriptions, relays, .. } = self;
                 requests.crowd_settles(relay, subscriptions, relays, turn);
             }
+            Timer::Pace(relay) => {
+                let Self { requests, subscriptions, relays, .. } = self;
+                requests.pace_due(relay, subscriptions, relays, turn);
+            }
             Timer::Census(relay) => {
                 self.requests.count(relay, &self.subscriptions, &self.relays, turn);
             }

@@ -12,6 +12,7 @@ use crate::nostr::reason::{Cause, Prefix, Reason};
 use super::Keepers;
 use super::input::Outgoing;
 use super::relays::{About, Sender, Thing, Trust, Work};
+use super::requests::Paced;
 use super::subscriptions::Refusal;
 use super::terms::{Audience, Word};
 use super::turn::Turn;
@@ -25,6 +26,7 @@ impl Keepers {
                 Work::Publish { event, .. } => Some(Thing::Event(*event.id())),
                 Work::Text(_) | Work::Close(_) => None,
             };
+            let paced = Paced::of(&work);
             let outgoing = match work {
                 Work::Ask(number) => self.req(id, number, &about, turn),
                 Work::Count(number) => self.count_text(id, number, &about, turn),
@@ -35,6 +37,9 @@ impl Keepers {
                 }
             };
             if let Some(outgoing) = outgoing {
+                if let Some(paced) = paced {
+                    self.requests.goes(id, paced, turn);
+                }
                 self.relays.send(id, outgoing, thing.map(|thing| (thing, about)), turn);
             }
         }
@@ -55,7 +60,8 @@ impl Keepers {
             }
             Work::Text(_) | Work::Close(_) => About { names: Vec::new(), sender: Sender::Harmless },
         };
-        let work = relays.next_work(id, about, turn)?;
+        let may = |work: &Work| Paced::of(work).is_none() || requests.may_be_asked(id);
+        let work = relays.next_work(id, may, about, turn)?;
         let about = about(&work);
         Some((work, about))
     }

@@ -100,6 +100,8 @@ pub(super) enum Timer {
     Refused(RelayId, SubscriptionKey),
     /// A relay has said all that it had to say about too many requests.
     Crowd(RelayId),
+    /// A relay has rested from what it was asked, or borne the next of it.
+    Pace(RelayId),
     /// Count what a relay does for the subscriptions.
     Census(RelayId),
     /// Forget a request that is closed.

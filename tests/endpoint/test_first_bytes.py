@@ -24,11 +24,22 @@ from support.scripted_relay import ScriptedRelay
 pytestmark = pytest.mark.asyncio
 
 ASKED = said("REQ", "a", {"ids": []})
-PARTED = frame(BEGINS, b'["REQ","b"') + frame(PING, b"p") + frame(ENDS, b',{"ids":[]}]')
+BEGUN, ENDED = frame(BEGINS, b'["REQ","b"'), frame(ENDS, b',{"ids":[]}]')
 
 
 async def test_frames_right_after_the_handshake(endpoint: Endpoint) -> None:
-    async with await RawClient.open(endpoint.public_url, ASKED + PARTED) as client:
+    first = ASKED + BEGUN + ENDED
+    async with await RawClient.open(endpoint.public_url, first) as client:
+        await client.accepted()
+        answers = [await client.message() for _ in range(2)]
+    assert sorted(answers) == [["EOSE", "a"], ["EOSE", "b"]]
+
+
+@pytest.mark.parametrize("either", ["by its socket"], indirect=True)
+async def test_a_ping_among_them(endpoint: Endpoint) -> None:
+    """The web server itself may answer one before it has answered the handshake."""
+    first = ASKED + BEGUN + frame(PING, b"p") + ENDED
+    async with await RawClient.open(endpoint.public_url, first) as client:
         await client.accepted()
         # The answer to a ping passes by the router, which answers the others.
         found = sorted([await client.frame() for _ in range(3)])

@@ -124,7 +124,9 @@ async def test_ten_rounds_leave_nothing(server: Server, relay: ScriptedRelay) ->
     await round_of(1)
     before = await round_of(3)
     left = [await round_of(5 + 2 * number) for number in range(10)]
-    assert left[-1] == before
+    # A thread that another test has left may end meanwhile.
+    more = [now - then for now, then in zip(left[-1], before, strict=True)]
+    assert max(more) <= 0, f"{left[-1]}, and {before} before"
 
 
 async def test_importing_does_nothing() -> None:

@@ -90,10 +90,10 @@ class Crowd:
             *(guest.client.send("REQ", SUB, *guest.filters) for guest in self.guests)
         )
 
-    async def answered(self) -> None:
+    async def answered(self, seconds: float = ANSWERED) -> None:
         await eventually(
             lambda: all(guest.answered for guest in self.guests),
-            ANSWERED,
+            seconds,
             "an answer for everybody",
         )
 

@@ -565,19 +565,22 @@ impl Relays {
         }
     }
 
-    /// What is next for the connection, which has room for it: what is suspect, by one of its names or for
-    /// who sends it, may have to wait. What comes of it is to be handed to [`Self::send`].
+    /// What is next for the connection, which has room for it, of what `may` go out: what is suspect, by one
+    /// of its names or for who sends it, may have to wait. What comes of it is to be handed to
+    /// [`Self::send`].
     pub(super) fn next_work(
         &mut self,
         id: RelayId,
+        may: impl Fn(&Work) -> bool,
         about: impl Fn(&Work) -> About,
         turn: &Turn<'_>,
     ) -> Option<Work> {
         let relay = self.all.get_mut(&id)?;
         let link = relay.link.as_ref().filter(|link| link.window > 0)?;
         let Relay { line, blame, .. } = relay;
-        let next =
-            line.first(|work| !blame.is_wary() || !blame.holds(&about(work), turn.now.mono))?;
+        let next = line.first(|work| {
+            may(work) && (!blame.is_wary() || !blame.holds(&about(work), turn.now.mono))
+        })?;
         if link.unwritten.holds_orders(turn.now.mono) && line.is_order(next) {
             return None; // here it can be taken back
         }

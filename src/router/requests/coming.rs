@@ -192,8 +192,11 @@ impl Requests {
             any = true;
             match arrival {
                 Arrival::Event(event) => {
-                    // What was not asked for is no sign of anything.
-                    if self.route(id, number, &event, subscriptions, relays, turn) {
+                    let request = self.all.get(&(id, number));
+                    let new = request
+                        .is_some_and(|it| it.is_new_while_held(event.created_at(), turn.now));
+                    // What was not asked for is no sign of anything, nor is what was not stored.
+                    if self.route(id, number, &event, subscriptions, relays, turn) && !new {
                         if let Some(request) = self.get_mut(id, number) {
                             request.pages.note(&event);
                         }
@@ -281,7 +284,8 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) -> bool {
         let Some(request) = self.all.get(&(id, number)) else { return false };
-        let asked = request.asked();
+        let new = request.is_new_while_held(event.created_at(), turn.now);
+        let asked = request.asked().filter(|_| !new);
         let came = match asked {
             None => Came::Live,
             Some((_, true)) => Came::Repeated,
@@ -418,7 +422,7 @@ impl Requests {
         let alone = request.asks.len() == 1;
         let says = request.complete && (alone || hint == Hint::Finish);
         let hint = if says { hint } else { Hint::None };
-        self.answered(id, serial, turn);
+        self.answered(id, serial, relays, turn);
         turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
         if gathers && self.is_trusted(id, number) {
             self.gathered(id, number, subscriptions, relays, turn);
@@ -432,11 +436,12 @@ impl Requests {
         turn.due.plan.insert(id);
     }
 
-    fn answered(&mut self, id: RelayId, serial: u64, turn: &Turn<'_>) {
+    fn answered(&mut self, id: RelayId, serial: u64, relays: &mut Relays, turn: &mut Turn<'_>) {
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.answered = turn.now.mono;
             upstream.answered_latest = upstream.answered_latest.max(serial);
         }
+        self.bears(id, serial, relays, turn);
     }
 
     /// One more EOSE for the same message.
@@ -578,7 +583,7 @@ impl Requests {
         let (duty, among, filters) = (request.duty, request.among, request.filters);
         let serial = request.serial();
         let members = self.staying(id, number, subscriptions);
-        self.answered(id, serial, turn);
+        self.answered(id, serial, relays, turn);
         if in_parts {
             self.hang_up(id, number, relays, turn);
         }

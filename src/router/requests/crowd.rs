@@ -64,7 +64,18 @@ impl Requests {
     }
 
     /// A NOTICE may be all that a relay says against a request.
-    pub(in crate::router) fn notice(&mut self, id: RelayId, text: &str, turn: &mut Turn<'_>) {
+    pub(in crate::router) fn notice(
+        &mut self,
+        id: RelayId,
+        text: &str,
+        subscriptions: &mut Subscriptions,
+        relays: &Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        if Reason::new(Prefix::Error, text).is_of_rate() {
+            let why = Reason::new(Prefix::RateLimited, text);
+            return self.slow_down(id, &why, subscriptions, relays, turn);
+        }
         let unheard: Vec<RequestNumber> = self.open_where(id, Request::is_unheard);
         let why = Reason::new(Prefix::RateLimited, text);
         if why.is_of_crowd() {

@@ -5,6 +5,7 @@
 //! are asked for together because the relay allows no more (`plan` decides; `gather` makes place). What
 //! comes over it before the relay's EOSE is looked at in the order it came (`coming`), however long
 //! each verification takes, so that a subscription knows which stored events may still come (rule 3.4).
+//! A relay that says that too much comes at a time is given rest (`pace`).
 //! What a relay refuses because it does not know us may be asked again when it does (`deferred`), what it
 //! refuses for another reason, or does not answer, after a while (`again`). What it serves and what not is
 //! counted for the owner (`census`).
@@ -22,6 +23,7 @@ mod crowd;
 mod deferred;
 mod gather;
 mod health;
+mod pace;
 mod pages;
 mod plan;
 mod request;
@@ -42,6 +44,7 @@ use super::subscriptions::{Part, Subscription, Subscriptions};
 use super::turn::{Timer, Turn};
 
 pub(super) use coming::Incoming;
+pub(super) use pace::Paced;
 pub(super) use request::Arrival;
 use request::{Duty, Request, Sent};
 use upstream::{Lesson, Upstream};
@@ -355,6 +358,7 @@ impl Requests {
         let Some(lost) = self.upstreams.remove(&id) else { return };
         turn.timers.stop(Timer::Plan(id));
         turn.timers.stop(Timer::Crowd(id));
+        turn.timers.stop(Timer::Pace(id));
         turn.timers.stop(Timer::Census(id));
         for number in lost.open {
             let Some(request) = self.all.get_mut(&(id, number)) else { continue };

@@ -28,7 +28,7 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
-        if let Some(client) = subscriptions.line_up(key, id) {
+        if let Some(client) = subscriptions.line_up(key, id, !upstream.pace.is_free()) {
             upstream.turns.push(client, key);
             turn.due.plan.insert(id);
             if subscriptions.get(key).is_some_and(Subscription::is_live) {
@@ -59,8 +59,8 @@ impl Requests {
         turn: &mut Turn<'_>,
     ) {
         self.count_soon(id, turn);
-        if self.is_crowding(id) {
-            return; // it is not known yet how many it takes
+        if self.is_crowding(id) || self.upstreams.get(&id).is_some_and(|it| it.pace.rests()) {
+            return; // it is not known yet how many it takes, or nothing goes out
         }
         self.turn_waiting_pages(id, subscriptions, relays, turn);
         let said = self.most(id, relays, turn);

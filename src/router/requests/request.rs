@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::time::{Now, TokenBucket};
-use crate::constants::{ECHO_KINDS, ECHO_MEMORY, EOSE_SILENT, JUNK_BURST, JUNK_PER_SECOND};
+use crate::constants::{
+    ECHO_KINDS, ECHO_MEMORY, EOSE_SILENT, JUNK_BURST, JUNK_PER_SECOND, SLOW_CLOCK,
+};
 use crate::ids::{RequestNumber, SubscriptionKey};
 use crate::nostr::event::{Event, EventId};
 use crate::nostr::filter::Filter;
@@ -280,6 +282,12 @@ impl Request {
             Sent::Asked { at, again } => Some((at, again)),
             Sent::Lined | Sent::Live => None,
         }
+    }
+
+    /// Whether an event of this date that comes now was not stored when it was asked: its EOSE is held.
+    pub(super) fn is_new_while_held(&self, created_at: u64, now: Now) -> bool {
+        let asked = self.asked().filter(|_| self.held.is_some());
+        asked.is_some_and(|(at, _)| created_at >= at.earliest(now).saturating_sub(SLOW_CLOCK))
     }
 
     /// Whether it repeats what its members have been asked for before. No EOSE waits for that.

@@ -10,6 +10,8 @@ use crate::ids::{ClientId, RequestNumber, SubscriptionKey};
 use crate::nostr::event::EventId;
 use crate::nostr::reason::Reason;
 
+use super::pace::Pace;
+
 /// A relay's complaints that there are too many requests.
 #[derive(Debug)]
 pub(super) struct Crowd {
@@ -94,6 +96,8 @@ pub(super) struct Upstream {
     pub(super) stale: BTreeSet<RequestNumber>,
     /// Nothing fitted together; it takes long to find that out, and is not tried before this.
     pub(super) combine_after: Duration,
+    /// How fast it is asked.
+    pub(super) pace: Pace,
     /// The relay says that there are too many requests.
     pub(super) crowd: Option<Crowd>,
     /// So many requests were open at a time, and served.

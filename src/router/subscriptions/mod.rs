@@ -213,10 +213,16 @@ impl Subscriptions {
 
     /// It begins to wait for its turn at this relay. Whose it is; `None`: it waits or was asked for
     /// already, or has no part there.
-    pub(super) fn line_up(&mut self, key: SubscriptionKey, relay: RelayId) -> Option<ClientId> {
+    /// `rests`: the relay is asked nothing for a while.
+    pub(super) fn line_up(
+        &mut self,
+        key: SubscriptionKey,
+        relay: RelayId,
+        rests: bool,
+    ) -> Option<ClientId> {
         let subscription = self.all.get_mut(&key)?;
         let client = subscription.client;
-        subscription.part(relay)?.line_up().then_some(client)
+        subscription.part(relay)?.line_up(rests).then_some(client)
     }
 
     /// Whether it waits for its turn.
@@ -359,6 +365,15 @@ impl Subscriptions {
     pub(super) fn stall(&mut self, relay: RelayId, turn: &mut Turn<'_>) {
         for (key, subscription) in &mut self.all {
             if subscription.part(relay).is_some_and(Part::stall) {
+                turn.due.eose.insert(*key);
+            }
+        }
+    }
+
+    /// The relay is asked nothing for a while.
+    pub(super) fn rest(&mut self, relay: RelayId, turn: &mut Turn<'_>) {
+        for (key, subscription) in &mut self.all {
+            if subscription.part(relay).is_some_and(Part::rest) {
                 turn.due.eose.insert(*key);
             }
         }

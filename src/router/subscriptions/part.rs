@@ -79,8 +79,8 @@ pub(in crate::router) struct Part {
     /// The request it moves to as soon as that one is live.
     next: Option<RequestNumber>,
     pub(super) turn: InLine,
-    /// It waits for its turn, and the relay answers nobody else either.
-    pub(super) stalls: bool,
+    /// What else there is to its waiting for a turn.
+    pub(super) delay: Delay,
     pub(super) stream: Stream,
     patience: Patience,
 }
@@ -109,6 +109,17 @@ pub(super) struct InLine {
     alone: bool,
     /// The relay has been asked on this connection.
     pub(super) used: bool,
+}
+
+/// Why a turn is long in coming, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delay {
+    /// There is no place yet.
+    None,
+    /// The relay is asked nothing for a while: nobody whom others have answered waits for that.
+    Rests,
+    /// The relay answers nobody else either.
+    Stalls,
 }
 
 /// A relay's stored events, as far as they have come.
@@ -153,7 +164,7 @@ impl Part {
             request: None,
             next: None,
             turn: InLine::default(),
-            stalls: false,
+            delay: Delay::None,
             stream: Stream::default(),
             patience: Patience::default(),
         }
@@ -225,8 +236,13 @@ impl Part {
     }
 
     /// Whether it waits for its turn, and the turns go on.
-    pub(super) const fn waits(&self) -> bool {
-        self.turn.waits && !self.stalls
+    pub(super) fn waits(&self) -> bool {
+        self.turn.waits && self.delay != Delay::Stalls
+    }
+
+    /// The same, and nothing but a place is missing.
+    pub(super) fn waits_for_place(&self) -> bool {
+        self.turn.waits && self.delay == Delay::None
     }
 
     /// Whether the relay has sent nothing for the subscription by now, though it could have.
@@ -240,10 +256,13 @@ impl Part {
     }
 
     /// It begins to wait for its turn. False: it does already, or was asked for.
-    pub(super) fn line_up(&mut self) -> bool {
+    pub(super) fn line_up(&mut self, rests: bool) -> bool {
         self.come();
         let idle = self.is_idle();
         self.turn.waits |= idle;
+        if self.delay != Delay::Stalls {
+            self.delay = if rests { Delay::Rests } else { Delay::None };
+        }
         idle
     }
 
@@ -362,9 +381,20 @@ impl Part {
     }
 
     /// The turns do not go on. True: the EOSE waited for its turn.
-    pub(super) const fn stall(&mut self) -> bool {
+    pub(super) fn stall(&mut self) -> bool {
         let waited = self.holds && self.waits();
-        self.stalls |= waited;
+        if waited {
+            self.delay = Delay::Stalls;
+        }
+        waited
+    }
+
+    /// The relay is asked nothing for a while. True: the EOSE waited for its turn.
+    pub(super) fn rest(&mut self) -> bool {
+        let waited = self.holds && self.waits();
+        if waited {
+            self.delay = Delay::Rests;
+        }
         waited
     }
 
@@ -394,7 +424,7 @@ impl Part {
         let held = self.stage != PartStage::Unasked && std::mem::take(&mut self.holds);
         self.stage = PartStage::Unasked;
         (self.request, self.next, self.turn) = (None, None, InLine::default());
-        (self.stalls, self.patience.lasts) = (false, false);
+        (self.delay, self.patience.lasts) = (Delay::None, false);
         held
     }
 }

@@ -26,7 +26,7 @@ use crate::nostr::message::{Hint, Resumed};
 use crate::nostr::reason::Reason;
 
 use super::merge::{Bar, FIRST, Merge, Rank, fits, found_rank};
-use super::part::{Came, Part, PartStage, Refusal, Stream};
+use super::part::{Came, Delay, Part, PartStage, Refusal, Stream};
 use super::seen::Seen;
 use crate::router::terms::Role;
 
@@ -404,7 +404,7 @@ impl Subscription {
         let again = late || part.gap.is_some();
         part.stage = PartStage::Asked { heard: false };
         (part.stream, part.turn.used) = (Stream::default(), true);
-        part.stalls = false;
+        part.delay = Delay::None;
         if std::mem::take(&mut part.turn.waits) {
             part.turn.came = now.mono;
             self.last_stored = now.mono;
@@ -764,9 +764,9 @@ impl Subscription {
     }
 
     /// When the quiet since the first relay's EOSE ends the wait. A relay at which it is not its
-    /// turn yet is not quiet.
+    /// turn yet is not quiet, unless that is asked nothing for a while.
     fn quiet_end(&self) -> Option<Duration> {
-        let waits = self.parts.iter().any(|part| part.holds && part.waits());
+        let waits = self.parts.iter().any(|part| part.holds && part.waits_for_place());
         let first = self.first_eose.filter(|_| !waits)?;
         Some(first.max(self.last_stored) + EOSE_QUIET)
     }

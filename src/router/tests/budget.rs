@@ -606,6 +606,26 @@ fn an_eose_for_one_filter_of_two_is_none() {
     assert_eq!(world.heard(), [json!(["EOSE", "t"])]);
 }
 
+/// The relay has said EOSE, and what is new from then on has no limit, whether ours is held or not.
+#[test]
+fn what_is_new_while_an_eose_is_held_comes_whatever_the_limit() {
+    let mut world = World::new(1);
+    let limited = json!({"kinds": [1], "limit": 1});
+    world.say(CLIENT, &json!(["REQ", "s", limited, {"kinds": [7], "limit": 0}]));
+    let number = world.got(0)[0][1].clone();
+    let event = |kind: u16, at: u64| event(kind, at, &json!([]), "");
+    let all = [event(1, UNIX - 1_000), event(1, UNIX), event(7, UNIX), event(1, UNIX - 3)];
+    world.relay_says(0, &json!(["EVENT", number, all[0]]));
+    world.relay_says(0, &json!(["EOSE", number]));
+    for new in &all[1..] {
+        world.relay_says(0, &json!(["EVENT", number, new]));
+    }
+    world.pass(SECOND_EOSE);
+    let heard = world.heard();
+    let given = heard.iter().filter(|message| message[0] == "EVENT").count();
+    assert_eq!((given, heard.len()), (4, 5), "{heard:?}");
+}
+
 /// An EOSE is held for others only until one request of several filters has lived.
 #[test]
 fn where_several_filters_are_served_no_eose_is_held() {

@@ -140,6 +140,7 @@ impl Zoo {
             .collect();
         let Some(at) = busy.get(self.dice.roll(busy.len().max(1))).copied() else { return false };
         let model = &mut self.models[at];
+        model.now = self.world.now.mono;
         if self.dice.one_of(2) {
             model.read();
             if std::mem::take(&mut model.ended) {
@@ -294,6 +295,63 @@ fn however_a_relay_refuses_what_is_too_many_nobody_is_deaf() {
                 assert!(zoo.models[0].open.len() <= most, "{what}");
             }
         }
+    }
+}
+
+/// A relay that reads forty messages in ten seconds, loses the others without a name, CLOSEs too, and counts
+/// those as well: whoever goes on asking is never heard.
+#[test]
+fn a_relay_that_says_that_too_much_comes_at_a_time_is_given_rest() {
+    for seed in seeds(0..10) {
+        for clients in [1, 37, 200] {
+            let what = format!("{seed} {clients}");
+            let character =
+                Character { past_most: Past::Notice, rate: Some(40), ..Character::default() };
+            let mut zoo = Zoo::new(seed, &[(10, character)]);
+            zoo.says(0, RelayLimits { max_subscriptions: Some(10), ..RelayLimits::default() });
+            let began = zoo.world.now.mono;
+            for client in 0..clients {
+                zoo.open(client, "orders", &[of_several_shapes(usize::try_from(client).unwrap())]);
+                for _ in 0..zoo.dice.roll(4) {
+                    zoo.step();
+                }
+            }
+            while !zoo.is_answered() {
+                zoo.settle(1);
+            }
+            let took = zoo.world.now.mono.saturating_sub(began);
+            assert!(took < Duration::from_secs(30), "{what}: {took:?}");
+            zoo.settle(60);
+            zoo.all_hear(&what);
+            assert_eq!(zoo.closed(), 0, "{what}");
+            // Nothing that was lost stays open there.
+            for client in 0..clients {
+                zoo.world.say(client, &json!(["CLOSE", "orders"]));
+            }
+            zoo.settle(60);
+            assert_eq!(zoo.models[0].open.len(), 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn who_is_answered_by_others_does_not_wait_for_a_relay_that_rests() {
+    for seed in seeds(0..10) {
+        let tired = Character { past_most: Past::Notice, rate: Some(5), ..Character::default() };
+        let mut zoo = Zoo::new(seed, &[(0, Character::default()), (10, tired)]);
+        for client in 0..60 {
+            zoo.open(client, "orders", &[of_several_shapes(usize::try_from(client).unwrap())]);
+        }
+        while zoo.step() {}
+        for client in 60..70 {
+            zoo.open(client, "orders", &[of_several_shapes(usize::try_from(client).unwrap())]);
+        }
+        let began = zoo.world.now.mono;
+        while !zoo.is_answered() {
+            zoo.settle(1);
+        }
+        let took = zoo.world.now.mono.saturating_sub(began);
+        assert!(took <= Duration::from_secs(4), "seed {seed}: {took:?}");
     }
 }
 

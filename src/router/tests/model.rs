@@ -104,6 +104,10 @@ pub(super) struct Model {
     pub(super) ended: bool,
     /// … and has done so as often.
     pub(super) ends: usize,
+    /// What time it is, …
+    pub(super) now: Duration,
+    /// … and when the latest messages came.
+    pub(super) came: VecDeque<Duration>,
     /// Complaints on their way from another thread of the relay's: they come behind what came meanwhile.
     pub(super) late: VecDeque<Value>,
 }
@@ -130,6 +134,8 @@ pub(super) struct Character {
     pub(super) most_bytes: Option<usize>,
     /// One in so many requests is refused in passing, first ones and live ones.
     pub(super) moody: Option<usize>,
+    /// It reads so many messages in ten seconds, those it does not read among them (nostream).
+    pub(super) rate: Option<usize>,
 }
 
 /// What happens to a REQ past the limit.
@@ -157,6 +163,10 @@ impl Model {
         if self.ends_over(&message) {
             self.ended = true;
             self.ends += 1;
+            return true;
+        }
+        if self.is_too_fast() {
+            self.outbox.push_back(json!(["NOTICE", "rate limited"]));
             return true;
         }
         let id = message[1].as_str().unwrap_or_default().to_owned();
@@ -212,11 +222,7 @@ impl Model {
                         answer(&self.store, &filters)
                     }
                 };
-                if let Some(dice) = &mut self.disorder {
-                    for at in (1..found.len()).rev() {
-                        found.swap(at, dice.roll(at + 1));
-                    }
-                }
+                self.shuffle(&mut found);
                 self.outbox.extend(found.iter().map(|made| json!(["EVENT", id, made.json])));
                 let nothing = filters.iter().all(|filter| filter.limit == Some(0));
                 let eoses = match self.character {
@@ -251,6 +257,22 @@ impl Model {
             other => panic!("{other}"),
         }
         true
+    }
+
+    fn shuffle(&mut self, found: &mut [Made]) {
+        if let Some(dice) = &mut self.disorder {
+            for at in (1..found.len()).rev() {
+                found.swap(at, dice.roll(at + 1));
+            }
+        }
+    }
+
+    fn is_too_fast(&mut self) -> bool {
+        while self.came.front().is_some_and(|at| *at + Duration::from_secs(10) < self.now) {
+            self.came.pop_front();
+        }
+        self.came.push_back(self.now);
+        self.character.rate.is_some_and(|rate| self.came.len() > rate)
     }
 
     fn ends_over(&self, message: &Value) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Opening, Part, PartStage, Phase, Refusal, Searching, Source, Subscription};
+use super::{Opening, PartStage, Phase, Refusal, Searching, Source, Subscription};
 use crate::base::time::Now;
 use crate::ids::{ClientId, RelayId};
 use crate::nostr::filter::Filter;
@@ -456,7 +456,7 @@ fn with_no_relay_nothing_is_refused() {
 #[test]
 fn a_relay_that_has_no_place_for_it_refuses_what_it_was_never_asked() {
     let mut subscription = subscription(&[json!({})], 0..1);
-    assert!(subscription.part(RelayId(0)).is_some_and(Part::line_up));
+    assert!(subscription.part(RelayId(0)).is_some_and(|part| part.line_up(false)));
     assert!(
         subscription
             .refused(RelayId(0), &Reason::read("restricted: full"), Refusal::Passing, seconds(1))
