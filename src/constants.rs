@@ -232,6 +232,9 @@ pub(crate) const RECENT_BYTES: usize = 8 << 20;
 /// Events in the hands of each verifying thread. Small, so that a newcomer waits at most about
 /// 32 × 53 µs behind a flood; large enough to keep the thread busy while verdicts travel.
 pub(crate) const VERIFY_DEPTH: usize = 32;
+/// Bytes of an event that the router verifies itself where nothing else waits: what comes meanwhile is held
+/// up for less than the 50 µs that two threads need to wake each other.
+pub(crate) const VERIFIED_HERE: usize = 8 << 10;
 /// Bytes of unverified events one source (a relay or a client) may have in the core.
 pub(crate) const SOURCE_BUDGET: usize = 2 << 20;
 /// What each of those counts at least, which bounds their number to 512.
