@@ -90,7 +90,6 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
 
     await owner.install(releases.second.new())
     assert await owner.core() == releases.second.version
-    await owner.until_threads(threads)  # as many as one core has
     assert client.is_open
 
     relay.inbox.items.clear()
@@ -111,6 +110,24 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
     await consumers.served(relay)
     after = await owner.ask("/market/api/v1/read")
     assert after["opened"] == market["opened"], "it has noticed nothing"
+    await owner.until_threads(threads)  # as many as one core has
+
+
+async def test_an_upgrade_that_clients_cannot_go_along_with(
+    owner: Owner, consumers: Consumers, releases: Releases
+) -> None:
+    """The other version hands clients over in another way (docs/handover.md)."""
+    await owner.have(releases.first.new())
+    await owner.reset()
+    await consumers.use(relay := ScriptedRelay())
+    client = await owner.client()
+    await client.subscribe("s", {"kinds": [1]})
+    await owner.install(releases.first.that_hands_over_otherwise())
+    assert (await client.ended())[0] == SERVICE_RESTART
+    client = await owner.client()
+    await client.subscribe("s", {"kinds": [1]})
+    await (await relay.alone()).live(note := Author().sign())
+    assert await client.count("s", 1) == [note]
 
 
 async def test_switched_off_and_on(

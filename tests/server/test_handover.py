@@ -6,9 +6,12 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from scripts.lnbits_server import LNbits
+from support.copied import copy_of
 from support.endpoint import Endpoint
 from support.events import Author, Event
 from support.scripted_relay import Line, ScriptedRelay, stored
@@ -16,6 +19,7 @@ from support.wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
 
+GOING_AWAY = 1001  # close code: the server ends
 SERVICE_RESTART = 1012  # close code: come again
 ORDER = 23_194  # kind of an order to pay, which no relay keeps
 ANSWER = 23_195  # kind of the answer to it
@@ -243,3 +247,26 @@ async def test_what_no_start_follows_is_closed(endpoint: Endpoint) -> None:
     await switch(endpoint, "activate")
     await relay.connected()
     await served(await endpoint.client(), relay)
+
+
+async def test_who_waits_for_a_start_is_told_that_the_server_ends(
+    lnbits: LNbits, tmp_path: Path
+) -> None:
+    lnbits = copy_of(lnbits, tmp_path / "data")
+    async with ScriptedRelay() as relay:
+        try:
+            lnbits.start()
+            endpoint = Endpoint(lnbits)
+            await endpoint.reset()
+            await endpoint.use(relay)
+            client = await endpoint.client()
+            await served(client, relay)
+            await switch(endpoint, "deactivate")
+            assert client.is_open
+            await asyncio.to_thread(lnbits.stop)
+            assert (await client.ended())[0] == GOING_AWAY
+            await endpoint.close()
+            assert "Traceback" not in lnbits.log()
+        finally:
+            await asyncio.to_thread(lnbits.stop)
+            lnbits.http.close()
