@@ -162,9 +162,10 @@ pub(crate) const PACE_REST: Duration = Duration::from_secs(1);
 pub(crate) const PACE_REST_MOST: Duration = Duration::from_secs(20);
 /// What it was sent so long ago and has not complained of it has borne, …
 pub(crate) const PACE_TRIAL: Duration = Duration::from_secs(1);
-/// … and ends of subscriptions that it was told of so long before it complained it may not have read: …
-pub(crate) const PACE_LOOKS_BACK: Duration = Duration::from_secs(1);
-/// … so many of them.
+/// (a request counts as borne when it is answered), and what it was sent so long before it complained it may
+/// not have read: …
+pub(crate) const PACE_LOOKS_BACK: Duration = Duration::from_secs(2);
+/// … of CLOSEs so many.
 pub(crate) const PACE_CLOSES: usize = 1_000;
 /// What a relay has shown that it takes, and does not say, is believed for this long.
 pub(crate) const LESSON: Duration = Duration::from_hours(1);

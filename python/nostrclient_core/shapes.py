@@ -31,7 +31,8 @@ internal (a bug of ours), cut_off (it kept sending what nobody asked for), conne
 (because of what the owner has set), ends_connection (it ended it over something that it
 is not sent any more). It has sent what it should not: bad_message, too_long (skipped),
 forged_event. It has refused something, and the text says why: refused_event,
-ended_subscription, refused_count. It wants to know who we are (NIP-42): refused_auth,
+ended_subscription, refused_count, slow_down (of everything, since too much came at a
+time). It wants to know who we are (NIP-42): refused_auth,
 unanswered_auth, no_challenge, unsigned_auth (its challenge could not be answered)."""
 
 

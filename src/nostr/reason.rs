@@ -279,6 +279,19 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Whether a NOTICE says, in its own words and at once, that too much comes at a time. What a relay
+/// complains of it may repeat, and that is some client's text.
+pub(crate) fn asks_for_less(notice: &str) -> bool {
+    let text = notice.to_ascii_lowercase();
+    let said = ["rate-limited:", "error:", "notice:", "blocked:", "you are being", "you have been"];
+    let words = said
+        .iter()
+        .fold(text.trim(), |text, before| text.strip_prefix(before).unwrap_or(text).trim_start());
+    ["rate limit", "rate-limit", "slow down", "too fast", "too many messages"]
+        .iter()
+        .any(|begin| words.starts_with(begin))
+}
+
 fn is_too_much(text: &str) -> bool {
     ["too many", "maximum", "too big"].iter().any(|much| text.contains(much))
 }

@@ -24,13 +24,13 @@ impl Keepers {
             let thing = match &work {
                 Work::Ask(number) | Work::Count(number) => Some(Thing::Request(*number)),
                 Work::Publish { event, .. } => Some(Thing::Event(*event.id())),
-                Work::Text(_) | Work::Close(_) => None,
+                Work::Question(_) | Work::Auth(_) | Work::Close(_) => None,
             };
             let paced = Paced::of(&work);
             let outgoing = match work {
                 Work::Ask(number) => self.req(id, number, &about, turn),
                 Work::Count(number) => self.count_text(id, number, &about, turn),
-                Work::Text(text) => Some(Outgoing { text, event: None }),
+                Work::Question(text) | Work::Auth(text) => Some(Outgoing { text, event: None }),
                 Work::Close(number) => Some(Outgoing { text: message::close(number), event: None }),
                 Work::Publish { event, audience, until, .. } => {
                     self.event(id, event, (audience, until), &about, turn)
@@ -58,10 +58,15 @@ impl Keepers {
                 let sender = by.map_or(Sender::Unknown, |by| Sender::Clients(vec![by]));
                 About { names: vec![*event.id()], sender }
             }
-            Work::Text(_) | Work::Close(_) => About { names: Vec::new(), sender: Sender::Harmless },
+            Work::Question(_) | Work::Auth(_) | Work::Close(_) => {
+                About { names: Vec::new(), sender: Sender::Harmless }
+            }
         };
-        let may = |work: &Work| Paced::of(work).is_none() || requests.may_be_asked(id);
-        let work = relays.next_work(id, may, about, turn)?;
+        let (asked, tried) = requests.may_be_asked(id);
+        let tells = |work: &Work| matches!(Paced::of(work), None | Some(Paced::Ask(_)));
+        let may = |work: &Work| asked || Paced::of(work).is_none();
+        let telling = tried.then(|| relays.next_work(id, tells, about, turn)).flatten();
+        let work = telling.or_else(|| relays.next_work(id, may, about, turn))?;
         let about = about(&work);
         Some((work, about))
     }

@@ -37,6 +37,8 @@ pub(crate) enum Trouble {
     RefusedEvent,
     /// It has refused or ended a subscription.
     EndedSubscription,
+    /// It says that too much comes at a time.
+    SlowDown,
     /// It has refused to count.
     RefusedCount,
     /// It has refused our authentication.
@@ -70,6 +72,7 @@ impl Trouble {
             Self::ConnectsAnew => "connects_anew",
             Self::RefusedEvent => "refused_event",
             Self::EndedSubscription => "ended_subscription",
+            Self::SlowDown => "slow_down",
             Self::RefusedCount => "refused_count",
             Self::RefusedAuth => "refused_auth",
             Self::UnansweredAuth => "unanswered_auth",

@@ -133,7 +133,7 @@ impl Outbox {
         self.questions.insert(number, Question { relay, ids, until });
         turn.timers.set_by(Timer::Outbox, until);
         let text = message::req(number, std::iter::once(filter.as_str()));
-        relays.push(relay, Work::Text(text), turn);
+        relays.push(relay, Work::Question(text), turn);
     }
 
     /// A relay has sent an event that is for no subscription: perhaps for a question.

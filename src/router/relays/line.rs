@@ -23,8 +23,10 @@ use crate::router::terms::Audience;
 pub(in crate::router) enum Work {
     /// A request's REQ.
     Ask(RequestNumber),
-    /// A REQ that is no client's, or an AUTH.
-    Text(String),
+    /// A question of the outbox's, a REQ.
+    Question(String),
+    /// An AUTH.
+    Auth(String),
     /// A COUNT.
     Count(RequestNumber),
     /// The CLOSE of a REQ or of a COUNT, by its number.
@@ -76,7 +78,7 @@ impl Line {
 
     /// A message that goes before all that waits.
     pub(super) fn push_first(&mut self, text: String) {
-        self.work.push_front(Work::Text(text));
+        self.work.push_front(Work::Auth(text));
     }
 
     /// The place of the first that may go.
@@ -109,7 +111,9 @@ impl Line {
         let line = std::mem::take(self);
         let events = line.work.into_iter().filter_map(|work| match work {
             Work::Publish { event, audience, .. } => Some((event, audience)),
-            Work::Ask(_) | Work::Text(_) | Work::Count(_) | Work::Close(_) => None,
+            Work::Ask(_) | Work::Question(_) | Work::Auth(_) | Work::Count(_) | Work::Close(_) => {
+                None
+            }
         });
         events.collect()
     }

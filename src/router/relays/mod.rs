@@ -750,6 +750,11 @@ impl Relays {
         }
     }
 
+    /// It says that too much comes at a time.
+    pub(super) fn slowed_down(&self, id: RelayId, why: &Reason, turn: &Turn<'_>) {
+        self.note(id, Trouble::SlowDown, &format!("is asked less for a while: {why}"), turn);
+    }
+
     /// It has not come to know us, and this is refused for that.
     pub(super) fn refused_unknown(&self, id: RelayId, kind: Trouble, what: &str, turn: &Turn<'_>) {
         self.note(id, kind, what, turn);

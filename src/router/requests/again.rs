@@ -1,7 +1,7 @@
 //! What a relay is asked again, after a while (rule 3.5): subscriptions that it has refused, and requests that
 //! it has not answered. No refusal is for ever.
 
-use crate::constants::{COMPLAINT, COMPLAINT_AT_ONCE, EOSE_SILENT, PROOF};
+use crate::constants::{COMPLAINT, COMPLAINT_AT_ONCE, EOSE_SILENT, PACE_REST, PROOF};
 use crate::ids::{RelayId, RequestNumber, SubscriptionKey};
 use crate::nostr::reason::{Prefix, Reason};
 use crate::router::relays::Relays;
@@ -56,7 +56,10 @@ impl Requests {
             return self.complete(id, number, hint, subscriptions, relays, turn);
         }
         let Some(request) = self.all.get(&(id, number)) else { return };
-        if let Some(page) = request.wires.page.filter(|_| request.unanswered().is_some()) {
+        if request.unanswered().is_some() && !self.is_free(id) {
+            // It may be asked again for another reason, or not at all yet.
+            turn.timers.set(Timer::Request(id, number), turn.now.mono + PACE_REST);
+        } else if let Some(page) = request.wires.page.filter(|_| request.unanswered().is_some()) {
             self.page_is_due(id, number, page, turn);
         } else if request.unanswered().is_some() && !request.wires.others.is_empty() {
             // A relay may have answered one of its messages, and refused another without a word.

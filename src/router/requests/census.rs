@@ -27,7 +27,7 @@ impl Requests {
     ) {
         let Some(upstream) = self.upstreams.get(&id) else { return };
         let census = subscriptions.census(id);
-        let why = if census.refused > 0 {
+        let why = if census.refused > 0 || !upstream.pace.is_free() {
             let refusal = upstream.refusal.as_ref().map(ToString::to_string);
             refusal.unwrap_or_else(|| "it does not answer".to_owned())
         } else {

@@ -190,6 +190,9 @@ impl Requests {
         let mut any = false;
         while let Some(arrival) = self.get_mut(id, number).and_then(|it| it.arrivals.pop()) {
             any = true;
+            if matches!(arrival, Arrival::Eose(..) | Arrival::Closed(_)) {
+                self.bears(id, number, relays, turn);
+            }
             match arrival {
                 Arrival::Event(event) => {
                     let request = self.all.get(&(id, number));
@@ -422,7 +425,7 @@ impl Requests {
         let alone = request.asks.len() == 1;
         let says = request.complete && (alone || hint == Hint::Finish);
         let hint = if says { hint } else { Hint::None };
-        self.answered(id, serial, relays, turn);
+        self.answered(id, serial, turn);
         turn.timers.set(Timer::Request(id, number), turn.now.mono + PROOF);
         if gathers && self.is_trusted(id, number) {
             self.gathered(id, number, subscriptions, relays, turn);
@@ -436,12 +439,11 @@ impl Requests {
         turn.due.plan.insert(id);
     }
 
-    fn answered(&mut self, id: RelayId, serial: u64, relays: &mut Relays, turn: &mut Turn<'_>) {
+    fn answered(&mut self, id: RelayId, serial: u64, turn: &Turn<'_>) {
         if let Some(upstream) = self.upstreams.get_mut(&id) {
             upstream.answered = turn.now.mono;
             upstream.answered_latest = upstream.answered_latest.max(serial);
         }
-        self.bears(id, serial, relays, turn);
     }
 
     /// One more EOSE for the same message.
@@ -583,7 +585,7 @@ impl Requests {
         let (duty, among, filters) = (request.duty, request.among, request.filters);
         let serial = request.serial();
         let members = self.staying(id, number, subscriptions);
-        self.answered(id, serial, relays, turn);
+        self.answered(id, serial, turn);
         if in_parts {
             self.hang_up(id, number, relays, turn);
         }

@@ -7,7 +7,7 @@
 use crate::constants::{CROWD_LOOKS_BACK, CROWD_SETTLES, LESSON, PROOF, RELAY_SUBSCRIPTIONS_LEAST};
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::limits::RelayLimits;
-use crate::nostr::reason::{Prefix, Reason};
+use crate::nostr::reason::{self, Prefix, Reason};
 use crate::router::relays::Relays;
 use crate::router::subscriptions::{Refusal, Subscriptions};
 use crate::router::turn::{Timer, Turn};
@@ -69,13 +69,14 @@ impl Requests {
         id: RelayId,
         text: &str,
         subscriptions: &mut Subscriptions,
-        relays: &Relays,
+        relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        if Reason::new(Prefix::Error, text).is_of_rate() {
+        if reason::asks_for_less(text) {
             let why = Reason::new(Prefix::RateLimited, text);
             return self.slow_down(id, &why, subscriptions, relays, turn);
         }
+        self.bears_something(id, relays, turn);
         let unheard: Vec<RequestNumber> = self.open_where(id, Request::is_unheard);
         let why = Reason::new(Prefix::RateLimited, text);
         if why.is_of_crowd() {

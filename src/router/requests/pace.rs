@@ -1,15 +1,19 @@
-//! How fast a relay is asked (rule 4.3), where it says that too much comes at a time.
+//! How fast a relay is asked (rule 3.5), where it says that too much comes at a time.
 //!
 //! nostream reads no message over its rate, be it a CLOSE, says so by a NOTICE that names none, and counts
 //! those too: whoever goes on asking goes on being refused. So it is asked nothing for a while, twice as long
-//! each time, and then one thing; when it bears that, all else follows. What it did not read is sent again.
+//! each time, and then one thing; when it answers that, all else follows. What it did not read is sent again.
 //!
-//! A CLOSED that says so names its request, which alone is asked again later (`again`).
+//! Such a NOTICE may be about an event, or about nothing: it counts only where something that was asked has
+//! no answer yet, and what is answered ends the rest whatever was said meanwhile. A CLOSED that says so names
+//! its request, which alone is asked again later (`again`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::constants::{PACE_CLOSES, PACE_LOOKS_BACK, PACE_REST, PACE_REST_MOST, PACE_TRIAL};
+use crate::constants::{
+    EOSE_SILENT, PACE_CLOSES, PACE_LOOKS_BACK, PACE_REST, PACE_REST_MOST, PACE_TRIAL,
+};
 use crate::ids::{RelayId, RequestNumber};
 use crate::nostr::reason::Reason;
 use crate::router::relays::{Relays, Work};
@@ -23,9 +27,12 @@ use super::request::Request;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     stage: PaceStage,
-    /// How long it was let alone last.
+    /// How long it was let alone last, and when that began. Zero: it has borne what came after it.
     rest: Duration,
-    /// CLOSEs that went out lately, and when: the relay may not have read them.
+    began: Duration,
+    /// The request, by its serial, whose answer shows that it bears more.
+    trial: Option<u64>,
+    /// CLOSEs that it may not have read, and when they went out.
     closes: VecDeque<(Duration, RequestNumber)>,
 }
 
@@ -38,12 +45,12 @@ enum PaceStage {
     Rests,
     /// The next thing it is asked shows whether it bears more.
     Tries,
-    /// That has gone out: this request, by its serial, or something that has no answer.
-    Tried(Option<u64>),
+    /// That has gone out.
+    Tried,
 }
 
 impl Pace {
-    /// Whether what waits for its turn waits for the relay to have rested, too.
+    /// Whether what waits for its turn waits for a place alone.
     pub(super) fn is_free(&self) -> bool {
         self.stage == PaceStage::Free
     }
@@ -53,21 +60,31 @@ impl Pace {
         self.stage == PaceStage::Rests
     }
 
-    /// Too much has come at a time. How long it is to rest; `None`: it does.
-    fn slow_down(&mut self) -> Option<Duration> {
-        self.rest = match self.stage {
-            PaceStage::Rests => return None,
-            PaceStage::Free => PACE_REST,
-            PaceStage::Tries => self.rest, // over something that is not asked
-            PaceStage::Tried(_) => (2 * self.rest).min(PACE_REST_MOST),
-        };
-        self.stage = PaceStage::Rests;
+    /// Whether what is asked for may be something that was asked a moment before.
+    fn is_recent(&self, asked: Duration) -> bool {
+        asked <= self.began && asked + PACE_LOOKS_BACK >= self.began
+    }
+
+    /// Too much has come at a time. `owes`: it has yet to answer something. How long it is to rest; `None`: it
+    /// does, or that is about something else.
+    fn slow_down(&mut self, owes: bool, now: Duration) -> Option<Duration> {
+        match self.stage {
+            PaceStage::Rests | PaceStage::Tries => return None,
+            PaceStage::Free | PaceStage::Tried if !owes => return None,
+            PaceStage::Free | PaceStage::Tried => {}
+        }
+        let again = !self.rest.is_zero() && now < self.began + self.rest + PACE_REST_MOST;
+        self.rest = if again { (2 * self.rest).min(PACE_REST_MOST) } else { PACE_REST };
+        (self.stage, self.began) = (PaceStage::Rests, now);
         Some(self.rest)
     }
 
+    /// A CLOSE goes out. While all is well, only the latest may have to be sent again.
     fn note_close(&mut self, number: RequestNumber, now: Duration) {
-        let late = |(at, _): &(Duration, _)| *at + PACE_LOOKS_BACK < now;
-        while self.closes.len() >= PACE_CLOSES || self.closes.front().is_some_and(late) {
+        let is_read = |(at, _): &(Duration, _)| *at + PACE_LOOKS_BACK < now;
+        while self.closes.len() >= PACE_CLOSES
+            || (self.is_free() && self.closes.front().is_some_and(is_read))
+        {
             self.closes.pop_front();
         }
         self.closes.push_back((now, number));
@@ -78,7 +95,8 @@ impl Pace {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::router) enum Paced {
     Ask(RequestNumber),
-    Count,
+    /// A COUNT, or a question of the outbox's.
+    Other,
     Close(RequestNumber),
 }
 
@@ -87,9 +105,9 @@ impl Paced {
     pub(in crate::router) const fn of(work: &Work) -> Option<Self> {
         match work {
             Work::Ask(number) => Some(Self::Ask(*number)),
-            Work::Count(_) => Some(Self::Count),
+            Work::Count(_) | Work::Question(_) => Some(Self::Other),
             Work::Close(number) => Some(Self::Close(*number)),
-            Work::Text(_) | Work::Publish { .. } => None,
+            Work::Auth(_) | Work::Publish { .. } => None,
         }
     }
 }
@@ -104,20 +122,20 @@ impl Requests {
         relays: &Relays,
         turn: &mut Turn<'_>,
     ) {
+        let unanswered = !self.open_where(id, is_owed).is_empty();
+        let now = turn.now.mono;
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
-        let Some(rest) = upstream.pace.slow_down() else { return };
+        let closed =
+            upstream.pace.closes.back().is_some_and(|(at, _)| *at + PACE_LOOKS_BACK >= now);
+        let Some(rest) = upstream.pace.slow_down(unanswered || closed, now) else { return };
         upstream.refusal = Some(why.clone());
-        relays.refused_subscription(id, why, turn);
+        relays.slowed_down(id, why, turn);
         subscriptions.rest(id, turn);
-        for number in self.open_where(id, Request::is_unheard) {
-            // It is asked again after the rest.
-            turn.timers.stop(Timer::Request(id, number));
-        }
-        turn.timers.set(Timer::Pace(id), turn.now.mono + rest);
+        turn.timers.set(Timer::Pace(id), now + rest);
         self.count_soon(id, turn);
     }
 
-    /// The relay has rested, or borne what it was tried with.
+    /// The relay has rested, or had time for what it was tried with.
     pub(in crate::router) fn pace_due(
         &mut self,
         id: RelayId,
@@ -129,21 +147,28 @@ impl Requests {
         match upstream.pace.stage {
             PaceStage::Rests => {
                 upstream.pace.stage = PaceStage::Tries;
-                for number in self.open_where(id, Request::is_unheard) {
+                for number in self.unread(id) {
                     self.ask_members_again(id, number, false, subscriptions, relays, turn);
                 }
                 turn.due.plan.insert(id);
+                turn.due.send.insert(id);
             }
-            PaceStage::Tried(_) => self.go_on(id, relays, turn),
+            PaceStage::Tried => self.go_on(id, relays, turn),
             PaceStage::Free | PaceStage::Tries => {}
         }
-        turn.due.send.insert(id);
     }
 
-    /// The relay bears what it is sent. It may not know of some ends.
+    /// Requests, or parts and pages of some, that the relay may have meant. It may be slow with others.
+    fn unread(&self, id: RelayId) -> Vec<RequestNumber> {
+        let Some(upstream) = self.upstreams.get(&id) else { return Vec::new() };
+        let is_recent = |at| upstream.pace.is_recent(at);
+        self.open_where(id, |request| is_owed(request) && request.sent_at.is_some_and(is_recent))
+    }
+
+    /// The relay is sent all that waits. It may not know of some ends.
     fn go_on(&mut self, id: RelayId, relays: &mut Relays, turn: &mut Turn<'_>) {
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
-        upstream.pace.stage = PaceStage::Free;
+        (upstream.pace.stage, upstream.pace.trial) = (PaceStage::Free, None);
         turn.timers.stop(Timer::Pace(id));
         let closes = std::mem::take(&mut upstream.pace.closes);
         for (_, number) in closes {
@@ -156,39 +181,91 @@ impl Requests {
         turn.due.send.insert(id);
     }
 
-    /// A relay has answered the request of this serial.
+    /// A relay has answered a request, or a part of it. If it was the latest that it was tried with, what it
+    /// has said meanwhile was about something else.
     pub(super) fn bears(
         &mut self,
         id: RelayId,
-        serial: u64,
+        number: RequestNumber,
         relays: &mut Relays,
         turn: &mut Turn<'_>,
     ) {
-        let tried = PaceStage::Tried(Some(serial));
-        if self.upstreams.get(&id).is_some_and(|upstream| upstream.pace.stage == tried) {
+        let request = self.all.get(&(id, number));
+        let serial = request.map(Request::serial);
+        let sent = request.and_then(|request| request.sent_at).unwrap_or_default();
+        let Some(upstream) = self.upstreams.get_mut(&id) else { return };
+        // It has read all that went out before.
+        while upstream.pace.closes.front().is_some_and(|(at, _)| *at < sent) {
+            upstream.pace.closes.pop_front();
+        }
+        if upstream.pace.trial.is_some() && upstream.pace.trial == serial {
+            upstream.pace.rest = Duration::ZERO;
             self.go_on(id, relays, turn);
         }
     }
 
-    /// Whether it may be sent what is paced.
-    pub(in crate::router) fn may_be_asked(&self, id: RelayId) -> bool {
+    /// It has complained of something else: so it has read what it was tried with, perhaps.
+    pub(super) fn bears_something(
+        &mut self,
+        id: RelayId,
+        relays: &mut Relays,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.upstreams.get(&id).is_some_and(|it| it.pace.stage == PaceStage::Tried) {
+            self.go_on(id, relays, turn);
+        }
+    }
+
+    /// Whether the relay is sent what there is.
+    pub(super) fn is_free(&self, id: RelayId) -> bool {
+        self.upstreams.get(&id).is_none_or(|upstream| upstream.pace.is_free())
+    }
+
+    /// Whether it may be sent what is paced; if it is tried, whether only a REQ shows what it bears.
+    pub(in crate::router) fn may_be_asked(&self, id: RelayId) -> (bool, bool) {
         let stage = self.upstreams.get(&id).map_or(PaceStage::Free, |upstream| upstream.pace.stage);
-        matches!(stage, PaceStage::Free | PaceStage::Tries)
+        (matches!(stage, PaceStage::Free | PaceStage::Tries), stage == PaceStage::Tries)
     }
 
     /// It is sent this.
     pub(in crate::router) fn goes(&mut self, id: RelayId, paced: Paced, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
         let serial = match paced {
-            Paced::Ask(number) => self.all.get(&(id, self.own(id, number))).map(Request::serial),
-            Paced::Count | Paced::Close(_) => None,
+            Paced::Ask(number) => self.note_sent(id, number, turn),
+            Paced::Other | Paced::Close(_) => None,
         };
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
         if let Paced::Close(number) = paced {
-            upstream.pace.note_close(number, turn.now.mono);
+            upstream.pace.note_close(number, now);
         }
         if upstream.pace.stage == PaceStage::Tries {
-            upstream.pace.stage = PaceStage::Tried(serial);
-            turn.timers.set(Timer::Pace(id), turn.now.mono + PACE_TRIAL);
+            (upstream.pace.stage, upstream.pace.trial) = (PaceStage::Tried, serial);
+            let time = if serial.is_some() { EOSE_SILENT } else { PACE_TRIAL };
+            turn.timers.set(Timer::Pace(id), now + time);
         }
     }
+
+    /// A message of a request goes out; the request's serial. A part or a page may have waited for long, and
+    /// has its time from now on.
+    fn note_sent(
+        &mut self,
+        id: RelayId,
+        number: RequestNumber,
+        turn: &mut Turn<'_>,
+    ) -> Option<u64> {
+        let own = self.own(id, number);
+        let request = self.get_mut(id, own)?;
+        request.sent_at = Some(turn.now.mono);
+        let serial = request.serial();
+        if own != number {
+            turn.timers.set(Timer::Request(id, own), turn.now.mono + request.patience);
+        }
+        Some(serial)
+    }
+}
+
+/// Whether the relay has yet to send something of it, and has not begun.
+fn is_owed(request: &Request) -> bool {
+    let in_pieces = !request.wires.others.is_empty() || request.wires.page.is_some();
+    request.is_unheard() || (in_pieces && request.unanswered().is_some())
 }

@@ -236,7 +236,7 @@ impl Requests {
             request.unanswered().is_some_and(|since| turn.now.mono >= since + EOSE_SILENT)
         };
         let stalls = silent && !self.open_where(id, owes).is_empty();
-        if stalls && !upstream.turns.is_empty() {
+        if stalls && !upstream.turns.is_empty() && upstream.pace.is_free() {
             subscriptions.stall(id, turn);
         }
         turn.due.plan.insert(id);

@@ -28,6 +28,8 @@ pub(super) struct Request {
     /// The filters of its message, if they are not what the members are due when its turn comes.
     pub(super) words: Option<Vec<String>>,
     pub(super) sent: Sent,
+    /// When a message of it went out last.
+    pub(super) sent_at: Option<Duration>,
     /// The latest date (unix seconds) up to which a filter's own `since` was moved: before it, it asks
     /// for less than a first one of its members would.
     pub(super) narrowed: Option<u64>,
@@ -261,6 +263,7 @@ impl Request {
             heard: false,
             heard_at: Duration::ZERO,
             complaint: None,
+            sent_at: None,
             among: 0,
             filters: 0,
             held: None,

@@ -24,6 +24,7 @@ mod merge;
 mod model;
 mod named;
 mod outbox;
+mod pace;
 mod publish;
 mod races;
 mod relays;
