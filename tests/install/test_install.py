@@ -74,7 +74,7 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
     await consumers.use(relay := ScriptedRelay())
     await consumers.served(relay)
     assert await owner.core() == releases.first.version
-    threads = owner.cores_threads()
+    threads = await owner.threads_of_one_core()
     assert threads
     client = await owner.client()
     await client.subscribe("s", {"kinds": [1]})
@@ -136,7 +136,7 @@ async def test_switched_off_and_on(
     await owner.have(releases.second.new())
     await owner.reset()
     await consumers.use(relay := ScriptedRelay())
-    threads = owner.cores_threads()
+    threads = await owner.threads_of_one_core()
     client = await owner.client()
     await client.subscribe("s", {"kinds": [1]})
 
@@ -178,7 +178,7 @@ async def test_ten_rounds_leave_nothing(
     await round_()
     await consumers.served(relay)
     # The relay's own document is read now and then, which takes a task and a connection.
-    threads = owner.cores_threads()
+    threads = await owner.threads_of_one_core()
     tasks = [name for name in await owner.tasks() if name != "_Keeper._read"]
     assert tasks, "those of a running extension are found"
     all_threads, files = owner.threads(), owner.descriptors()
@@ -210,7 +210,7 @@ async def test_two_copies_at_once(
     assert len(after) > len(before)
     older, newest = len(before) - 1, len(after) - 1
     await consumers.served(relay)
-    threads = owner.cores_threads()
+    threads = await owner.threads_of_one_core()
 
     async def call(copy: int, action: str) -> None:
         await owner.ask(f"/witness/api/v1/copies/{copy}/{action}", "POST")

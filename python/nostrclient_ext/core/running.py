@@ -217,6 +217,10 @@ class Running:
             self._end.cancel()
         if self in _retired():
             _retired().remove(self)
+        else:
+            # Nobody takes their clients over now, unless another start follows.
+            for before in _retired():
+                before.last(LINGER_SECONDS)
         self.bridge.stop(away)
         for task in list(self._tasks):
             task.cancel()
