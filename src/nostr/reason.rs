@@ -232,7 +232,7 @@ impl Reason {
     /// Whether a relay says that it has too many requests of ours open. There is no word for it: these are
     /// what strfry, nostr-rs-relay, nostream and others write, in a CLOSED or in a NOTICE.
     pub(crate) fn is_of_crowd(&self) -> bool {
-        let text = self.text.to_ascii_lowercase();
+        let text = own_words(&self.text);
         is_too_much(&text)
             && !text.contains("filter")
             && ["req", "subscription"].iter().any(|what| text.contains(what))
@@ -240,13 +240,13 @@ impl Reason {
 
     /// Whether it says so of filters: of those in one request, or of all that are open.
     pub(crate) fn is_of_filters(&self) -> bool {
-        let text = self.text.to_ascii_lowercase();
+        let text = own_words(&self.text);
         text.contains("filter") && (is_too_much(&text) || self.is_unsupported())
     }
 
     /// Whether it says that too much came at a time, so that the same has to wait a little.
     pub(crate) fn is_of_rate(&self) -> bool {
-        let text = self.text.to_ascii_lowercase();
+        let text = own_words(&self.text);
         ["rate limit", "rate-limit", "slow down"].iter().any(|rate| text.contains(rate))
     }
 
@@ -279,10 +279,15 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Whether a NOTICE says, in its own words and at once, that too much comes at a time. What a relay
-/// complains of it may repeat, and that is some client's text.
+/// What a relay says itself, in lower case: what it complains of it may repeat, and that is some client's text.
+fn own_words(text: &str) -> String {
+    let repeats = text.find(['{', '[', '"', '`']).unwrap_or(text.len());
+    text[..repeats].to_ascii_lowercase()
+}
+
+/// Whether a NOTICE says at once that too much comes at a time.
 pub(crate) fn asks_for_less(notice: &str) -> bool {
-    let text = notice.to_ascii_lowercase();
+    let text = own_words(notice);
     let said = ["rate-limited:", "error:", "notice:", "blocked:", "you are being", "you have been"];
     let words = said
         .iter()
@@ -299,6 +304,20 @@ fn is_too_much(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_relay_repeats_it_does_not_say() {
+        for said in ["too many subscriptions", "too many filters", "rate limited", "slow down"] {
+            let own = Reason::read(format!("error: {said}"));
+            let repeated = Reason::read(format!("error: cannot read {{\"#t\":[\"{said}\"]}}"));
+            let means = |it: &Reason| it.is_of_crowd() || it.is_of_filters() || it.is_of_rate();
+            assert!(means(&own) && !means(&repeated), "{said}");
+        }
+        assert!(asks_for_less("rate limited") && asks_for_less("ERROR: Slow down, please"));
+        for other in ["our rate limit is 100 a minute", "bad req: \"slow down\"", "", "hello"] {
+            assert!(!asks_for_less(other), "{other}");
+        }
+    }
 
     #[test]
     fn what_a_relay_says_is_kept_to_the_letter_whatever_is_read_from_it() {

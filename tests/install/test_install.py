@@ -102,7 +102,8 @@ async def test_an_upgrade(owner: Owner, consumers: Consumers, releases: Releases
     assert sent == queued, "in the order published, and once"
     await Outbox(owner).until(queued=0, in_doubt=0, rows=[])
     await relay.until(lambda: relay.open_subs(), "the subscriptions")
-    await relay.line.live(seen, live := Author().sign())
+    line = await relay.alone(OLD_CORES)
+    await line.live(seen, live := Author().sign())
     await client.until(lambda: live in client.events("s"), "the event")
     given = ids(client.events("s"))
     assert len(given) == len(set(given)) and {*ids([seen, *queued])} <= {*given}

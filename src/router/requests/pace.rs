@@ -30,8 +30,12 @@ pub(super) struct Pace {
     /// How long it was let alone last, and when that began. Zero: it has borne what came after it.
     rest: Duration,
     began: Duration,
-    /// The request, by its serial, whose answer shows that it bears more.
+    /// The request, by its serial, whose answer shows that it bears more, …
     trial: Option<u64>,
+    /// … or the CLOSE that it has read if it does not complain.
+    trial_close: Option<RequestNumber>,
+    /// How often it has said so since then: once for each message that it did not read.
+    complaints: usize,
     /// CLOSEs that it may not have read, and when they went out.
     closes: VecDeque<(Duration, RequestNumber)>,
 }
@@ -68,10 +72,15 @@ impl Pace {
     /// Too much has come at a time. `owes`: it has yet to answer something. How long it is to rest; `None`: it
     /// does, or that is about something else.
     fn slow_down(&mut self, owes: bool, now: Duration) -> Option<Duration> {
-        match self.stage {
-            PaceStage::Rests | PaceStage::Tries => return None,
-            PaceStage::Free | PaceStage::Tried if !owes => return None,
-            PaceStage::Free | PaceStage::Tried => {}
+        if !owes && matches!(self.stage, PaceStage::Free | PaceStage::Tried) {
+            return None;
+        }
+        self.complaints += 1;
+        if matches!(self.stage, PaceStage::Rests | PaceStage::Tries) {
+            return None;
+        }
+        if let Some(unread) = self.trial_close.take() {
+            self.closes.push_back((now, unread));
         }
         let again = !self.rest.is_zero() && now < self.began + self.rest + PACE_REST_MOST;
         self.rest = if again { (2 * self.rest).min(PACE_REST_MOST) } else { PACE_REST };
@@ -169,9 +178,11 @@ impl Requests {
     fn go_on(&mut self, id: RelayId, relays: &mut Relays, turn: &mut Turn<'_>) {
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
         (upstream.pace.stage, upstream.pace.trial) = (PaceStage::Free, None);
+        upstream.pace.trial_close = None;
         turn.timers.stop(Timer::Pace(id));
+        let unread = std::mem::take(&mut upstream.pace.complaints);
         let closes = std::mem::take(&mut upstream.pace.closes);
-        for (_, number) in closes {
+        for (_, number) in closes.into_iter().rev().take(unread).rev() {
             // The number may be another's by now.
             if !self.contains(id, number) {
                 relays.push(id, Work::Close(number), turn);
@@ -235,13 +246,14 @@ impl Requests {
             Paced::Other | Paced::Close(_) => None,
         };
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
-        if let Paced::Close(number) = paced {
-            upstream.pace.note_close(number, now);
-        }
+        let close = if let Paced::Close(number) = paced { Some(number) } else { None };
         if upstream.pace.stage == PaceStage::Tries {
             (upstream.pace.stage, upstream.pace.trial) = (PaceStage::Tried, serial);
+            upstream.pace.trial_close = close;
             let time = if serial.is_some() { EOSE_SILENT } else { PACE_TRIAL };
             turn.timers.set(Timer::Pace(id), now + time);
+        } else if let Some(number) = close {
+            upstream.pace.note_close(number, now);
         }
     }
 

@@ -71,6 +71,7 @@ fn ends_that_were_not_read_are_sent_again_whatever_it_was_tried_with() {
     world.say(CLIENT, &json!(["CLOSE", "b"]));
     assert_eq!(sent(&mut world).len(), 2);
     slow_down(&mut world);
+    slow_down(&mut world); // once for each
     world.pass_ms(500);
     world.say(CLIENT, &json!(["CLOSE", "c"]));
     assert_eq!(sent(&mut world), [], "it rests");
