@@ -366,9 +366,9 @@ class ZooRelay(ScriptedRelay):
         for line in list(self.lines):
             line.drop()
 
-    async def left(self) -> None:
+    async def left(self, seconds: float = 10) -> None:
         """Wait until nothing is open here."""
-        await self.until(lambda: not self.open_subs(), "end of what is open")
+        await self.until(lambda: not self.open_subs(), "end of what is open", seconds)
 
     # One connection.
 

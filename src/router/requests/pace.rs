@@ -156,6 +156,11 @@ impl Requests {
         match upstream.pace.stage {
             PaceStage::Rests => {
                 upstream.pace.stage = PaceStage::Tries;
+                // If there is nothing else to try it with.
+                let close = upstream.pace.closes.pop_back().map(|(_, number)| number);
+                if let Some(number) = close.filter(|number| !self.contains(id, *number)) {
+                    relays.push(id, Work::Close(number), turn);
+                }
                 for number in self.unread(id) {
                     self.ask_members_again(id, number, false, subscriptions, relays, turn);
                 }
@@ -205,8 +210,10 @@ impl Requests {
         let serial = request.map(Request::serial);
         let sent = request.and_then(|request| request.sent_at).unwrap_or_default();
         let Some(upstream) = self.upstreams.get_mut(&id) else { return };
-        // It has read all that went out before.
-        while upstream.pace.closes.front().is_some_and(|(at, _)| *at < sent) {
+        // Where it has not complained, it has read all that went out before.
+        while upstream.pace.is_free()
+            && upstream.pace.closes.front().is_some_and(|(at, _)| *at < sent)
+        {
             upstream.pace.closes.pop_front();
         }
         if upstream.pace.trial.is_some() && upstream.pace.trial == serial {

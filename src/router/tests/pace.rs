@@ -83,6 +83,39 @@ fn ends_that_were_not_read_are_sent_again_whatever_it_was_tried_with() {
 }
 
 #[test]
+fn ends_that_were_not_read_are_sent_again_though_nothing_else_is_asked() {
+    let mut world = World::new(1);
+    let numbers: Vec<String> = ["a", "b"].iter().map(|id| live(&mut world, CLIENT, id)).collect();
+    world.say(CLIENT, &json!(["CLOSE", "a"]));
+    world.say(CLIENT, &json!(["CLOSE", "b"]));
+    for _ in sent(&mut world) {
+        slow_down(&mut world);
+    }
+    world.pass(PACE_REST);
+    assert_eq!(sent(&mut world), [of("CLOSE", &numbers[1])]);
+    slow_down(&mut world); // not this time either
+    world.pass(2 * PACE_REST);
+    assert_eq!(sent(&mut world), [of("CLOSE", &numbers[1])]);
+    world.pass(PACE_TRIAL + JUST_AFTER);
+    assert_eq!(sent(&mut world), [of("CLOSE", &numbers[0])]);
+}
+
+#[test]
+fn an_answer_to_what_it_was_tried_with_says_nothing_of_what_was_not_read_before() {
+    let mut world = World::new(1);
+    let number = live(&mut world, CLIENT, "a");
+    world.say(CLIENT, &json!(["CLOSE", "a"]));
+    sent(&mut world);
+    slow_down(&mut world);
+    asks(&mut world, OTHER_CLIENT, "b");
+    world.pass(PACE_REST);
+    let trial = sent(&mut world);
+    assert_eq!((trial.len(), &*trial[0].0), (1, "REQ"));
+    world.relay_says(0, &json!(["EOSE", trial[0].1]));
+    assert_eq!(sent(&mut world), [of("CLOSE", &number)]);
+}
+
+#[test]
 fn where_nothing_is_owed_it_is_about_something_else() {
     let mut world = World::new(1);
     live(&mut world, CLIENT, "a");

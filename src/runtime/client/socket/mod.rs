@@ -12,6 +12,7 @@ mod tests;
 mod unfinished;
 mod wire;
 
+use std::future::pending;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -155,20 +156,29 @@ impl Client {
         {
             let _ = self.speaker.tell(reached).await;
         }
-        let id = self.seat.0.id;
         let end = tokio::select! {
             end = self.read(&mut frames) => end,
             end = self.write() => end,
-            () = hear_legacy(&self.speaker, id, &mut before) => End::Lost,
+            () = self.hear_legacy(&mut before) => End::Lost,
         };
         if end == End::Leaves
             && let Some(heir) = self.seat.0.heir()
         {
-            return self.hand_over(heir, frames, before).await;
+            // On the heap, as all that few clients ever need: each task is as large as its largest part.
+            return Box::pin(self.hand_over(heir, frames, before)).await;
         }
+        drop(frames); // what was begun is nobody's any more, however long the goodbye takes
         // The router need not wait for the goodbye.
         self.speaker.leave().await;
-        self.say_goodbye(end).await;
+        Box::pin(self.say_goodbye(end)).await;
+    }
+
+    /// What an earlier core still says about it, if it comes from one.
+    async fn hear_legacy(&self, before: &mut Option<Receiving>) {
+        if before.is_some() {
+            Box::pin(hear_legacy(&self.speaker, self.seat.0.id, before)).await;
+        }
+        pending::<()>().await;
     }
 
     /// Reads until the client has ended.
@@ -177,7 +187,7 @@ impl Client {
         match end {
             Some(end) => end,
             // The router is gone and has closed the mailbox: that is for the writer.
-            None => std::future::pending().await,
+            None => pending().await,
         }
     }
 
