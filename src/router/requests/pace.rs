@@ -72,6 +72,7 @@ impl Pace {
     /// Too much has come at a time. `owes`: it has yet to answer something. How long it is to rest; `None`: it
     /// does, or that is about something else.
     fn slow_down(&mut self, owes: bool, now: Duration) -> Option<Duration> {
+        let owes = owes || self.trial_close.is_some();
         if !owes && matches!(self.stage, PaceStage::Free | PaceStage::Tried) {
             return None;
         }
@@ -158,7 +159,7 @@ impl Requests {
                 upstream.pace.stage = PaceStage::Tries;
                 // If there is nothing else to try it with.
                 let close = upstream.pace.closes.pop_back().map(|(_, number)| number);
-                if let Some(number) = close.filter(|number| !self.contains(id, *number)) {
+                if let Some(number) = close.filter(|number| !self.is_wanted(id, *number)) {
                     relays.push(id, Work::Close(number), turn);
                 }
                 for number in self.unread(id) {
@@ -188,13 +189,17 @@ impl Requests {
         let unread = std::mem::take(&mut upstream.pace.complaints);
         let closes = std::mem::take(&mut upstream.pace.closes);
         for (_, number) in closes.into_iter().rev().take(unread).rev() {
-            // The number may be another's by now.
-            if !self.contains(id, number) {
+            if !self.is_wanted(id, number) {
                 relays.push(id, Work::Close(number), turn);
             }
         }
         turn.due.plan.insert(id);
         turn.due.send.insert(id);
+    }
+
+    /// Whether the number is that of another request by now, which has not ended.
+    fn is_wanted(&self, id: RelayId, number: RequestNumber) -> bool {
+        self.all.get(&(id, self.own(id, number))).is_some_and(|request| !request.is_over())
     }
 
     /// A relay has answered a request, or a part of it. If it was the latest that it was tried with, what it
