@@ -76,7 +76,7 @@ impl Keepers {
     }
 
     /// What waited for a verdict on who the client is waits no more.
-    pub(super) fn hear_out(&mut self, client: ClientId, turn: &mut Turn<'_>) {
+    fn hear_out(&mut self, client: ClientId, turn: &mut Turn<'_>) {
         for said in self.clients.take_held(client) {
             if self.clients.takes(client, &said.message, turn.now) {
                 self.hear(client, said, turn);
@@ -264,7 +264,7 @@ impl Keepers {
         });
     }
 
-    pub(super) fn subscribe(
+    fn subscribe(
         &mut self,
         client: ClientId,
         id: &str,
