@@ -184,11 +184,9 @@ async def test_nonsense_is_borne(scene: Scene, mischief: Mischief) -> None:
     with suppress(ConnectionClosed):  # being hung up on is a just answer
         await mischief(upstream.line, upstream.sub)
     await scene.unharmed()
-    assert [message.verb for message in scene.client.messages] == [
-        "EOSE",
-        "EVENT",
-        "OK",
-    ]
+    verbs = [message.verb for message in scene.client.messages]
+    # What an earlier test has left in the outbox comes before the EOSE (rule 2.8).
+    assert verbs[verbs.index("EOSE") :] == ["EOSE", "EVENT", "OK"]
     status = (await scene.endpoint.relay(scene.bad.url))["status"]
     assert len(status["error_list"]) <= 50
     assert len(status["notice_list"]) <= 50
