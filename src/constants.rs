@@ -160,12 +160,11 @@ pub(crate) const PACE_REST: Duration = Duration::from_secs(1);
 /// … doubling up to this, as long as it says so of the first thing that comes then. Most count for ten
 /// seconds or a minute, and count what they did not read too.
 pub(crate) const PACE_REST_MOST: Duration = Duration::from_secs(20);
-/// What it was sent so long ago and has not complained of it has borne, …
+/// What has no answer of its own (a CLOSE) it has borne if it does not complain of it for this long.
 pub(crate) const PACE_TRIAL: Duration = Duration::from_secs(1);
-/// (a request counts as borne when it is answered), and what it was sent so long before it complained it may
-/// not have read: …
+/// What it was sent so long before it complained it may not have read …
 pub(crate) const PACE_LOOKS_BACK: Duration = Duration::from_secs(2);
-/// … of CLOSEs so many.
+/// … and so many CLOSEs of that are kept.
 pub(crate) const PACE_CLOSES: usize = 1_000;
 /// What a relay has shown that it takes, and does not say, is believed for this long.
 pub(crate) const LESSON: Duration = Duration::from_hours(1);
@@ -234,7 +233,7 @@ pub(crate) const RECENT_BYTES: usize = 8 << 20;
 /// 32 × 53 µs behind a flood; large enough to keep the thread busy while verdicts travel.
 pub(crate) const VERIFY_DEPTH: usize = 32;
 /// Bytes of an event that the router verifies itself where nothing else waits: what comes meanwhile is held
-/// up for less than the 50 µs that two threads need to wake each other.
+/// up about as long as two threads need to wake each other.
 pub(crate) const VERIFIED_HERE: usize = 8 << 10;
 /// Bytes of unverified events one source (a relay or a client) may have in the core.
 pub(crate) const SOURCE_BUDGET: usize = 2 << 20;

@@ -281,8 +281,10 @@ impl fmt::Display for Reason {
 
 /// What a relay says itself, in lower case: what it complains of it may repeat, and that is some client's text.
 fn own_words(text: &str) -> String {
-    let repeats = text.find(['{', '[', '"', '`']).unwrap_or(text.len());
-    text[..repeats].to_ascii_lowercase()
+    let repeats = |(_, char): &(usize, char)| matches!(char, '{' | '[' | '"' | '`');
+    // One at the very beginning is the relay's.
+    let end = text.char_indices().skip(1).find(repeats).map_or(text.len(), |(at, _)| at);
+    text[..end].to_ascii_lowercase()
 }
 
 /// Whether a NOTICE says at once that too much comes at a time.
@@ -313,6 +315,8 @@ mod tests {
             let means = |it: &Reason| it.is_of_crowd() || it.is_of_filters() || it.is_of_rate();
             assert!(means(&own) && !means(&repeated), "{said}");
         }
+        assert!(Reason::read("[relay] ERROR: too many concurrent REQs").is_of_crowd());
+        assert!(!Reason::read("[\"REQ\",\"too many subscriptions\"]").is_of_crowd());
         assert!(asks_for_less("rate limited") && asks_for_less("ERROR: Slow down, please"));
         for other in ["our rate limit is 100 a minute", "bad req: \"slow down\"", "", "hello"] {
             assert!(!asks_for_less(other), "{other}");

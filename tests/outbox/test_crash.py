@@ -29,7 +29,7 @@ from support.wire_client import WireClient
 
 pytestmark = pytest.mark.asyncio
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 CORE_FACTOR = 10
 LIVES_SECONDS = 60.0  # no step of a round takes as long
 DATABASE = "ext_nostrclient.sqlite3"

@@ -56,8 +56,7 @@ impl Requests {
             return self.complete(id, number, hint, subscriptions, relays, turn);
         }
         let Some(request) = self.all.get(&(id, number)) else { return };
-        if request.unanswered().is_some() && !self.is_free(id) {
-            // It may be asked again for another reason, or not at all yet.
+        if request.unanswered().is_some() && self.is_paced(id, request) {
             turn.timers.set(Timer::Request(id, number), turn.now.mono + PACE_REST);
         } else if let Some(page) = request.wires.page.filter(|_| request.unanswered().is_some()) {
             self.page_is_due(id, number, page, turn);

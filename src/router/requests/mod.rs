@@ -327,6 +327,7 @@ impl Requests {
         turn.timers.stop(Timer::Echo(id, number));
         if let Some(request) = self.all.get_mut(&(id, number)) {
             request.duty = Duty::Over;
+            request.wires.unsent.clear(); // nobody would close them
             turn.timers.set(Timer::Retired(id, number), turn.now.mono + REQUEST_LINGER);
         }
     }

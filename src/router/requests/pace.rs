@@ -64,9 +64,9 @@ impl Pace {
         self.stage == PaceStage::Rests
     }
 
-    /// Whether what is asked for may be something that was asked a moment before.
-    fn is_recent(&self, asked: Duration) -> bool {
-        asked <= self.began && asked + PACE_LOOKS_BACK >= self.began
+    /// Whether the relay may have meant what was sent then.
+    fn may_mean(&self, sent: Duration) -> bool {
+        sent + PACE_LOOKS_BACK >= self.began
     }
 
     /// Too much has come at a time. `owes`: it has yet to answer something. How long it is to rest; `None`: it
@@ -165,19 +165,21 @@ impl Requests {
                 for number in self.unread(id) {
                     self.ask_members_again(id, number, false, subscriptions, relays, turn);
                 }
+                turn.timers.set(Timer::Pace(id), turn.now.mono + PACE_TRIAL);
                 turn.due.plan.insert(id);
                 turn.due.send.insert(id);
             }
-            PaceStage::Tried => self.go_on(id, relays, turn),
-            PaceStage::Free | PaceStage::Tries => {}
+            // There was nothing to try it with, or it has not complained of that.
+            PaceStage::Tries | PaceStage::Tried => self.go_on(id, relays, turn),
+            PaceStage::Free => {}
         }
     }
 
     /// Requests, or parts and pages of some, that the relay may have meant. It may be slow with others.
     fn unread(&self, id: RelayId) -> Vec<RequestNumber> {
         let Some(upstream) = self.upstreams.get(&id) else { return Vec::new() };
-        let is_recent = |at| upstream.pace.is_recent(at);
-        self.open_where(id, |request| is_owed(request) && request.sent_at.is_some_and(is_recent))
+        let meant = |at| upstream.pace.may_mean(at);
+        self.open_where(id, |request| is_owed(request) && request.sent_at.is_some_and(meant))
     }
 
     /// The relay is sent all that waits. It may not know of some ends.
@@ -239,9 +241,12 @@ impl Requests {
         }
     }
 
-    /// Whether the relay is sent what there is.
-    pub(super) fn is_free(&self, id: RelayId) -> bool {
-        self.upstreams.get(&id).is_none_or(|upstream| upstream.pace.is_free())
+    /// Whether this request's time is the relay's, which rests or is tried: it is asked again after that, if it
+    /// was meant. What the relay had been asked long before has its own time.
+    pub(super) fn is_paced(&self, id: RelayId, request: &Request) -> bool {
+        self.upstreams.get(&id).is_some_and(|upstream| {
+            !upstream.pace.is_free() && request.sent_at.is_some_and(|at| upstream.pace.may_mean(at))
+        })
     }
 
     /// Whether it may be sent what is paced; if it is tried, whether only a REQ shows what it bears.
@@ -282,7 +287,9 @@ impl Requests {
         request.sent_at = Some(turn.now.mono);
         let serial = request.serial();
         if own != number {
-            turn.timers.set(Timer::Request(id, own), turn.now.mono + request.patience);
+            let is_page = request.wires.page == Some(number);
+            let time = if is_page { EOSE_SILENT } else { request.patience };
+            turn.timers.set(Timer::Request(id, own), turn.now.mono + time);
         }
         Some(serial)
     }

@@ -212,3 +212,46 @@ fn what_the_outbox_asks_waits_too() {
     world.relay_says(0, &json!(["EOSE", trial[0].1]));
     world.got_question(0);
 }
+
+/// There is nothing to try it with, and somebody has waited since long before.
+#[test]
+fn what_was_asked_long_before_has_its_own_time() {
+    let mut world = World::new(1);
+    asks(&mut world, CLIENT, "a");
+    sent(&mut world);
+    world.pass(Duration::from_secs(3));
+    slow_down(&mut world);
+    let asked_again = (0..20).any(|_| {
+        world.pass_ms(500);
+        sent(&mut world).iter().any(|(verb, _)| verb == "REQ")
+    });
+    assert!(asked_again, "nobody stays deaf for that");
+}
+
+#[test]
+fn what_of_several_messages_was_not_sent_yet_is_not_sent_beside_those_that_are_asked_anew() {
+    let mut world = World::new(1);
+    let limits = RelayLimits { max_filters: Some(2), ..RelayLimits::default() };
+    world.input(Input::RelayLimits(RelayId(0), limits));
+    asks(&mut world, OTHER_CLIENT, "b");
+    slow_down(&mut world);
+    let mut req = vec![json!("REQ"), json!("a")];
+    req.extend((0..5).map(|number| json!({"kinds": [1], "#t": [number.to_string()]})));
+    world.say(CLIENT, &Value::Array(req));
+    let mut open = BTreeMap::new();
+    for round in 0..80 {
+        for message in world.got(0) {
+            let number = message[1].as_str().unwrap().to_owned();
+            if round < 20 {
+                slow_down(&mut world); // it reads nothing of it
+            } else if message[0] == "REQ" {
+                world.relay_says(0, &json!(["EOSE", number]));
+                open.insert(number, message.as_array().unwrap().len() - 2);
+            } else {
+                open.remove(&number);
+            }
+        }
+        world.pass_ms(500);
+    }
+    assert_eq!(open.values().sum::<usize>(), 6, "{open:?}");
+}
