@@ -5,6 +5,7 @@ dictionaries it answers with.
 """
 
 from ._native import (
+    HANDOVER,
     STORE,
     Client,
     Core,
@@ -53,6 +54,7 @@ from .shapes import (
 )
 
 __all__ = [
+    "HANDOVER",
     "STORE",
     "About",
     "Client",

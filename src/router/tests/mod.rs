@@ -14,6 +14,7 @@ mod culprits;
 mod deferred;
 mod doubt;
 mod filters;
+mod handing_over;
 mod handover;
 mod hostile;
 mod hunted;

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::{self, WebSocketConfig};
 
 use crate::constants::{MAILBOX_BYTES, MAX_MESSAGE_LENGTH, UNFINISHED, UNFINISHED_BYTES_ALL};
 use crate::nostr::message::{ClientMessage, Reply};
-use crate::router::{Limits, Said};
+use crate::router::{Bequest, Estate, Legacy, Limits, Proven, Said, Seen};
 use crate::runtime::mailbox::{CLOSE_POLICY, CLOSE_TRY_LATER, Mailbox};
 
 use super::*;
@@ -288,4 +288,220 @@ async fn a_dead_one_is_noticed() {
     let took = began.elapsed();
     assert!(took >= CLIENT_PING * (CLIENT_MISSED_PINGS), "{took:?}");
     assert!(took <= CLIENT_PING * (CLIENT_MISSED_PINGS + 1), "{took:?}");
+}
+
+/// Another core, which takes a client over from the first.
+struct Heir {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<ToRouter>,
+    id: ClientId,
+    mailbox: Mailbox,
+    estate: Estate,
+}
+
+impl Heir {
+    /// The client says nothing while it goes over. What its router leaves, and how many messages lie in
+    /// its mailbox then.
+    async fn of(bed: &mut Bed, estate: Estate, waiting: usize) -> Self {
+        Self::after(&bed.shared, &mut bed.queue, bed.id, estate, waiting).await
+    }
+
+    async fn after(
+        before: &Arc<Shared>,
+        before_queue: &mut mpsc::Receiver<ToRouter>,
+        client: ClientId,
+        estate: Estate,
+        waiting: usize,
+    ) -> Self {
+        let (shared, mut queue) = Shared::new(Limits::default()).unwrap();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        inherit(&shared, theirs.into(), &Handle::current()).unwrap();
+        lock(&before.outside)[&client].call_over(ours.into());
+        let Some(ToRouter::HandOver(id, reply)) = before_queue.recv().await else {
+            panic!("it asks what it takes along");
+        };
+        assert_eq!(id, client);
+        reply.send((estate, waiting)).unwrap();
+        let next = timeout(Duration::from_secs(10), queue.recv()).await.unwrap();
+        let Some(ToRouter::Inherited(id, Role::Public, _, mailbox, estate)) = next else {
+            panic!("it is there");
+        };
+        let about = lock(&shared.outside)[&id].view().about;
+        assert_eq!(about.address.as_deref(), Some("here"));
+        Self { shared, queue, id, mailbox, estate: *estate }
+    }
+
+    async fn next(&mut self) -> Input {
+        match timeout(Duration::from_secs(10), self.queue.recv()).await.unwrap() {
+            Some(ToRouter::Input(input)) => input,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_goes_over_with_all_that_it_has() {
+    let keys = crate::nostr::keys::Keys::generate().unwrap();
+    let event = keys.sign_event(1_800_000_000, 1, &[], "hello").unwrap();
+    let message = frame(0x81, br#"["CLOSE","a"]"#);
+    for cut in [0, 1, 3, 10, message.len()] {
+        let mut bed = Bed::new(&[]);
+        let mailbox = bed.joined().await;
+        let mut client = std::mem::replace(&mut bed.client, other().await);
+        let mut answer = [0; ANSWER.len()];
+        client.read_exact(&mut answer).await.unwrap();
+        client.write_all(&message[..cut]).await.unwrap();
+        if cut == message.len() {
+            assert!(matches!(bed.said().await, ClientMessage::Close { .. }));
+        }
+        // It does not read, so most of this is unsent or in the mailbox when it goes.
+        let texts: Vec<Reply> =
+            (0..400).map(|n| notice(&format!("{n}{}", "x".repeat(30_000)))).collect();
+        let (before, after) = texts.split_at(350);
+        for text in before {
+            assert!(mailbox.post(text.clone()));
+        }
+        sleep(Duration::from_millis(100)).await;
+        let mut seen = Seen::default();
+        for number in 0..10_000_u32 {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&number.to_le_bytes());
+            seen.insert(&id, u64::from(number), 20_000, 20_000);
+        }
+        let bequest = Bequest {
+            id: "s".into(),
+            filters: vec![r#"{"kinds":[1]}"#.into()],
+            complete: true,
+            served: vec![("ws://relay".into(), 17)],
+            seen: seen.clone(),
+        };
+        let proven = Proven {
+            hosts: vec!["here.com:81".into()],
+            challenge: Some("sign".into()),
+            keys: vec![[7; 32]],
+        };
+        let estate =
+            Estate { proven: proven.clone(), subscriptions: vec![bequest], mail: Vec::new() };
+        let mut heir = Heir::of(&mut bed, estate, mailbox.waiting()).await;
+
+        assert_eq!(heir.estate.proven, proven);
+        let [its] = &heir.estate.subscriptions[..] else { panic!("{:?}", heir.estate) };
+        assert_eq!((&*its.id, its.complete, &*its.filters[0]), ("s", true, r#"{"kinds":[1]}"#));
+        assert_eq!(its.served, [("ws://relay".into(), 17)]);
+        assert!(its.seen.entries().eq(seen.entries()) && its.seen.head() == seen.head());
+        // What lay there is posted by the router, and then it goes on.
+        assert!(!heir.estate.mail.is_empty());
+        for text in std::mem::take(&mut heir.estate.mail) {
+            assert!(heir.mailbox.post(Reply::Text(text)));
+        }
+        for text in after {
+            assert!(heir.mailbox.post(text.clone()));
+        }
+        let mut library = WebSocketStream::from_raw_socket(
+            &mut client,
+            protocol::Role::Client,
+            Some(WebSocketConfig::default().max_message_size(None).max_frame_size(None)),
+        )
+        .await;
+        for text in &texts {
+            let next = library.next().await.unwrap().unwrap();
+            assert!(next == Message::text(text.to_json()), "each once, in order");
+        }
+        library.get_mut().write_all(&message[cut..]).await.unwrap();
+        if cut < message.len() {
+            let said = heir.next().await;
+            let Input::ClientSaid(id, Said { message, read: Some(_), .. }) = said else {
+                panic!("{said:?}");
+            };
+            assert!(id == heir.id && matches!(message, ClientMessage::Close { .. }));
+        }
+
+        // The first core's word is heard on.
+        for text in [format!(r#"["EVENT","s",{event}]"#), r#"["OK","x",true,""]"#.to_owned()] {
+            assert!(mailbox.post(Reply::Text(text.into())));
+        }
+        let Input::ClientLegacy(_, Legacy::Event { id, event: heard }) = heir.next().await else {
+            panic!("the event");
+        };
+        assert_eq!((&*id, heard.json()), ("s", &*event));
+        assert!(matches!(heir.next().await, Input::ClientLegacy(_, Legacy::Answer(_))));
+        drop(mailbox);
+        assert!(bed.is_gone().await);
+        assert!(matches!(heir.next().await, Input::ClientLegacy(_, Legacy::Over)));
+        until_left(&bed.shared).await;
+        library.close(None).await.unwrap();
+        assert!(matches!(heir.next().await, Input::ClientLeft(_)));
+    }
+}
+
+#[tokio::test]
+async fn what_the_first_of_three_cores_says_goes_through_the_second() {
+    let mut bed = Bed::new(&[]);
+    let mailbox = bed.joined().await;
+    let mut second = Heir::of(&mut bed, Estate::default(), 0).await;
+    let answer = |text: &str| Reply::Text(format!(r#"["OK","{text}",true,""]"#).into());
+    // Said before the client goes on, and heard after.
+    assert!(mailbox.post(answer("first")));
+    let Heir { shared, queue, id, .. } = &mut second;
+    let Input::ClientLegacy(_, Legacy::Answer(text)) = (match queue.recv().await {
+        Some(ToRouter::Input(input)) => input,
+        other => panic!("{other:?}"),
+    }) else {
+        panic!("the answer");
+    };
+    let mut third = Heir::after(shared, queue, *id, Estate::default(), 0).await;
+    assert!(second.mailbox.post(Reply::Text(text.clone())));
+    let Input::ClientLegacy(_, Legacy::Answer(told)) = third.next().await else { panic!("it") };
+    assert_eq!(told, text);
+    assert!(mailbox.post(answer("second")));
+    assert!(matches!(second.next().await, Input::ClientLegacy(_, Legacy::Answer(_))));
+    drop(mailbox);
+    assert!(bed.is_gone().await);
+    assert!(matches!(second.next().await, Input::ClientLegacy(_, Legacy::Over)));
+    // Not its end: the second speaks for itself until it ends.
+    assert!(second.mailbox.post(answer("third")));
+    assert!(matches!(third.next().await, Input::ClientLegacy(_, Legacy::Answer(_))));
+    let Heir { shared, mut queue, mailbox, .. } = second;
+    drop(mailbox);
+    assert!(matches!(queue.recv().await, Some(ToRouter::Input(Input::ClientLeft(_)))));
+    assert!(matches!(third.next().await, Input::ClientLegacy(_, Legacy::Over)));
+    until_left(&shared).await;
+    let mut library = Bed::library(&mut bed.client).await;
+    library.close(None).await.unwrap();
+    assert!(matches!(third.next().await, Input::ClientLeft(_)));
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_goes_over_in_the_middle() {
+    let mut bed = Bed::new(&[]);
+    let _mailbox = bed.joined().await;
+    let length = MAX_MESSAGE_LENGTH + 10;
+    let head = [&[0x81, 0xff][..], &(length as u64).to_be_bytes(), &[0; 4]].concat();
+    bed.client.write_all(&head).await.unwrap();
+    bed.client.write_all(&vec![b'x'; 2_000]).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    let mut heir = Heir::of(&mut bed, Estate::default(), 0).await;
+    bed.client.write_all(&vec![b'x'; length - 2_000]).await.unwrap();
+    let Input::ClientSaid(_, Said { message, .. }) = heir.next().await else { panic!("it") };
+    let too_long = ClientMessage::too_long("x", MAX_MESSAGE_LENGTH);
+    assert_eq!(format!("{message:?}"), format!("{too_long:?}"));
+}
+
+#[tokio::test]
+async fn whom_nobody_takes_over_is_closed() {
+    for says in [None, Some(9)] {
+        let mut bed = Bed::new(&[]);
+        let mailbox = bed.joined().await;
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        lock(&bed.shared.outside)[&bed.id].call_over(ours.into());
+        let Some(ToRouter::HandOver(_, reply)) = bed.queue.recv().await else { panic!("it asks") };
+        reply.send((Estate::default(), mailbox.waiting())).unwrap();
+        if let Some(byte) = says {
+            std::io::Write::write_all(&mut theirs, &[byte]).unwrap();
+        } else {
+            drop(theirs);
+        }
+        assert!(bed.is_gone().await);
+        assert_eq!(code(&mut bed.client).await, CLOSE_RESTART);
+    }
 }
