@@ -60,7 +60,7 @@ dev: $(CORE) ## Build the core into the virtual environment
 
 # So many processes run Python tests at the same time: see tests/support/lanes.py. If one of them
 # dies, the test that it died of is named, and the run ends.
-LANES ?= 3
+LANES ?= 4
 IN_LANES := -n $(LANES) --max-worker-restart 0 -v
 
 test: $(CORE) $(NODE) $(OWNERS) $(RELAYS) other-core postgres chromium socks fronts bundle other-bundle ## The Rust tests, then the tests against a real LNbits

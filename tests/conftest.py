@@ -1,6 +1,6 @@
 """One LNbits for the whole session, and an endpoint in a known state for every test.
 
-A session is one process. With `make test` there are three at a time (see `lanes.py`), and
+A session is one process. With `make test` there are four at a time (see `lanes.py`), and
 each has its own of everything here.
 """
 

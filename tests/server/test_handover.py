@@ -132,8 +132,9 @@ async def test_what_waits_in_the_outbox_was_given(
     for _ in range(3):
         await three_starts(endpoint)
         await asyncio.sleep(pause)
-        await queue(other, another := Author().sign("another"))
-        expected.append(another)
+        if pause:  # else the core that was stopped has it, which takes nothing more
+            await queue(other, another := Author().sign("another"))
+            expected.append(another)
     relay.inbox.items.clear()
     await relay.start()
     await relay.until(lambda: set(ids(expected)) <= set(ids(relay.published())), "all")

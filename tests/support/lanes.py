@@ -1,4 +1,4 @@
-"""Lanes: `make test` runs the tests in three processes at the same time, since nearly
+"""Lanes: `make test` runs the tests in four processes at the same time, since nearly
 all of them wait most of the time. Each lane has an LNbits, a browser and folders of its
 own, and takes a file when it is done with another.
 
@@ -12,6 +12,8 @@ from pathlib import PurePath
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler.loadfile import LoadFileScheduling
+
+from .installation import PLACES
 
 # What fills both processors, and then what measures seconds that a full machine would
 # add to. In one lane, none of them meets another.
@@ -31,7 +33,7 @@ ALONE = (
     "page/test_live",
     "relays/test_reconnect",
 )
-# They share servers, and what is installed on them.
+# They share servers, and what is installed on them: a lane for each of `SERVERS`.
 OWNERS = (
     "install/test_broken_zips",
     "install/test_install",
@@ -42,6 +44,7 @@ OWNERS = (
 PAGES = ("page/test_browser", "page/test_relays", "page/test_shell", "page/test_tabs")
 
 TOGETHER = (ALONE, OWNERS, PAGES)
+SERVERS = sorted(map(str, PLACES), key=len, reverse=True)
 # Long ones, so that no lane begins with one when the others are nearly done.
 LONG = (
     "zoo/test_everybody",
@@ -65,13 +68,22 @@ def file(nodeid: str) -> str:
     return path.relative_to("tests").as_posix()
 
 
+def server(nodeid: str) -> str:
+    """Which server a test of `OWNERS` is for: the first of its parameters."""
+    case = nodeid.partition("[")[2]
+    return next(name for name in SERVERS if case.startswith(name))
+
+
 class Lanes(LoadFileScheduling):
     """Files that stand together run in one lane. They are begun in the order in which
     the tests were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
         name = file(nodeid)
-        return next((names[0] for names in TOGETHER if name in names), name)
+        scope = next((names[0] for names in TOGETHER if name in names), name)
+        if name in OWNERS:
+            scope += server(nodeid)
+        return scope
 
 
 class Durations:
