@@ -14,7 +14,6 @@ from websockets.exceptions import ConnectionClosed
 
 from support.endpoint import Endpoint
 from support.events import Author
-from support.outbox import Outbox
 from support.scripted_relay import Filter, Line, ScriptedRelay, Upstream, silent
 from support.tcp_relay import TcpLine, TcpRelay, say, stall
 from support.wire_client import WireClient
@@ -41,10 +40,6 @@ class Scene:
 
     async def start(self) -> Upstream:
         """The bad relay's end of the subscription."""
-        # What a test before this one has left would answer the REQ (rule 2.8).
-        outbox = Outbox(self.endpoint)
-        for row in (await outbox.shown())["rows"]:
-            await outbox.delete(row["id"])
         await self.endpoint.use(self.good, self.bad)
         self.client = await self.endpoint.client()
         await self.client.subscribe("s", {"kinds": [1]})

@@ -138,8 +138,8 @@ async def test_what_waits_in_the_outbox_was_given(
     relay.inbox.items.clear()
     await relay.start()
     await relay.until(lambda: set(ids(expected)) <= set(ids(relay.published())), "all")
+    await relay.until(lambda: relay.open_subs(), "a subscription")
     await everywhere(relay, last := Author().sign("the last"))
-    await relay.alone()
     await client.until(lambda: last in client.events("s"), "the last")
     assert client.events("s") == [*expected, last]
     assert client.is_open and other.is_open
