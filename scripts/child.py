@@ -3,7 +3,7 @@
 Started by path, with nothing of this repository importable. Ends at SIGTERM, and when
 the parent is gone: its end of our standard input is closed then, however it ended.
 
-    child.py lnbits HOST PORT [WEBSOCKETS [FILES]]
+    child.py lnbits HOST PORT [WEBSOCKETS [FILES [TLS]]]
     child.py relays FOLDER PORT …
 """
 
@@ -36,10 +36,11 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 
-def serve_lnbits(host: str, port: int, websockets: str) -> None:
+def serve_lnbits(host: str, port: int, websockets: str, tls: str | None) -> None:
     """LNbits with the settings its own command line gives uvicorn, but in this process:
     that command line forks, and stopping it would leave the server behind. `websockets`:
-    one of uvicorn's implementations; LNbits' own choice is `auto`."""
+    one of uvicorn's implementations; LNbits' own choice is `auto`. `tls`: a file with a
+    key and its certificate."""
     import uvicorn
 
     uvicorn.run(
@@ -50,6 +51,8 @@ def serve_lnbits(host: str, port: int, websockets: str) -> None:
         ws=websockets,
         ws_ping_timeout=60,
         ws_max_queue=128,
+        ssl_keyfile=tls,
+        ssl_certfile=tls,
         timeout_graceful_shutdown=5,
     )
 
@@ -91,9 +94,10 @@ def main() -> None:
     end_with_parent()
     what, *arguments = sys.argv[1:]
     if what == "lnbits":
-        host, port, websockets, files = arguments + ["auto", "0"][len(arguments) - 2 :]
+        defaults = ["auto", "0", ""][len(arguments) - 2 :]
+        host, port, websockets, files, tls = arguments + defaults
         set_file_limit(int(files))
-        serve_lnbits(host, int(port), websockets)
+        serve_lnbits(host, int(port), websockets, tls or None)
     else:
         folder, *ports = arguments
         asyncio.run(serve_relays(Path(folder), [int(port) for port in ports]))

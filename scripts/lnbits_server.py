@@ -62,7 +62,8 @@ class LNbits:
     folder to put in as the extension; without one, LNbits starts as its owner left it.
     With `checkout`, LNbits runs as in a checkout of its repository: from a folder with a
     package `lnbits` that is its own, and with the extensions in that. `websockets` is
-    another of uvicorn's implementations, `files` how many it may have open.
+    another of uvicorn's implementations, `files` how many it may have open, `tls` a file
+    with a key and a certificate for it.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LNbits:
         checkout: bool = False,
         websockets: str = "auto",
         files: int = 0,
+        tls: Path | None = None,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.host = host
@@ -86,7 +88,8 @@ class LNbits:
         self.venv = venv
         self.extension = extension
         self.checkout = checkout
-        self._arguments = [websockets, str(files)]
+        self.tls = tls
+        self._arguments = [websockets, str(files), str(tls or "")]
         if checkout:
             extensions_path = self._folder / "lnbits"
         beside = self.data_folder.with_name(f"{self.data_folder.name}-extensions")
@@ -102,7 +105,7 @@ class LNbits:
     def url(self) -> str:
         """Where to reach it from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     @property
     def ws_url(self) -> str:

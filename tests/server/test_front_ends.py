@@ -1,7 +1,9 @@
 """Clients of others, straight and through what people put before LNbits."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from scripts.lnbits_server import LNbits
+from support.certificate import certificate
+from support.copied import copy_of
 from support.endpoint import Endpoint, cleared
 from support.events import Author, ids, now
 from support.foreign_sockets import Chromium, ForeignSocket, Websockets, Ws
@@ -128,3 +132,31 @@ async def test_the_server_closes(endpoint: Endpoint, socket: ForeignSocket) -> N
     url = f"{endpoint.base}/clients/{line['id']}"
     assert (await endpoint.http.delete(url)).status_code == 200
     assert await socket.closed() == POLICY
+
+
+async def test_lnbits_itself_speaks_tls(
+    lnbits: LNbits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the sockets stay with the web server, which the page says."""
+    tls = certificate(tmp_path / "tls.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls))
+    lnbits = copy_of(lnbits, tmp_path / "data", tls=tls)
+    async with ScriptedRelay() as relay:
+        try:
+            await asyncio.to_thread(lnbits.start)
+            endpoint = Endpoint(lnbits)
+            await endpoint.reset()
+            await endpoint.use(relay)
+            for url in (endpoint.public_url, endpoint.private_url):
+                assert url.startswith("wss://")
+                client = await endpoint.client(url)
+                await client.subscribe("s", {"kinds": [1]})
+                await relay.line.live(note := Author().sign())
+                assert await client.count("s", 1) == [note]
+                assert (await client.publish(Author().sign("its own"))).parts[2] is True
+            shown = (await endpoint.http.get(f"{endpoint.base}/live")).json()
+            assert "TLS" in shown["state"]["sockets"]
+            await endpoint.close()
+        finally:
+            await asyncio.to_thread(lnbits.stop)
+            lnbits.http.close()

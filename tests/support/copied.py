@@ -20,6 +20,7 @@ def copy_of(
     env: Mapping[str, str] | None = None,
     websockets: str = "auto",
     files: int = 0,
+    tls: Path | None = None,
 ) -> LNbits:
     """With the same admin, and nothing in the extension's tables. Not started yet. The
     rest as for `LNbits`."""
@@ -41,4 +42,5 @@ def copy_of(
         env=env,
         websockets=websockets,
         files=files,
+        tls=tls,
     )
