@@ -133,10 +133,10 @@ impl Frames {
     /// The line's.
     pub(super) async fn read_from(&mut self, stream: &TcpStream) -> io::Result<usize> {
         loop {
-            stream.readable().await?;
             if self.raw.is_empty() {
                 self.raw = BytesMut::new(); // whoever says nothing needs no room
             }
+            stream.readable().await?;
             self.raw.reserve(CLIENT_READ);
             match stream.try_read_buf(&mut self.raw) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
