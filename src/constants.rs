@@ -222,6 +222,8 @@ pub(crate) const SEEN_RUN: usize = 256;
 /// Events remembered of what an inside client was given for one subscription id, over all cores of
 /// the process.
 pub(crate) const INSIDE_MEMORY: usize = 65_536;
+/// New events of which is remembered that everybody has them, times the relays that bring them.
+pub(crate) const SPREAD_EVENTS: usize = 2_048;
 /// Verified events kept for the copies that other subscriptions will be sent, in all.
 pub(crate) const RECENT_EVENTS: usize = 8_192;
 /// The same in bytes.

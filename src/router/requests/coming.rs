@@ -294,10 +294,17 @@ impl Requests {
             Some((_, true)) => Came::Repeated,
             Some((_, false)) => Came::Stored,
         };
+        let openings = subscriptions.openings();
+        if came == Came::Live && self.spread.has(id, event.id(), openings) {
+            relays.tally(id, |stats| &stats.duplicates);
+            return true;
+        }
         let mut keys = std::mem::take(&mut self.matching);
+        let mut askers = usize::MAX;
         if came == Came::Live {
             // Not every relay sends it once for each request that it matches.
             subscriptions.matching(event, &mut keys);
+            askers = keys.len();
             keys.retain(|key| {
                 request.members.contains(key) || subscriptions.hears(*key, id, event)
             });
@@ -312,7 +319,7 @@ impl Requests {
         let mut asks = request.asks.iter().flat_map(|asks| &**asks);
         let unasked = keys.is_empty() && !asks.any(|filter| filter.matches(event));
         let expired = event.expiration().is_some_and(|at| at <= turn.now.unix);
-        let mut offered = Offered::Dropped;
+        let (mut offered, mut have) = (Offered::Dropped, 0);
         // What is stored its members have had, or have no place for. What is new may come over no other.
         let silent_before = match request.asked() {
             Some((at, _)) if request.duty == Duty::Gathers => {
@@ -330,7 +337,12 @@ impl Requests {
             if is_ephemeral(event.kind()) && event.created_at() < stale_before {
                 continue;
             }
-            offered = offered.max(subscriptions.offer(*key, event, Origin::Relay(id), came, turn));
+            let its = subscriptions.offer(*key, event, Origin::Relay(id), came, turn);
+            have += usize::from(its >= Offered::Seen);
+            offered = offered.max(its);
+        }
+        if have > 0 && have == askers {
+            self.spread.note(id, event.id(), openings);
         }
         self.matching = keys;
         if unasked {

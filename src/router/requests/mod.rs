@@ -27,6 +27,7 @@ mod pace;
 mod pages;
 mod plan;
 mod request;
+mod spread;
 mod upstream;
 mod wires;
 
@@ -47,6 +48,7 @@ pub(super) use coming::Incoming;
 pub(super) use pace::Paced;
 pub(super) use request::Arrival;
 use request::{Duty, Request, Sent};
+use spread::Spread;
 use upstream::{Lesson, Upstream};
 
 /// See the module's own page.
@@ -63,6 +65,7 @@ pub(super) struct Requests {
     /// What has come for subscriptions before their EOSE was due and is being verified: how much of what
     /// each request brought has to be settled first.
     owed: Map<SubscriptionKey, Vec<(RelayId, RequestNumber, u64)>>,
+    spread: Spread,
     /// For its memory.
     matching: Vec<SubscriptionKey>,
 }

@@ -50,6 +50,8 @@ pub(super) struct Subscriptions {
     held: usize,
     /// Ids remembered by all together.
     remembered: usize,
+    /// How many there have been.
+    openings: u64,
 }
 
 /// What became of an event that was offered to a subscription.
@@ -85,6 +87,7 @@ impl Subscriptions {
         let subscription = Subscription::new(opening, turn.now);
         self.index.insert(key, Arc::clone(&subscription.filters));
         self.all.insert(key, subscription);
+        self.openings += 1;
         turn.due.eose.insert(key);
     }
 
@@ -104,6 +107,11 @@ impl Subscriptions {
 
     pub(super) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// How many there have been so far.
+    pub(super) const fn openings(&self) -> u64 {
+        self.openings
     }
 
     pub(super) fn contains(&self, key: SubscriptionKey) -> bool {
