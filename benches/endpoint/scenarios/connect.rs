@@ -19,7 +19,8 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<()> {
     let once = async |contender: &Contender, events: &Events| {
         let mut figures = Figures::new();
         if contender.who == Who::Ours {
-            figures.push((BARE.to_owned(), bare(&contender.lnbits()?.bare()).await?));
+            let endpoint = contender.lnbits()?.bare();
+            figures.push((BARE.to_owned(), bare(&endpoint, p::CONNECTING).await?));
         }
         let started = Instant::now();
         let filter = |number| own_filter(events.number() + number);
@@ -32,11 +33,11 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<()> {
     stage.in_turn("connect", &Who::ALL, p::ROUNDS, p::CONNECTING, once).await
 }
 
-/// Connections accepted in a second.
-async fn bare(endpoint: &str) -> Result<f64> {
+/// Connections of so many clients at once, accepted in a second.
+pub(super) async fn bare(endpoint: &str, clients: usize) -> Result<f64> {
     let started = Instant::now();
     let mut arriving = JoinSet::new();
-    for _ in 0..p::CONNECTING {
+    for _ in 0..clients {
         let endpoint = endpoint.to_owned();
         arriving.spawn(async move { Client::connect(&endpoint).await });
     }
@@ -44,7 +45,7 @@ async fn bare(endpoint: &str) -> Result<f64> {
     while let Some(client) = next(&mut arriving).await? {
         all.push(client);
     }
-    let rate = per_second(p::CONNECTING, started.elapsed());
+    let rate = per_second(clients, started.elapsed());
     leave(all).await;
     Ok(rate)
 }

@@ -1,9 +1,10 @@
 //! A thousand clients lose their connections and come back at once, as after a restart: seconds
-//! until the last has its EOSE, and how long `LNbits`' own API takes meanwhile.
+//! until the last has its EOSE, and how long `LNbits`' own API takes meanwhile. Beside it, as many
+//! `WebSockets` of `LNbits`' own, which ask for nothing: its API takes as long as they are let in.
 
 use std::time::Instant;
 
-use super::{leave, own_filter, subscribers};
+use super::{connect, leave, own_filter, subscribers};
 use crate::api;
 use crate::contender::{Contender, Who};
 use crate::events::Events;
@@ -24,7 +25,11 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<()> {
         };
         let mut figures = Figures::new();
         let (seconds, there) = if contender.who == Who::Ours {
-            let address = &contender.lnbits()?.address;
+            let lnbits = contender.lnbits()?;
+            let (address, endpoint) = (&lnbits.address, lnbits.bare());
+            let bare = connect::bare(&endpoint, p::RETURNING);
+            let (_, api) = api::watched(address, "1,000 bare ones come", bare).await?;
+            figures.extend(api);
             let (back, api) = api::watched(address, "1,000 come back", back).await?;
             figures.extend(api);
             back
