@@ -448,14 +448,6 @@ pub(crate) const CLIENT_FLUSH: Duration = Duration::from_secs(2);
 pub(crate) const CLIENT_GOODBYE: Duration = Duration::from_secs(5);
 /// Both, when the core stops.
 pub(crate) const CLIENT_STOP: Duration = Duration::from_millis(300);
-/// How long a core and the next one may take over a client that goes from one to the other.
-pub(crate) const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the earlier one is listened to after that. It ends earlier.
-pub(crate) const LEGACY_MOST: Duration = Duration::from_secs(30);
-/// Bytes that go over in one piece at most: more than any message, or what is read or written at once.
-pub(crate) const HANDOVER_PIECE: usize = 8 << 20;
-/// Ids that were delivered, in one piece.
-pub(crate) const HANDOVER_ENTRIES: usize = 4_096;
 /// How often is noted that sockets are read: several times in an `OK_DEADLINE`, and often enough for
 /// [`CATCH_UP_BEATS`].
 pub(crate) const PULSE: Duration = Duration::from_millis(250);

@@ -5,7 +5,6 @@ dictionaries it answers with.
 """
 
 from ._native import (
-    HANDOVER,
     STORE,
     Client,
     Core,
@@ -54,7 +53,6 @@ from .shapes import (
 )
 
 __all__ = [
-    "HANDOVER",
     "STORE",
     "About",
     "Client",

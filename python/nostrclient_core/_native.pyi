@@ -18,7 +18,6 @@ from .shapes import (
 )
 
 __all__ = [
-    "HANDOVER",
     "STORE",
     "Client",
     "Core",
@@ -49,9 +48,6 @@ __all__ = [
 ]
 
 __version__: str
-
-HANDOVER: int
-"""In which format this core hands clients over (docs/handover.md)."""
 
 STORE: int
 """What `Core.ready()` names when `Core.store_task()` has something. No client's token."""
@@ -118,10 +114,6 @@ class Client:
         """End this client from here: `closed` is 1008 and `why`, of which 100 bytes are
         kept, unless it was closed before. Its subscriptions end; what it said before
         still counts. The socket is for the caller to close. Idempotent."""
-
-    def restart(self) -> None:
-        """Let go of this client, which is to come again: `closed` is 1012, unless it was
-        closed before."""
     # For clients from `Core.connect_inside()`:
     def drain_parts(self, most: int) -> list[Told]:
         """As `drain`, read already."""
@@ -213,24 +205,6 @@ class Core:
     def cut_off(self, token: int, why: str) -> bool:
         """As `Client.cut_off`, for a client outside. False: there is none of this
         token."""
-
-    def linger(self) -> bool:
-        """The owner is done with this core, but another one may take its clients over. It
-        admits nobody any more and keeps nothing in the outbox; relays and clients go on
-        until `stop`. False: no client has a socket of the core's own."""
-
-    def sockets(self) -> list[int]:
-        """The tokens of the clients whose sockets are the core's own."""
-
-    def hand_over(self, token: int, pipe: int) -> bool:
-        """Give such a client to another core, whose `inherit` has the other end of this
-        pair of Unix sockets. A duplicate of the descriptor is made. What the client is
-        told here goes there from then on. False: there is no such client."""
-
-    def inherit(self, pipe: int) -> None:
-        """Take a client over from a core whose `hand_over` has the other end. Its
-        `HANDOVER` has to be this one's. If it does not succeed, that core closes the
-        client. Raises `CoreStopped`."""
 
     def set_public_allowed(self, keys: list[str]) -> None:
         """Who may use the public endpoint from now on: public keys, 64 lowercase hex.

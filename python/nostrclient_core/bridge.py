@@ -22,26 +22,15 @@ class Woken(Protocol):
     def wake(self) -> None:
         """Something changed for it. Called on the loop's thread."""
 
-    def restart(self) -> None:
-        """The core lets go of it."""
-
 
 class Inside:
     """A client inside this process, which fetches its mail when it is called."""
 
-    __slots__ = ("_call", "_client", "_loop")
+    __slots__ = ("_call", "_loop")
 
-    def __init__(
-        self, client: Client, call: Callable[[], None], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._client = client
+    def __init__(self, call: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
         self._loop = loop
-
-    def restart(self) -> None:
-        """The core lets go of it: it is to come to the next one."""
-        self._client.restart()
-        self.wake()
 
     def wake(self) -> None:
         """Something changed for this client. Its mistakes are not the others' loss."""
@@ -74,11 +63,6 @@ class Connection:
         if not self.closed.done() and self.client.closed is not None:
             self.closed.set_result(None)
 
-    def restart(self) -> None:
-        """The core lets go of this client: it is to come again."""
-        self.client.restart()
-        self.wake()
-
     def close(self) -> None:
         """The socket is gone: ends the client's subscriptions. Idempotent."""
         self._bridge.forget(self)
@@ -96,7 +80,6 @@ class Bridge:
         self.store = asyncio.Event()
         """Set when `core.store_task()` has something. The rows' keeper clears it."""
         self.stopped = False
-        """Nobody is admitted any more."""
         self._connections: dict[int, Woken] = {}
         self._wake_fd: int | None = core.wake_fd
         self.loop.add_reader(self._wake_fd, self._wake)
@@ -121,7 +104,7 @@ class Bridge:
         there is something to drain, when it may be fed again and when it was closed. To
         be ended with `disconnect_inside`. Both from any thread. Raises as `connect`."""
         client = self.core.connect_inside()
-        self._connections[client.token] = Inside(client, wake, self.loop)
+        self._connections[client.token] = Inside(wake, self.loop)
         return client
 
     def disconnect_inside(self, client: Client) -> None:
@@ -133,28 +116,15 @@ class Bridge:
         """Called by `Connection.close`."""
         self._connections.pop(connection.client.token, None)
 
-    def linger(self) -> bool:
-        """Let go of all clients but those whose sockets are the core's own, which another
-        core may take over. False: there are none, and nothing was done."""
-        if not self.core.linger():
-            return False
-        self._leave()
-        for connection in list(self._connections.values()):
-            connection.restart()
-        return True
-
     def stop(self, away: bool = False) -> None:
         """Stop the core and let every client's tasks see that it is over. `away`: as
         `Core.stop`. Idempotent."""
-        self._leave()
-        self.core.stop(away)
-        for connection in list(self._connections.values()):
-            connection.wake()
-
-    def _leave(self) -> None:
         self.stopped = True
         self._detach()
         self._next_beat.cancel()
+        self.core.stop(away)
+        for connection in list(self._connections.values()):
+            connection.wake()
 
     def _beat(self) -> None:
         """This loop reads the sockets: the core has to know if it stood still."""

@@ -24,8 +24,7 @@ def nostrclient_start() -> None:
 
 
 def nostrclient_stop() -> None:
-    """Stop what `nostrclient_start` started. Clients' sockets that the core has stay open
-    for some seconds, in which another start may follow."""
+    """Stop what `nostrclient_start` started, and close every client's socket."""
     core.stop()
 
 

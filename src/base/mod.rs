@@ -1,7 +1,6 @@
 //! What the rest is built of, and knows nothing of Nostr.
 
 pub(crate) mod clock;
-pub(crate) mod descriptor;
 pub(crate) mod fair;
 pub(crate) mod hash;
 pub(crate) mod secret;

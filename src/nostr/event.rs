@@ -224,18 +224,14 @@ impl<'a> Unverified<'a> {
     /// list of lists of strings.
     pub(crate) fn verify(self) -> Result<Event, EventError> {
         let signature = Signature::from_byte_array(self.sig);
-        let event = self.trusted()?;
+        let event = self.with_true_id()?;
         XOnlyPublicKey::from_byte_array(event.pubkey)
             .and_then(|author| schnorr::verify(&signature, &event.id, &author))
             .map_err(|_| EventError::Signature)?;
         Ok(event)
     }
 
-    /// Checks the id only: the signature was found true before, by this very process.
-    ///
-    /// # Errors
-    /// As [`Self::verify`], but for the signature.
-    pub(crate) fn trusted(self) -> Result<Event, EventError> {
+    fn with_true_id(self) -> Result<Event, EventError> {
         // Texts written the way NIP-01 serialises can be hashed as they stand. Others are read and
         // written again: `\u00e9` for `é` is good JSON, but not what the author hashed.
         let (tags, id) = match canonical_tags(self.tags.get()) {

@@ -254,8 +254,6 @@ pub enum Reply {
         /// The reason.
         why: Reason,
     },
-    /// What an earlier core has said, as it is.
-    Text(Box<str>),
     /// For clients inside this process only: whether the subscription has from every relay what it
     /// stores, and is sent what comes.
     Whole {
@@ -325,9 +323,8 @@ impl Reply {
             Self::Ok { why, .. } | Self::NoId { why, .. } => 64 + why.as_str().len(),
             Self::Closed { id, why } | Self::NegErr { id, why } => id.len() + why.as_str().len(),
             Self::Notice(text) => text.len(),
-            Self::Auth { challenge: text }
-            | Self::Text(text)
-            | Self::Relay { news: RelayNews::Notice(text), .. } => text.len(),
+            Self::Auth { challenge } => challenge.len(),
+            Self::Relay { news: RelayNews::Notice(text), .. } => text.len(),
             Self::Relay { news: RelayNews::Connected, .. } => 0,
         }
     }
@@ -336,7 +333,6 @@ impl Reply {
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(self.size() + 8);
         match self {
-            Self::Text(text) => return text.to_string(),
             Self::Event { id, event, .. } => {
                 out.push_str("[\"EVENT\",");
                 push_string(id, &mut out);

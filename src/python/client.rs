@@ -66,10 +66,6 @@ impl Client {
         self.0.cut_off(why);
     }
 
-    fn restart(&self) {
-        self.0.restart();
-    }
-
     fn disconnect(&self) {
         self.0.disconnect();
     }
@@ -100,7 +96,6 @@ fn told(reply: Reply, url: String) -> Told {
             let verb = if whole { "WHOLE" } else { "BEHIND" };
             (verb, id.to_string(), nothing(), url, nothing(), 0)
         }
-        Reply::Text(text) => ("NOTICE", nothing(), text.into(), url, nothing(), 0), // never inside
         Reply::Notice(text) => ("NOTICE", nothing(), text, url, nothing(), 0),
         Reply::Auth { challenge } => ("AUTH", nothing(), challenge.into(), url, nothing(), 0),
         Reply::NegErr { why, .. } => ("NOTICE", nothing(), why.to_string(), url, nothing(), 0),

@@ -11,7 +11,7 @@ use crate::nostr::url;
 use crate::relay::{Peer, Proxy};
 use crate::router::Switches;
 use crate::router::{Limits, Role};
-use crate::runtime::{About, Caller, Core as Running, HANDOVER_FORMAT, Offer, RelayView};
+use crate::runtime::{About, Caller, Core as Running, Offer, RelayView};
 
 use super::client::Client;
 use super::keys::Text;
@@ -20,9 +20,6 @@ use super::{own_descriptor, shapes, wrong};
 
 /// Among those that are ready: the database's turn has come. No client's name.
 pub(super) const STORE: u64 = 0;
-
-/// The format in which clients are handed over.
-pub(super) const HANDOVER: u32 = HANDOVER_FORMAT;
 
 /// The running multiplexer.
 #[pyclass(frozen, module = "nostrclient_core._native")]
@@ -103,22 +100,6 @@ impl Core {
         let offer = Offer { socket, read, answer };
         let ClientId(token) = self.0.serve(role(public, sibling), about.into(), hosts, offer)?;
         Ok(token)
-    }
-
-    fn linger(&self) -> bool {
-        self.0.linger()
-    }
-
-    fn sockets(&self) -> Vec<u64> {
-        self.0.sockets().into_iter().map(|ClientId(token)| token).collect()
-    }
-
-    fn hand_over(&self, token: u64, pipe: i32) -> PyResult<bool> {
-        Ok(self.0.hand_over(ClientId(token), own_descriptor(pipe)?))
-    }
-
-    fn inherit(&self, pipe: i32) -> PyResult<()> {
-        Ok(self.0.inherit(own_descriptor(pipe)?)?)
     }
 
     fn clients(&self) -> Vec<shapes::OutsideClient> {

@@ -10,13 +10,12 @@ mod memory;
 mod outbox;
 mod shapes;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::base::descriptor;
 use crate::nostr::keys::KeyError;
 use crate::runtime::CoreError;
 
@@ -48,11 +47,15 @@ impl From<KeyError> for PyErr {
 }
 
 /// A descriptor of our own for a socket of Python's.
+#[expect(unsafe_code, reason = "Python has no other name for a socket than its number")]
 fn own_descriptor(number: i32) -> PyResult<OwnedFd> {
     if number < 0 {
         return Err(wrong("descriptor", "This is no open socket."));
     }
-    Ok(descriptor::own(number)?)
+    // SAFETY: it is borrowed for this call only, which duplicates it; a number that is no open descriptor
+    // makes that fail.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(borrowed.try_clone_to_owned()?)
 }
 
 /// What is given is no good. `code`: which part of it.
@@ -91,7 +94,6 @@ mod _native {
         // Fails if another copy of this module has done it already, which will do.
         let _ = pyo3_log::try_init();
         module.add("STORE", super::core::STORE)?;
-        module.add("HANDOVER", super::core::HANDOVER)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

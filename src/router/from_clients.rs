@@ -76,7 +76,7 @@ impl Keepers {
     }
 
     /// What waited for a verdict on who the client is waits no more.
-    pub(super) fn hear_out(&mut self, client: ClientId, turn: &mut Turn<'_>) {
+    fn hear_out(&mut self, client: ClientId, turn: &mut Turn<'_>) {
         for said in self.clients.take_held(client) {
             if self.clients.takes(client, &said.message, turn.now) {
                 self.hear(client, said, turn);
@@ -272,35 +272,19 @@ impl Keepers {
         resumed: Option<Resumed>,
         turn: &mut Turn<'_>,
     ) {
-        if let Some((key, relays)) = self.open(client, id, filters, resumed, turn) {
-            self.ask_for(key, &relays, resumed, turn);
-        }
-    }
-
-    /// Begins a subscription, which these relays are to be asked for. `None`: there is none; its client
-    /// has its answer.
-    pub(super) fn open(
-        &mut self,
-        client: ClientId,
-        id: &str,
-        filters: Vec<Filter>,
-        resumed: Option<Resumed>,
-        turn: &mut Turn<'_>,
-    ) -> Option<(SubscriptionKey, Vec<RelayId>)> {
         self.unsubscribe(client, id, turn);
         let bytes = filters.iter().map(|filter| filter.json.len()).sum();
         if let Some(why) = self.clients.exceeds(client, bytes) {
-            turn.tell(client, Reply::Closed { id: id.into(), why });
-            return None;
+            return turn.tell(client, Reply::Closed { id: id.into(), why });
         }
-        let subscriber = self.clients.get(client)?;
+        let Some(subscriber) = self.clients.get(client) else { return };
         let filters: Arc<[Filter]> =
             filters.into_iter().filter(|filter| !filter.matches_nothing()).collect();
         if filters.iter().all(Filter::is_ping) {
             if resumed.is_none() {
                 turn.tell(client, Reply::Eose { id: id.into(), hint: Hint::None });
             }
-            return None;
+            return;
         }
         let (only, role) = (subscriber.relays().map(Box::from), subscriber.role());
         let readable = self.relays.readable(only.as_deref(), role);
@@ -311,23 +295,11 @@ impl Keepers {
         let id = id.into();
         let opening = Opening { client, role, id, filters, only, searching, relays, resumed };
         self.subscriptions.open(key, opening, turn);
-        Some((key, readable))
-    }
-
-    /// Whatever knows something of a subscription that has just begun is asked.
-    pub(super) fn ask_for(
-        &mut self,
-        key: SubscriptionKey,
-        relays: &[RelayId],
-        resumed: Option<Resumed>,
-        turn: &mut Turn<'_>,
-    ) {
-        let Self { outbox, answers, subscriptions, .. } = self;
-        let since = resumed.map(|it| it.since);
-        outbox.answer(key, since, answers, subscriptions, &self.relays, turn);
-        for relay in relays {
-            self.requests.want(*relay, key, subscriptions, turn);
-            turn.due.plan.insert(*relay);
+        let Self { outbox, answers, subscriptions, relays, .. } = self;
+        outbox.answer(key, resumed.map(|it| it.since), answers, subscriptions, relays, turn);
+        for relay in readable {
+            self.requests.want(relay, key, &mut self.subscriptions, turn);
+            turn.due.plan.insert(relay);
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handing_over::{Estate, Legacy};
 use super::terms::{Batch, Errand, Role, Row, Settings, Written};
 use crate::base::text::Text;
 use crate::base::ticket::Ticket;
@@ -64,10 +63,6 @@ pub(crate) enum Input {
     RelaySaid(RelayId, LinkId, Vec<Frame>),
     /// A client has connected; these are its numbers.
     ClientJoined(ClientId, Role, Arc<ClientStats>),
-    /// A client has come from another core, with what it had there.
-    ClientInherited(ClientId, Role, Arc<ClientStats>, Box<Estate>),
-    /// That core says more.
-    ClientLegacy(ClientId, Legacy),
     /// The hosts by which a client may have reached us, for a client that is to authenticate.
     ClientReached(ClientId, Box<[Box<str>]>),
     /// An inside client wants these relays and no others from now on.

@@ -24,7 +24,6 @@ mod clients;
 mod counting;
 mod from_clients;
 mod from_relays;
-mod handing_over;
 mod input;
 mod intake;
 mod outbox;
@@ -43,7 +42,7 @@ use std::time::Duration;
 
 use crate::base::secret::Secret;
 use crate::base::time::Now;
-use crate::ids::{ClientId, Numbers};
+use crate::ids::Numbers;
 use crate::nostr::event::EventId;
 use crate::nostr::verify::Verdict;
 use crate::stats::CoreStats;
@@ -59,11 +58,8 @@ use requests::Requests;
 use subscriptions::Subscriptions;
 use turn::{Due, Timer, Timers, Turn};
 
-pub(crate) use clients::Proven;
-pub(crate) use handing_over::{Bequest, Estate, Legacy};
 pub(crate) use input::{Effects, Ending, Frame, Input, Outgoing, Said};
 pub use subscriptions::{Index, Seen};
-pub(crate) use subscriptions::{SeenEntry, SeenHead};
 use terms::Purpose;
 pub(crate) use terms::{
     Batch, EntryView, Errand, Limits, Reasons, Role, Row, Settings, State, Switches, Written,
@@ -155,22 +151,6 @@ impl Router {
         self.turn(now, effects, |keepers, _| {
             keepers.outbox.delete(id, &mut keepers.answers, &mut keepers.relays)
         })
-    }
-
-    /// What a client has said is heard, all of it: nothing of that is left to its next core.
-    pub(crate) fn hear_out(&mut self, now: Now, client: ClientId, effects: &mut Effects) {
-        self.turn(now, effects, |keepers, turn| keepers.hear_out(client, turn));
-    }
-
-    /// The client goes on in another core: what it takes along. What it was told before is to lie in its
-    /// mailbox. `None`: it is not there.
-    pub(crate) fn bequeath(
-        &mut self,
-        now: Now,
-        client: ClientId,
-        effects: &mut Effects,
-    ) -> Option<Estate> {
-        self.turn(now, effects, |keepers, turn| keepers.bequeath(client, turn))
     }
 
     /// One turn: something is done, what it has marked is looked at, and what is waiting outside gets
@@ -313,10 +293,6 @@ impl Keepers {
             Input::ClientJoined(client, role, stats) => {
                 self.clients.join(client, role, stats, turn);
             }
-            Input::ClientInherited(client, role, stats, estate) => {
-                self.inherit(client, role, stats, *estate, turn);
-            }
-            Input::ClientLegacy(client, legacy) => self.hear_legacy(client, legacy, turn),
             Input::ClientReached(client, hosts) => self.clients.reached(client, &hosts),
             Input::ClientRelays(client, relays) => self.name_relays(client, &relays, turn),
             Input::ClientSaid(client, said) => self.client_said(client, said, turn),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hashbrown::hash_map::Entry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 
 use crate::base::hash::Map;
@@ -16,7 +16,7 @@ use crate::ids::{ClientId, LinkId, RelayId};
 use crate::nostr::event::EventId;
 use crate::nostr::verify::{Verdict, Verifier};
 use crate::relay::{Dial, ToLink};
-use crate::router::{Effects, Errand, Estate, Input, Router};
+use crate::router::{Effects, Errand, Input, Router};
 use crate::runtime::mailbox::{CLOSE_TRY_LATER, Mailbox};
 
 use super::{OutboxCall, Shared, ToRouter, lock};
@@ -167,13 +167,6 @@ impl Driver {
                 self.mailboxes.insert(client, mailbox);
                 Input::ClientJoined(client, role, stats)
             }
-            Step::ToRouter(ToRouter::Inherited(client, role, stats, mailbox, estate)) => {
-                self.mailboxes.insert(client, mailbox);
-                Input::ClientInherited(client, role, stats, estate)
-            }
-            Step::ToRouter(ToRouter::HandOver(client, reply)) => {
-                return self.hand_over(now, client, reply);
-            }
             #[cfg(test)]
             Step::ToRouter(ToRouter::Bug) => panic!("a bug"),
         };
@@ -203,18 +196,6 @@ impl Driver {
             OutboxCall::Retry(id, reply) => reply.send(router.outbox_retry(now, &id, fx)).is_ok(),
             OutboxCall::Delete(id, reply) => reply.send(router.outbox_delete(now, &id, fx)).is_ok(),
         };
-    }
-
-    /// A client goes over to another core. What it was told before lies in its mailbox then, and what is
-    /// told after is for the other core to weigh.
-    fn hand_over(&mut self, now: Now, client: ClientId, reply: oneshot::Sender<(Estate, usize)>) {
-        self.router.hear_out(now, client, &mut self.effects);
-        self.carry_out(now);
-        let Some(mailbox) = self.mailboxes.get(&client) else { return };
-        let before = mailbox.waiting();
-        if let Some(estate) = self.router.bequeath(now, client, &mut self.effects) {
-            let _ = reply.send((estate, before));
-        }
     }
 
     /// Ends a connection if it still stands; gives, for each message that it could not be given, its event.

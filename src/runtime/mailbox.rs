@@ -211,11 +211,6 @@ impl Mailbox {
             && (all <= MAILBOX_BYTES_ALL || mine <= MAILBOX_BYTES_SHARE)
     }
 
-    /// How many messages wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.ends.messages.load(SeqCst)
-    }
-
     /// Ends the client's connection with this close code. The first call counts.
     pub(crate) fn close(&self, code: u16, why: &'static str) {
         self.ends.close(code, why.into());
@@ -263,11 +258,6 @@ impl Slot {
         bytes.fetch_sub(size, SeqCst);
         bell.bytes.fetch_sub(size, SeqCst);
         Some(reply)
-    }
-
-    /// Who is called when there is mail.
-    pub(crate) fn rings(&self) -> Rings {
-        self.ends.rings
     }
 
     /// Until the client was called ([`Rings::ItsTask`]).

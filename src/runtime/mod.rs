@@ -15,15 +15,15 @@ mod reading;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::base::secret::Secret;
@@ -33,12 +33,12 @@ use crate::nostr::keys::{KeyError, Keys};
 use crate::nostr::limits::RelayLimits;
 use crate::nostr::url;
 use crate::relay::{Badge, Dial, Network, Proxy, RelayTask, Routes, ToLink, Wish, proxy};
-use crate::router::{Estate, Input, Limits, Role, Settings, Switches};
+use crate::router::{Input, Limits, Role, Settings, Switches};
 use crate::runtime::mailbox::{Bell, Mailbox};
 use crate::stats::{ClientStats, CoreStats, RelayStats};
 
 use client::Seat;
-pub(crate) use client::{About, ClientHandle, ClientView, HANDOVER_FORMAT, Offer};
+pub(crate) use client::{About, ClientHandle, ClientView, Offer};
 use clock::Clock;
 use desk::Desk;
 pub(crate) use desk::{OutboxCall, StoreTask};
@@ -54,10 +54,6 @@ pub(crate) enum ToRouter {
     LinkUp(RelayId, LinkId, ToLink),
     /// [`Input::ClientJoined`], and how to reach the client.
     Joined(ClientId, Role, Arc<ClientStats>, Mailbox),
-    /// [`Input::ClientInherited`], and how to reach the client.
-    Inherited(ClientId, Role, Arc<ClientStats>, Mailbox, Box<Estate>),
-    /// A client goes to another core: what it takes along, and how many messages lay in its mailbox.
-    HandOver(ClientId, oneshot::Sender<(Estate, usize)>),
     /// A call of the owner's.
     Outbox(OutboxCall),
     /// A bug, for the test that one does not take the process down.
@@ -172,10 +168,6 @@ struct Shared {
     /// Those outside.
     outside: Mutex<BTreeMap<ClientId, Arc<Seat>>>,
     numbers: AtomicU64,
-    /// Clients are waited for by another core; none are admitted any more.
-    lingers: AtomicBool,
-    /// Clients that are coming from another core, and have no place yet.
-    coming: AtomicUsize,
 }
 
 impl Shared {
@@ -201,8 +193,6 @@ impl Shared {
             connected: Default::default(),
             outside: Mutex::default(),
             numbers: AtomicU64::new(1),
-            lingers: AtomicBool::new(false),
-            coming: AtomicUsize::new(0),
         };
         Ok((Arc::new(shared), queue))
     }
@@ -424,7 +414,7 @@ impl Core {
     /// [`CoreError::Stopped`] or [`CoreError::TooManyClients`].
     pub(crate) fn connect(&self, role: Role, about: About) -> Result<ClientHandle, CoreError> {
         let running = lock(&self.running);
-        let running = self.admitting(running.as_ref())?;
+        let running = running.as_ref().ok_or(CoreError::Stopped)?;
         client::connect(&self.shared, role, about, running.runtime.handle())
     }
 
@@ -440,52 +430,8 @@ impl Core {
         socket: Offer,
     ) -> Result<ClientId, CoreError> {
         let running = lock(&self.running);
-        let running = self.admitting(running.as_ref())?;
+        let running = running.as_ref().ok_or(CoreError::Stopped)?;
         client::serve(&self.shared, role, about, hosts, socket, running.runtime.handle())
-    }
-
-    fn admitting<'a>(&self, running: Option<&'a Running>) -> Result<&'a Running, CoreError> {
-        let running = running.filter(|_| !self.shared.lingers.load(SeqCst));
-        running.ok_or(CoreError::Stopped)
-    }
-
-    /// The owner is done with this core, but another one may take its clients over: it admits nobody any
-    /// more, and keeps nothing in the outbox. Whether there are clients to be taken over.
-    pub(crate) fn linger(&self) -> bool {
-        if lock(&self.running).is_none() {
-            return false;
-        }
-        self.shared.lingers.store(true, SeqCst);
-        // Its rows are the next core's, or nobody's.
-        let _ = self.set_lease(Some(Duration::ZERO));
-        self.shared.coming.load(SeqCst) > 0 || !self.sockets().is_empty()
-    }
-
-    /// The clients whose sockets are ours.
-    pub(crate) fn sockets(&self) -> Vec<ClientId> {
-        let outside = lock(&self.shared.outside);
-        outside.values().filter(|seat| seat.has_socket()).map(|seat| seat.id()).collect()
-    }
-
-    /// Hands a client over to another core, which reads this pipe's other end ([`Self::inherit`]). False:
-    /// it is not there, or has no socket of ours.
-    pub(crate) fn hand_over(&self, client: ClientId, pipe: OwnedFd) -> bool {
-        let seat = lock(&self.shared.outside).get(&client).cloned();
-        let seat = seat.filter(|seat| seat.has_socket());
-        seat.is_some_and(|seat| {
-            seat.call_over(pipe);
-            true
-        })
-    }
-
-    /// Takes a client over from another core, of which everything comes over this pipe.
-    ///
-    /// # Errors
-    /// [`CoreError::Stopped`] or [`CoreError::System`].
-    pub(crate) fn inherit(&self, pipe: OwnedFd) -> Result<(), CoreError> {
-        let running = lock(&self.running);
-        let running = self.admitting(running.as_ref())?;
-        client::inherit(&self.shared, pipe, running.runtime.handle())
     }
 
     /// The clients outside of this process.

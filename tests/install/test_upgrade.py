@@ -85,7 +85,7 @@ async def test_from_the_oldest_release_and_back(owner: Owner, releases: Releases
         relay = {"url": switched_off.url, **change}
         await owner.ask("/nostrclient/api/v1/relay", "PUT", relay)
     await switched_off.until(lambda: not switched_off.lines, "the end of the connection")
-    threads = await owner.threads_of_one_core()
+    threads = owner.cores_threads()
     await answers(owner, oldest, threads)
 
     sent: list[Event] = []
@@ -98,7 +98,6 @@ async def test_from_the_oldest_release_and_back(owner: Owner, releases: Releases
         assert before["settings"] == SETTINGS
 
         await owner.install(upgrade)
-        # The older one does not know how clients go over.
         assert (await client.ended())[0] == SERVICE_RESTART
         await answers(owner, upgrade, threads)
         assert await kept(owner) == before

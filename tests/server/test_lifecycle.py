@@ -28,7 +28,7 @@ async def switch(endpoint: Endpoint, action: str) -> None:
 
 async def served(endpoint: Endpoint, relay: ScriptedRelay) -> WireClient:
     """A client that gets events through this relay."""
-    await relay.alone()
+    await relay.connected()
     client = await endpoint.client()
     await client.subscribe("s", {"kinds": [1]})
     note = Author().sign()
@@ -52,9 +52,9 @@ async def test_switched_off_and_on(lnbits: LNbits, endpoint: Endpoint) -> None:
     # A second start without a stop in between is a new copy's, as after an upgrade: it
     # takes over, and nothing of the old one is left.
     await switch(endpoint, "activate")
+    assert (await client.ended())[0] == SERVICE_RESTART
     await relay.connections(5)
-    await relay.alone()
-    assert client.is_open
+    await relay.until(lambda: len(relay.lines) == 1, "one connection")
     await served(endpoint, relay)
     assert endpoint.threads() <= threads + 2
     assert "Traceback" not in lnbits.log()

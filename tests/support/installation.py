@@ -58,19 +58,8 @@ class Bundle:
     def new(self) -> Release:
         """One that no process has seen: LNbits 1.5 names its copies of an extension by
         the zip's hash, and starts the older copy again where it knows the hash."""
-        return self._with({})
-
-    def that_hands_over_otherwise(self) -> Release:
-        """The same of a version whose clients go over in another format."""
-        running = "nostrclient/python/nostrclient_ext/core/running.py"
-        known = b"before.hand_over(self.library.HANDOVER, "
-        code = unpacked(self.data)[running]
-        assert code.count(known) == 1
-        return self._with({running: code.replace(known, b"before.hand_over(-1, ")})
-
-    def _with(self, files: dict[str, bytes]) -> Release:
         mark = {"nostrclient/docs/mark": os.urandom(16)}
-        return self.shelf.put(packed({**unpacked(self.data), **files, **mark}))
+        return self.shelf.put(packed({**unpacked(self.data), **mark}))
 
 
 @dataclass(frozen=True)

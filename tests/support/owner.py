@@ -46,10 +46,6 @@ COMPLAINTS = (
 PRIVATE_ID = "U2FsdGVkX1"
 WHILE_OFF = " 404"
 
-FIRST_THREAD = "nostr-verify-0"  # of a core's
-OLD_CORES = 40
-"""Seconds in which a core that was replaced is gone for sure (docs/handover.md)."""
-
 
 class Owner(Endpoint):
     def __init__(self, lnbits: LNbits, version: str, postgres: Postgres | None) -> None:
@@ -155,16 +151,9 @@ class Owner(Endpoint):
                 pass  # it has ended meanwhile
         return sorted(name for name in names if name.startswith(CORES_THREADS))
 
-    async def threads_of_one_core(self) -> list[str]:
-        """The same when those that were replaced before are gone."""
-        await eventually(
-            lambda: self.cores_threads().count(FIRST_THREAD) == 1, OLD_CORES, "one core"
-        )
-        return self.cores_threads()
-
     async def until_threads(self, expected: list[str]) -> None:
         await eventually(
-            lambda: self.cores_threads() == expected, OLD_CORES, f"the threads {expected}"
+            lambda: self.cores_threads() == expected, 10, f"the threads {expected}"
         )
 
     def descriptors(self) -> Counter[str]:

@@ -339,11 +339,6 @@ class ScriptedRelay:
         await self.until(lambda: self.lines, "open line")
         return self.lines[-1]
 
-    async def alone(self, seconds: float = 15) -> Line:
-        """Wait for just one line to be open: after an upgrade there are two at first."""
-        await self.until(lambda: len(self.lines) == 1, "one line", seconds)
-        return self.line
-
     # The socket's side.
 
     async def _admit(self, _: ServerConnection, request: Request) -> Response | None:

@@ -56,7 +56,7 @@ class Consumers:
             lambda: _tags(relay) >= set(WAYS), f"all of {WAYS} among the subscriptions"
         )
         note = Author().sign("to all", tags=[["t", way] for way in WAYS])
-        await (await relay.alone()).live(*self._sent, note)
+        await relay.line.live(*self._sent, note)
         self._sent.append(note)
         got = await self._until_all_have(note["id"])
         for way in (*LISTS, "listener"):  # the market subscribes anew each time

@@ -12,8 +12,7 @@ import hmac
 import json
 import resource
 import secrets
-import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -51,14 +50,6 @@ UNWANTED_RELAYS: set[str] = shared("unwanted_relays", set)
 MOST_CLIENTS = 2_000
 MOST_FILES = 65_536
 RESERVED_FILES = 256  # for LNbits, its database and the relays
-
-# How long a core that was stopped serves its clients, in seconds: for a start to follow,
-# as at an upgrade; for the core that was started to know its relays; and after it has
-# the clients, for these relays to be asked.
-LINGER_SECONDS = 4.0
-AWAITED_SECONDS = 20.0
-FOLLOWED_SECONDS = 8.0
-AT_ONCE = 50  # clients that are handed over before the event loop has a turn
 
 _NOT_STARTED = "nostrclient is not started."
 
@@ -110,9 +101,6 @@ class Running:
         self.warning: str | None = None
         """What is wrong although the core runs, as a sentence for the owner."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopped = False
-        self._end: asyncio.TimerHandle | None = None
-        self._until_lnbits_ends: asyncio.Task[None] | None = None
         # The core's threads write to Python's log, so they have to end before the
         # interpreter does.
         atexit.register(self.core.stop)
@@ -127,9 +115,8 @@ class Running:
         return task
 
     async def until_others_ended(self) -> None:
-        """Wait until all other background tasks have ended. One of a core that has
-        retired waits for LNbits' end."""
-        others = self._tasks - {asyncio.current_task(), self._until_lnbits_ends}
+        """Wait until all other background tasks have ended."""
+        others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
 
@@ -148,7 +135,6 @@ class Running:
             if _state().running is self:
                 for client in list(_clients()):
                     _attach(client, self)
-                self.spawn(self._take_over())
 
     def end_with_lnbits(self) -> None:
         """Have LNbits end this core when it ends itself, and its clients be told why. It
@@ -161,75 +147,18 @@ class Running:
             # So it ends as if it had not been.
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            if not self._stopped:
+            if not self.bridge.stopped:
                 self.stop(away=True)
 
-        self._until_lnbits_ends = self._keep(create_task(until_cancelled()))
-
-    def retire(self) -> None:
-        """Be stopped, or replaced: nobody can tell. Where clients have sockets that
-        another core may take over, the core serves these for some seconds more."""
-        for task in list(self._tasks - {self._until_lnbits_ends}):
-            task.cancel()
-        if self.bridge.linger():
-            _retired().append(self)
-            self.last(LINGER_SECONDS)
-        else:
-            self.stop()
-
-    def last(self, seconds: float) -> None:
-        """Let a core that has retired end after so long. The one that follows calls this,
-        of whatever version it is."""
-        if self._end is not None:
-            self._end.cancel()
-        self._end = self.bridge.loop.call_later(seconds, self.stop)
-
-    async def hand_over(self, handover: int, inherit: Callable[[int], None]) -> None:
-        """Give the clients to the core that follows, of whatever version it is.
-        `handover`: how that one wants to be told (`HANDOVER` of its library). `inherit`:
-        its method of that name. See docs/handover.md."""
-        if handover != self.library.HANDOVER:
-            self.stop()  # with a close code that says: come again
-            return
-        for number, token in enumerate(self.core.sockets()):
-            if number % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                if self.core.hand_over(token, ours.fileno()):
-                    inherit(theirs.fileno())
-        self.last(FOLLOWED_SECONDS)
-
-    async def _take_over(self) -> None:
-        """Take the clients of all cores that have retired. These go on for a while, until
-        the relays have been asked by this one."""
-        for before in list(_retired()):
-            try:
-                await before.hand_over(self.library.HANDOVER, self.core.inherit)
-            except Exception as exc:
-                logger.error(f"nostrclient: clients could not be taken over: {exc!r}")
+        self._keep(create_task(until_cancelled()))
 
     def stop(self, away: bool = False) -> None:
         """End the core, its relays, its clients' sockets and the background tasks.
         `away`: LNbits itself ends."""
-        self._stopped = True
-        if self._end is not None:
-            self._end.cancel()
-        if self in _retired():
-            _retired().remove(self)
-        else:
-            # Nobody takes their clients over now, unless another start follows.
-            for before in _retired():
-                before.last(LINGER_SECONDS)
         self.bridge.stop(away)
         for task in list(self._tasks):
             task.cancel()
         atexit.unregister(self.core.stop)
-
-
-def _retired() -> list[Running]:
-    """Cores that serve their clients until these are taken over."""
-    return shared("retired", list)
 
 
 class _State:
@@ -282,11 +211,9 @@ def start() -> Running | None:
         try:
             library = load()
             if state.running is not None:
-                _retire(state.running)
+                state.running.stop()
                 state.running = None
             state.running = _launch(library, state.node)
-            for before in _retired():
-                before.last(AWAITED_SECONDS)
         except CoreUnavailable as exc:
             logger.error(exc)
             state.problem = str(exc)
@@ -304,15 +231,10 @@ def stop() -> None:
         if not _number or state.owner != _number:
             return
         if state.running is not None:
-            _retire(state.running)
+            state.running.stop()
         state.running = None
         state.owner = 0
         state.problem = _NOT_STARTED
-
-
-def _retire(found: Running) -> None:
-    """Of a version that knows no retirement, its clients come again."""
-    getattr(found, "retire", found.stop)()
 
 
 def running() -> Running:

@@ -23,7 +23,6 @@ use super::terms::{Limits, Role};
 use super::turn::Turn;
 
 pub(super) use signing_in::Hearing;
-pub(crate) use signing_in::Proven;
 use signing_in::{Gate, Identity};
 
 /// See the module's own page.
@@ -94,12 +93,6 @@ impl Clients {
         stats: Arc<ClientStats>,
         turn: &mut Turn<'_>,
     ) {
-        self.admit(client, role, stats);
-        self.barred(client, turn);
-    }
-
-    /// A client has come that was here before, as far as it knows.
-    pub(super) fn admit(&mut self, client: ClientId, role: Role, stats: Arc<ClientStats>) {
         let rate = u32::try_from(self.limits.max_messages_per_second).unwrap_or(u32::MAX);
         let rate = TokenBucket::new(rate, rate.saturating_mul(RATE_WINDOW));
         let joined = Client {
@@ -113,6 +106,7 @@ impl Clients {
             rate,
         };
         self.all.insert(client, joined);
+        self.barred(client, turn);
     }
 
     /// A client inside names its relays, and wants no others from now on. Those it wanted before; `None`:

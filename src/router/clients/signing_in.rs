@@ -123,29 +123,11 @@ impl Host {
         Some(Self { name: name.strip_suffix('.').unwrap_or(name).into(), port: url.port() })
     }
 
-    fn written(&self) -> Box<str> {
-        match self.port {
-            Some(port) => format!("{}:{port}", self.name).into(),
-            None => self.name.clone(),
-        }
-    }
-
     /// A proxy before the server may have hidden the port, so it only counts where both name one.
     fn may_be(&self, other: &Self) -> bool {
         let ports_differ = matches!((self.port, other.port), (Some(own), Some(its)) if own != its);
         self.name == other.name && !ports_differ
     }
-}
-
-/// What a client has proved of itself, and may still prove, in another core.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Proven {
-    /// As [`Clients::reached`] takes them.
-    pub(crate) hosts: Vec<Box<str>>,
-    /// What it was sent to be signed.
-    pub(crate) challenge: Option<Box<str>>,
-    /// The public keys it has proved to have.
-    pub(crate) keys: Vec<[u8; 32]>,
 }
 
 /// What becomes of something that a client has said.
@@ -178,21 +160,6 @@ impl Clients {
     pub(in crate::router) fn reached(&mut self, client: ClientId, hosts: &[Box<str>]) {
         if let Some(client) = self.all.get_mut(&client) {
             client.identity.hosts = hosts.iter().filter_map(|host| Host::read(host)).collect();
-        }
-    }
-
-    /// Who it is, to be taken along.
-    pub(in crate::router) fn proven(&self, client: ClientId) -> Option<Proven> {
-        let Identity { hosts, challenge, keys, .. } = &self.all.get(&client)?.identity;
-        let hosts = hosts.iter().map(Host::written).collect();
-        Some(Proven { hosts, challenge: challenge.clone(), keys: keys.clone() })
-    }
-
-    /// Who it was in an earlier core it is here.
-    pub(in crate::router) fn inherit(&mut self, client: ClientId, proven: Proven) {
-        self.reached(client, &proven.hosts);
-        if let Some(Client { identity, .. }) = self.all.get_mut(&client) {
-            (identity.challenge, identity.keys) = (proven.challenge, proven.keys);
         }
     }
 

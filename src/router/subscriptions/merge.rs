@@ -117,11 +117,6 @@ impl Merge {
         self.bytes
     }
 
-    /// What is held.
-    pub(crate) fn held(&self) -> impl Iterator<Item = &Event> {
-        self.held.iter().map(|held| &*held.event)
-    }
-
     /// Whether any filter has a limit.
     pub(crate) fn is_limited(&self) -> bool {
         self.quotas.iter().any(|quota| quota.left.is_some())

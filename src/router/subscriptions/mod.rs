@@ -34,7 +34,6 @@ pub(super) use merge::{Rank, rank};
 use part::Service;
 pub(super) use part::{Came, Part, Refusal};
 pub use seen::Seen;
-pub(crate) use seen::{SeenEntry, SeenHead};
 use subscription::{Asking, Phase, Standing, Taken};
 pub(super) use subscription::{Opening, Searching, Source, Subscription, asked_from};
 
@@ -454,7 +453,9 @@ impl Subscriptions {
         came: Came,
         turn: &mut Turn<'_>,
     ) -> Offered {
-        let most = self.most_seen();
+        let shared = self.remembered < SEEN_ALL;
+        let even = SEEN_ALL / self.all.len().max(1);
+        let most = if shared { SEEN_MOST } else { even.clamp(SEEN_LEAST, SEEN_MOST) };
         let Some(target) = self.all.get_mut(&key) else { return Offered::Dropped };
         if target.has(event.id(), event.created_at()) {
             return Offered::Seen;
@@ -488,13 +489,6 @@ impl Subscriptions {
         Offered::Given
     }
 
-    /// How many events one subscription may remember at present.
-    fn most_seen(&self) -> usize {
-        let shared = self.remembered < SEEN_ALL;
-        let even = SEEN_ALL / self.all.len().max(1);
-        if shared { SEEN_MOST } else { even.clamp(SEEN_LEAST, SEEN_MOST) }
-    }
-
     /// The local loop (rule 1.6): what a client here publishes goes at once to every other subscription
     /// here that it matches, with or without relays; their echo of it is a copy like any other. Whether
     /// somebody else than its publisher has it by that. `many`: the publisher stands for any number of
@@ -521,61 +515,6 @@ impl Subscriptions {
         }
         self.matching = keys;
         others
-    }
-
-    // --- From core to core ----------------------------------------------------------------
-
-    /// What it was given, to be taken along. Once its EOSE was sent, that is a matter for the other core
-    /// alone; before, it is needed here as well, and what is held was not given.
-    pub(super) fn bequeath_seen(&mut self, key: SubscriptionKey) -> Seen {
-        let Some(subscription) = self.all.get_mut(&key) else { return Seen::default() };
-        if subscription.is_live() {
-            self.remembered = self.remembered.saturating_sub(subscription.seen.len());
-            return std::mem::take(&mut subscription.seen);
-        }
-        let mut seen = subscription.seen.clone();
-        for event in subscription.merge.held() {
-            seen.forget(event.id(), event.created_at());
-        }
-        seen
-    }
-
-    /// See [`Subscription::inherit`].
-    pub(super) fn inherit(
-        &mut self,
-        key: SubscriptionKey,
-        seen: Seen,
-        complete: bool,
-        since: impl Fn(RelayId) -> Option<u64>,
-    ) {
-        let Some(subscription) = self.all.get_mut(&key) else { return };
-        self.remembered += seen.len();
-        subscription.inherit(seen, complete, since);
-    }
-
-    /// The earlier core gives an event to one that was opened there. It has matched it there.
-    pub(super) fn pass_on(
-        &mut self,
-        key: SubscriptionKey,
-        event: &Arc<Event>,
-        turn: &mut Turn<'_>,
-    ) {
-        let most = self.most_seen();
-        let Some(target) = self.all.get_mut(&key).filter(|it| it.is_inherited()) else { return };
-        let before = target.seen.len();
-        let new = target.seen.insert(event.id(), event.created_at(), turn.now.unix, most);
-        self.remembered = self.remembered + target.seen.len() - before;
-        if new && !target.merge.is_superseded(event) {
-            let (id, event) = (Arc::clone(&target.id), Arc::clone(event));
-            turn.tell(target.client, Reply::Event { id, event, from: Origin::Here });
-            turn.stats.delivered.add();
-        }
-    }
-
-    /// The earlier core has sent the EOSE of one that was opened there, or is gone. False: that was sent
-    /// before, or is not its to send.
-    pub(super) fn complete(&mut self, key: SubscriptionKey) -> bool {
-        self.all.get_mut(&key).is_some_and(Subscription::complete)
     }
 
     // --- What its client is told ----------------------------------------------------------

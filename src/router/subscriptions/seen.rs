@@ -11,12 +11,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::hash::{Fingerprint, FingerprintKey};
+use crate::base::hash::Fingerprint;
 use crate::constants::{SEEN_RUN, SEEN_SHED};
 use crate::nostr::event::EventId;
 
 /// The memory of one subscription. Owned by it, gone with it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Seen {
     given: Dated,
     /// The newest date among the forgotten.
@@ -32,7 +32,7 @@ impl Seen {
     /// Whether the event was given already, and that is remembered. What a copy claims to be will do:
     /// the answer only ever leads to a drop.
     pub fn contains(&self, id: &EventId, created_at: u64) -> bool {
-        !self.is_empty() && self.given.contains((created_at, self.fingerprint.of_bytes(id)))
+        !self.is_empty() && self.given.contains((created_at, self.fingerprint.of(id)))
     }
 
     /// Notes that an event is given. False: it was before, or may have been; do not give it.
@@ -44,7 +44,7 @@ impl Seen {
         }
         let ahead = created_at > self.present;
         let has_room = !ahead || self.ahead < most / 2;
-        if !has_room || !self.given.insert((created_at, self.fingerprint.of_bytes(id))) {
+        if !has_room || !self.given.insert((created_at, self.fingerprint.of(id))) {
             return false;
         }
         self.ahead += usize::from(ahead);
@@ -66,36 +66,6 @@ impl Seen {
         }
     }
 
-    /// What it takes, beside [`Self::entries`], to go on with this memory in another core.
-    pub(crate) const fn head(&self) -> SeenHead {
-        SeenHead { key: self.fingerprint.key(), forgotten: self.forgotten, present: self.present }
-    }
-
-    /// What is remembered, in its order.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = SeenEntry> + '_ {
-        self.given.runs.values().flatten().copied()
-    }
-
-    /// A memory that goes on with another; [`Self::recall`] is to be told what that had.
-    pub(crate) fn with_head(SeenHead { key, forgotten, present }: SeenHead) -> Self {
-        let fingerprint = Fingerprint::from(key);
-        Self { forgotten, present, fingerprint, ..Self::default() }
-    }
-
-    /// One more of its entries.
-    pub(crate) fn recall(&mut self, entry: SeenEntry) {
-        if self.given.insert(entry) {
-            self.ahead += usize::from(entry.0 > self.present);
-        }
-    }
-
-    /// The event was not given after all.
-    pub(crate) fn forget(&mut self, id: &EventId, created_at: u64) {
-        if self.given.remove((created_at, self.fingerprint.of_bytes(id))) {
-            self.ahead -= usize::from(created_at > self.present);
-        }
-    }
-
     /// How many are remembered.
     pub const fn len(&self) -> usize {
         self.given.len
@@ -107,24 +77,12 @@ impl Seen {
     }
 }
 
-/// What a memory has beside its entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SeenHead {
-    /// Of the fingerprints.
-    pub(crate) key: FingerprintKey,
-    /// As in [`Seen`].
-    pub(crate) forgotten: Option<u64>,
-    /// As in [`Seen`].
-    pub(crate) present: u64,
-}
-
 /// A date and a fingerprint.
-pub(crate) type SeenEntry = (u64, u64);
-type Entry = SeenEntry;
+type Entry = (u64, u64);
 
 /// Entries in their order, in runs of up to [`SEEN_RUN`]: a million of them are taken up and let go
 /// without a pause.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Dated {
     /// By what they begin with, or would.
     runs: BTreeMap<Entry, VecDeque<Entry>>,
@@ -159,19 +117,6 @@ impl Dated {
         }
         self.runs.entry(start).or_default().insert(place, entry);
         self.len += 1;
-        true
-    }
-
-    /// False: it is not there.
-    fn remove(&mut self, entry: Entry) -> bool {
-        let start = self.start(entry);
-        let Some(run) = self.runs.get_mut(&start) else { return false };
-        let Ok(place) = run.binary_search(&entry) else { return false };
-        run.remove(place);
-        if run.is_empty() {
-            self.runs.remove(&start);
-        }
-        self.len -= 1;
         true
     }
 
@@ -219,31 +164,6 @@ mod tests {
         let clock = prop_oneof![4 => Just(0), 1 => -5_000i64..5_000];
         let room = prop_oneof![9 => Just(24usize), 1 => 8usize..32];
         (0u64..150, wrong, clock, room)
-    }
-
-    #[test]
-    fn a_memory_goes_on_in_another_core() {
-        let mut seen = Seen::default();
-        let dates = (0..2_000).map(|number| (number, NOW - 1_000 + number % 1_500));
-        let given: Vec<(u64, u64)> = dates.collect();
-        for (number, date) in &given {
-            seen.insert(&id(*number), *date, NOW, 1_500);
-        }
-        let mut heir = Seen::with_head(seen.head());
-        seen.entries().for_each(|entry| heir.recall(entry));
-        assert_eq!((heir.len(), heir.ahead), (seen.len(), seen.ahead));
-        for (number, date) in given {
-            assert_eq!(heir.contains(&id(number), date), seen.contains(&id(number), date));
-            assert!(!heir.insert(&id(number), date, NOW, 4_000), "not given twice");
-        }
-        for number in 5_000..5_400 {
-            assert!(heir.insert(&id(number), NOW, NOW, 4_000), "what is new is given");
-        }
-        for number in 5_000..5_400 {
-            heir.forget(&id(number), NOW);
-            assert!(!heir.contains(&id(number), NOW));
-        }
-        assert_eq!(heir.len(), seen.len());
     }
 
     proptest! {

@@ -57,15 +57,6 @@ struct Unserved {
     told: bool,
 }
 
-/// How far a subscription is that was opened in an earlier core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Inherited {
-    /// That core has yet to say its EOSE.
-    Collecting,
-    /// Its EOSE was sent.
-    Complete,
-}
-
 /// Whether relays serve a subscription, going by those that are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -171,8 +162,6 @@ pub(in crate::router) struct Subscription {
     pub(super) refusal: Option<Reason>,
     /// Since when no relay serves it, though one is connected.
     unserved: Option<Unserved>,
-    /// It was opened in an earlier core, which may still bring some of it.
-    inherited: Option<Inherited>,
     opened: Now,
     first_eose: Option<Duration>,
     last_stored: Duration,
@@ -198,7 +187,6 @@ impl Subscription {
             hints: Vec::new(),
             refusal: None,
             unserved: None,
-            inherited: None,
             opened: now,
             first_eose: None,
             last_stored: now.mono,
@@ -244,51 +232,6 @@ impl Subscription {
         for part in &mut self.parts {
             (part.holds, part.gap) = (false, whole.then_some(lost));
         }
-    }
-
-    /// Since when (unix seconds) each relay is to be asked that has served it, if it goes on elsewhere.
-    /// A relay that has no part in this has all to give.
-    pub(in crate::router) fn served_since(&self, now: Now) -> Vec<(RelayId, u64)> {
-        let since = |part: &Part| match (part.stage, part.gap) {
-            (_, Some(gap)) => Some(gap.earliest(now)),
-            (PartStage::Live, None) => Some(now.unix),
-            _ => None,
-        };
-        self.parts.iter().filter_map(|part| Some((part.relay, since(part)?))).collect()
-    }
-
-    /// It goes on with one of an earlier core: what that has given, whether its EOSE was sent, and since
-    /// when (unix seconds) each relay is to be asked.
-    pub(super) fn inherit(
-        &mut self,
-        seen: Seen,
-        complete: bool,
-        since: impl Fn(RelayId) -> Option<u64>,
-    ) {
-        self.seen = seen;
-        self.inherited = Some(if complete { Inherited::Complete } else { Inherited::Collecting });
-        for part in &mut self.parts {
-            part.gap = since(part.relay).map(|unix| Now { unix, ..self.opened });
-        }
-    }
-
-    /// Whether an earlier core has yet to say its EOSE.
-    pub(in crate::router) fn awaits_another_core(&self) -> bool {
-        self.inherited == Some(Inherited::Collecting)
-    }
-
-    /// Whether it was opened in an earlier core.
-    pub(super) const fn is_inherited(&self) -> bool {
-        self.inherited.is_some()
-    }
-
-    /// The earlier core has said its EOSE, or never will. False: it has before.
-    pub(super) fn complete(&mut self) -> bool {
-        let awaited = self.inherited == Some(Inherited::Collecting);
-        if awaited {
-            self.inherited = Some(Inherited::Complete);
-        }
-        awaited
     }
 
     /// Whose it is.

@@ -81,12 +81,12 @@ pub(crate) enum Role {
 
 impl Role {
     /// Whether it came by the public endpoint.
-    pub(crate) const fn is_public(self) -> bool {
+    pub(super) const fn is_public(self) -> bool {
         matches!(self, Self::Public | Self::Sibling { public: true })
     }
 
     /// Whether it is another server of this extension.
-    pub(crate) const fn is_sibling(self) -> bool {
+    pub(super) const fn is_sibling(self) -> bool {
         matches!(self, Self::Sibling { .. })
     }
 }

@@ -14,7 +14,6 @@ mod culprits;
 mod deferred;
 mod doubt;
 mod filters;
-mod handing_over;
 mod handover;
 mod hostile;
 mod hunted;

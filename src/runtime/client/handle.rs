@@ -9,12 +9,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::base::clock::unix_now;
 use crate::constants::{INBOX_BYTES, INBOX_MESSAGES, MESSAGE_HEAD};
 use crate::ids::{ClientId, RelayId};
 use crate::nostr::message::{ClientMessage, Reply, Resumed};
 use crate::router::{Input, Role};
-use crate::runtime::mailbox::{CLOSE_RESTART, CLOSE_TRY_LATER, Rings};
+use crate::runtime::mailbox::{CLOSE_TRY_LATER, Rings};
 
 use super::super::reading::Reading;
 use super::super::{CoreError, Shared, ToRouter, lock};
@@ -62,7 +61,7 @@ pub(in crate::runtime) fn connect(
     about: About,
     runtime: &Handle,
 ) -> Result<ClientHandle, CoreError> {
-    let (seat, joined) = Seat::take(shared, role, about, unix_now(), Rings::TheBell)?;
+    let (seat, joined) = Seat::take(shared, role, about, Rings::TheBell)?;
     let door = Arc::<Door>::default();
     // Twice the bound at which the reader is asked to wait: who does not wait is cut off.
     let (inbox, messages) = mpsc::channel(INBOX_MESSAGES * 2);
@@ -190,12 +189,6 @@ impl ClientHandle {
         self.seat.cut_off(why);
     }
 
-    /// The core lets go of this client, which is to come to the next one.
-    pub(crate) fn restart(&self) {
-        self.seat.slot.close(CLOSE_RESTART, "nostrclient has stopped");
-        self.seat.gone.notify_one();
-    }
-
     /// The client is gone. What it said before still counts.
     pub(crate) fn disconnect(&self) {
         self.seat.leave();
@@ -227,7 +220,7 @@ async fn serve(
     mut inbox: mpsc::Receiver<Text>,
     speaker: Speaker,
 ) {
-    let mut open = speaker.send(joined).await.is_ok();
+    let mut open = speaker.join(joined).await.is_ok();
     while open {
         let text = tokio::select! {
             biased;

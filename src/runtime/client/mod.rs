@@ -11,5 +11,5 @@ pub(crate) use handle::ClientHandle;
 pub(super) use handle::connect;
 pub(super) use seat::Seat;
 pub(crate) use seat::{About, ClientView};
-pub(crate) use socket::{HANDOVER_FORMAT, Offer};
-pub(super) use socket::{inherit, serve};
+pub(crate) use socket::Offer;
+pub(super) use socket::serve;

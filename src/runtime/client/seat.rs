@@ -1,11 +1,11 @@
 //! A client's place in the core, and what the owner sees of it.
 
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use crate::base::clock::unix_now;
 use crate::constants::{CLOSE_REASON, MAX_INSIDE_CLIENTS};
 use crate::ids::ClientId;
 use crate::router::Role;
@@ -35,14 +35,10 @@ pub(in crate::runtime) struct Seat {
     pub(super) gone: Notify,
     pub(super) shared: Arc<Shared>,
     stats: Arc<ClientStats>,
-    pub(super) about: About,
+    about: About,
     left: AtomicBool,
     /// Unix seconds.
-    pub(super) since: f64,
-    /// Whose socket is ours: where it is to be handed over to.
-    heir: Mutex<Option<OwnedFd>>,
-    /// There is one.
-    pub(super) called_over: Notify,
+    since: f64,
 }
 
 /// One client, as the owner sees it.
@@ -79,7 +75,6 @@ impl Seat {
         shared: &Arc<Shared>,
         role: Role,
         about: About,
-        since: f64,
         rings: Rings,
     ) -> Result<(Arc<Self>, ToRouter), CoreError> {
         let max = match role {
@@ -104,9 +99,7 @@ impl Seat {
             stats,
             about,
             left: AtomicBool::new(false),
-            since,
-            heir: Mutex::default(),
-            called_over: Notify::new(),
+            since: unix_now(),
         });
         // Whoever is outside is shown to the owner.
         if role != Role::Inside {
@@ -144,32 +137,6 @@ impl Seat {
             waiting,
             waiting_bytes,
         }
-    }
-
-    /// Names it in the core.
-    pub(in crate::runtime) const fn id(&self) -> ClientId {
-        self.id
-    }
-
-    /// Whether its socket is ours.
-    pub(in crate::runtime) fn has_socket(&self) -> bool {
-        self.slot.rings() == Rings::ItsTask
-    }
-
-    /// It is to go to another core, by way of this pipe.
-    pub(in crate::runtime) fn call_over(&self, heir: OwnedFd) {
-        *lock(&self.heir) = Some(heir);
-        self.called_over.notify_one();
-    }
-
-    /// Whether it is to go.
-    pub(super) fn is_called_over(&self) -> bool {
-        lock(&self.heir).is_some()
-    }
-
-    /// Where to.
-    pub(super) fn heir(&self) -> Option<OwnedFd> {
-        lock(&self.heir).take()
     }
 
     /// The owner wants this client no more: the core lets go of it, as if it had gone. What it said

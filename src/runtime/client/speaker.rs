@@ -31,14 +31,9 @@ impl Speaker {
         Self { client, limits, budget: Budget::new(), router }
     }
 
-    /// The client is there, or something else about it.
-    pub(super) async fn send(&self, what: ToRouter) -> Result<(), Gone> {
-        self.router.send(what).await.map_err(|_| Gone)
-    }
-
-    /// Until the router's queue has a place.
-    pub(super) async fn reserve(&self) -> Result<mpsc::Permit<'_, ToRouter>, Gone> {
-        self.router.reserve().await.map_err(|_| Gone)
+    /// The client is there.
+    pub(super) async fn join(&self, joined: ToRouter) -> Result<(), Gone> {
+        self.router.send(joined).await.map_err(|_| Gone)
     }
 
     /// A text of its own, read at that time.
@@ -74,7 +69,7 @@ impl Speaker {
 
     /// Something about it.
     pub(super) async fn tell(&self, input: Input) -> Result<(), Gone> {
-        self.send(ToRouter::Input(input)).await
+        self.router.send(ToRouter::Input(input)).await.map_err(|_| Gone)
     }
 
     /// It is gone.

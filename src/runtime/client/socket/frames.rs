@@ -6,8 +6,7 @@
 
 use std::io::{self, ErrorKind};
 
-use bytes::{Buf, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
+use bytes::{Buf, BytesMut};
 use tokio::net::TcpStream;
 
 use crate::constants::{CLIENT_READ, MAX_FRAGMENTS, MAX_SKIPPED_CLIENT_MESSAGE, MESSAGE_HEAD};
@@ -41,16 +40,6 @@ struct Message {
     head: Vec<u8>,
     too_long: bool,
     /// The frame that is being dropped is its last.
-    ends: bool,
-}
-
-/// A message that is too long, and has not come to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Skipping {
-    dropping: u64,
-    bytes: u64,
-    fragments: usize,
-    head: String,
     ends: bool,
 }
 
@@ -97,29 +86,6 @@ impl Frames {
     /// `read`: what was read of the stream before. Messages may have `most` bytes each.
     pub(super) fn new(read: &[u8], most: usize) -> Self {
         Self { raw: read.into(), begun: BytesMut::new(), message: None, dropping: 0, most }
-    }
-
-    /// What is left to be understood, for another core: the bytes, and the message that is being skipped.
-    pub(super) fn left(&self) -> (Bytes, Option<Skipping>) {
-        let unread = [&self.begun[..], &self.raw].concat().into();
-        let skipping = self.message.as_ref().filter(|message| message.too_long);
-        let skipping = skipping.map(|message| Skipping {
-            dropping: self.dropping,
-            bytes: message.bytes,
-            fragments: message.fragments,
-            head: String::from_utf8_lossy(&message.head).into(),
-            ends: message.ends,
-        });
-        (unread, skipping)
-    }
-
-    /// Goes on with a message that is being skipped.
-    pub(super) fn go_on(&mut self, skipping: Option<Skipping>) {
-        let Some(Skipping { dropping, bytes, fragments, head, ends }) = skipping else { return };
-        let mut head = head.into_bytes();
-        head.truncate(MESSAGE_HEAD);
-        self.dropping = dropping;
-        self.message = Some(Message { bytes, fragments, head, too_long: true, ends });
     }
 
     /// Bytes of the message that is coming.

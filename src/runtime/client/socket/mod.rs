@@ -5,14 +5,11 @@
 //! mailbox, whose bounds the router keeps: here lies no more than [`CLIENT_WRITE`] and a message.
 
 mod frames;
-mod handing_over;
 mod talk;
 #[cfg(test)]
 mod tests;
 mod unfinished;
-mod wire;
 
-use std::future::pending;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -25,7 +22,6 @@ use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use crate::base::clock::unix_now;
 use crate::constants::{
     CLIENT_FLUSH, CLIENT_GOODBYE, CLIENT_MISSED_PINGS, CLIENT_PING, CLIENT_STOP, CLIENT_WRITE,
 };
@@ -38,12 +34,8 @@ use super::super::{CoreError, Shared, ToRouter, lock};
 use super::seat::{About, Seat};
 use super::speaker::{Gone, Speaker};
 use frames::{Frames, Part};
-use handing_over::hear_legacy;
-pub(in crate::runtime) use handing_over::inherit;
 use talk::{Heard, Talk};
 use unfinished::Unfinished;
-pub(crate) use wire::FORMAT as HANDOVER_FORMAT;
-use wire::Receiving;
 
 /// A socket whose client has asked for a WebSocket.
 #[derive(Debug)]
@@ -65,8 +57,6 @@ enum End {
     Theirs,
     /// The core has.
     Ours,
-    /// The client goes on in another core.
-    Leaves,
 }
 
 /// Admits a client and serves it in a task of the runtime's.
@@ -79,15 +69,28 @@ pub(in crate::runtime) fn serve(
     runtime: &Handle,
 ) -> Result<ClientId, CoreError> {
     let Offer { socket, read, answer } = offer;
-    let (client, joined) = {
+    let system = |error: std::io::Error| CoreError::System(error.to_string());
+    let stream = std::net::TcpStream::from(socket);
+    stream.set_nonblocking(true).map_err(system)?;
+    let stream = {
         let _context = runtime.enter();
-        Client::new(shared, role, about, unix_now(), socket, &answer)?
+        TcpStream::from_std(stream).map_err(system)?
     };
-    let id = client.seat.0.id;
-    let frames = Frames::new(&read, shared.limits.max_message_length);
-    let hosts = hosts.into_iter().map(String::into_boxed_str).collect::<Box<[_]>>();
-    let reached = (!hosts.is_empty()).then_some(Input::ClientReached(id, hosts));
-    runtime.spawn(client.run(joined, reached, frames, None));
+    let _ = stream.set_nodelay(true); // it is a socket of another kind then
+    let (seat, joined) = Seat::take(shared, role, about, Rings::ItsTask)?;
+    let id = seat.id;
+    let most = shared.limits.max_message_length;
+    let speaker = Speaker::new(id, shared.limits, lock(&shared.router).clone());
+    let client = Client {
+        talk: Mutex::new(Talk::new(&answer, most)),
+        stream,
+        speaker,
+        alive: AtomicBool::new(true),
+        heard: Notify::new(),
+        written: Notify::new(),
+        seat: Seated(seat),
+    };
+    runtime.spawn(client.run(joined, hosts, Frames::new(&read, most)));
     Ok(id)
 }
 
@@ -115,95 +118,45 @@ struct Client {
 }
 
 impl Client {
-    /// `first` is written before all else. To be called in the runtime.
-    fn new(
-        shared: &Arc<Shared>,
-        role: Role,
-        about: About,
-        since: f64,
-        socket: OwnedFd,
-        first: &[u8],
-    ) -> Result<(Self, ToRouter), CoreError> {
-        let system = |error: std::io::Error| CoreError::System(error.to_string());
-        let stream = std::net::TcpStream::from(socket);
-        stream.set_nonblocking(true).map_err(system)?;
-        let stream = TcpStream::from_std(stream).map_err(system)?;
-        let _ = stream.set_nodelay(true); // it is a socket of another kind then
-        let (seat, joined) = Seat::take(shared, role, about, since, Rings::ItsTask)?;
-        let client = Self {
-            talk: Mutex::new(Talk::new(first, shared.limits.max_message_length)),
-            stream,
-            speaker: Speaker::new(seat.id, shared.limits, lock(&shared.router).clone()),
-            alive: AtomicBool::new(true),
-            heard: Notify::new(),
-            written: Notify::new(),
-            seat: Seated(seat),
-        };
-        Ok((client, joined))
-    }
-
-    /// `before`: where an earlier core still says something about it.
-    async fn run(
-        self,
-        joined: ToRouter,
-        reached: Option<Input>,
-        mut frames: Frames,
-        mut before: Option<Receiving>,
-    ) {
-        // Without a router there is no mailbox any more either, which the writer sees.
-        if self.speaker.send(joined).await.is_ok()
-            && let Some(reached) = reached
-        {
-            let _ = self.speaker.tell(reached).await;
-        }
+    async fn run(self, joined: ToRouter, hosts: Vec<String>, frames: Frames) {
         let end = tokio::select! {
-            end = self.read(&mut frames) => end,
+            end = self.read(joined, hosts, frames) => end,
             end = self.write() => end,
-            () = self.hear_legacy(&mut before) => End::Lost,
         };
-        if end == End::Leaves
-            && let Some(heir) = self.seat.0.heir()
-        {
-            // On the heap, as all that few clients ever need: each task is as large as its largest part.
-            return Box::pin(self.hand_over(heir, frames, before)).await;
-        }
-        drop(frames); // what was begun is nobody's any more, however long the goodbye takes
         // The router need not wait for the goodbye.
         self.speaker.leave().await;
-        Box::pin(self.say_goodbye(end)).await;
-    }
-
-    /// What an earlier core still says about it, if it comes from one.
-    async fn hear_legacy(&self, before: &mut Option<Receiving>) {
-        if before.is_some() {
-            Box::pin(hear_legacy(&self.speaker, self.seat.0.id, before)).await;
-        }
-        pending::<()>().await;
+        self.say_goodbye(end).await;
     }
 
     /// Reads until the client has ended.
-    async fn read(&self, frames: &mut Frames) -> End {
-        let Err(end) = self.listen(frames).await;
+    async fn read(&self, joined: ToRouter, hosts: Vec<String>, mut frames: Frames) -> End {
+        let Err(end) = self.listen(joined, hosts, &mut frames).await;
         match end {
             Some(end) => end,
             // The router is gone and has closed the mailbox: that is for the writer.
-            None => pending().await,
+            None => std::future::pending().await,
         }
     }
 
-    async fn listen(&self, frames: &mut Frames) -> Result<std::convert::Infallible, Option<End>> {
+    async fn listen(
+        &self,
+        joined: ToRouter,
+        hosts: Vec<String>,
+        frames: &mut Frames,
+    ) -> Result<std::convert::Infallible, Option<End>> {
         let gone = |Gone| None;
-        let Seat { shared, called_over, .. } = &*self.seat.0;
+        let Seat { id, shared, .. } = &*self.seat.0;
+        self.speaker.join(joined).await.map_err(gone)?;
+        if !hosts.is_empty() {
+            let hosts = hosts.into_iter().map(String::into_boxed_str).collect();
+            self.speaker.tell(Input::ClientReached(*id, hosts)).await.map_err(gone)?;
+        }
         let mut resumed = shared.clock.elapsed();
         let mut reading = Reading::new(resumed);
         let mut read = Some(resumed);
         let mut unfinished = Unfinished::new(shared);
         loop {
-            loop {
-                if self.seat.0.is_called_over() {
-                    return Err(Some(End::Leaves)); // nothing is half said here
-                }
-                let Some(part) = self.part(frames)? else { break };
+            while let Some(part) = self.part(frames)? {
                 unfinished.is_finished();
                 let said = match part {
                     Part::TooLong(head) => self.speaker.too_long(&head, read).await,
@@ -221,13 +174,8 @@ impl Client {
             // … and some of it is dropped as it comes.
             consume_budget().await;
             resumed = resumed.max(shared.clock.elapsed());
-            let goes_on = unfinished.goes_on(frames.held(), frames.read_from(&self.stream));
-            let came = tokio::select! {
-                biased;
-                () = called_over.notified() => continue,
-                came = goes_on => came,
-            };
-            match came.map_err(|(code, why)| Some(self.end(code, why)))? {
+            let went_on = unfinished.goes_on(frames.held(), frames.read_from(&self.stream));
+            match went_on.await.map_err(|(code, why)| Some(self.end(code, why)))? {
                 Ok(0) | Err(_) => return Err(Some(End::Lost)),
                 Ok(_) => {}
             }
@@ -261,11 +209,8 @@ impl Client {
 
     /// Whoever pings and does not read what it is answered is not listened to meanwhile.
     async fn until_it_reads(&self) {
-        while self.talk().unsent().len() > 2 * CLIENT_WRITE && !self.seat.0.is_called_over() {
-            tokio::select! {
-                () = self.written.notified() => {}
-                () = self.seat.0.called_over.notified() => {}
-            }
+        while self.talk().unsent().len() > 2 * CLIENT_WRITE {
+            self.written.notified().await;
         }
     }
 
@@ -340,7 +285,7 @@ impl Client {
             _ => (CLIENT_FLUSH, CLIENT_GOODBYE),
         };
         let is_written = match end {
-            End::Lost | End::Leaves => false,
+            End::Lost => false,
             End::Theirs => timeout(flush, self.drain()).await == Ok(true),
             End::Ours => {
                 let written = timeout(flush, async {
