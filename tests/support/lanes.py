@@ -52,7 +52,6 @@ LONG = (
     "zoo/test_losses",
     "zoo/test_own_fault",
     "outbox/test_postgres",
-    "server/test_handover",
     "zoo/test_refusals",
     "server/test_lifecycle",
     "inside/test_sentences",

@@ -337,9 +337,8 @@ impl Requests {
             if is_ephemeral(event.kind()) && event.created_at() < stale_before {
                 continue;
             }
-            let its = subscriptions.offer(*key, event, Origin::Relay(id), came, turn);
-            have += usize::from(its >= Offered::Seen);
-            offered = offered.max(its);
+            offered = offered.max(subscriptions.offer(*key, event, Origin::Relay(id), came, turn));
+            have += usize::from(subscriptions.has(*key, event));
         }
         if have > 0 && have == askers {
             self.spread.note(id, event.id(), openings);

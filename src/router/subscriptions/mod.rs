@@ -434,6 +434,11 @@ impl Subscriptions {
         self.get(key).is_some_and(|it| it.filters.iter().any(|filter| filter.matches(event)))
     }
 
+    /// Whether it was given this event, or holds it to be.
+    pub(super) fn has(&self, key: SubscriptionKey, event: &Event) -> bool {
+        self.get(key).is_some_and(|it| it.has(event.id(), event.created_at()))
+    }
+
     /// Whether it asks for this event, which is new at this relay, whichever request that came over, and
     /// whether it was its turn to be asked for there or not. What a search finds only the relay can tell.
     pub(super) fn hears(&self, key: SubscriptionKey, relay: RelayId, event: &Event) -> bool {
