@@ -1,6 +1,6 @@
 """A server's own certificate, as an owner makes it who has no authority."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def certificate(path: Path) -> Path:
     """A file with a key and a certificate for this machine, which vouches for itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.now(UTC)
+    now = datetime.now(timezone.utc)
     address = x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))])
     made = (
         x509.CertificateBuilder()
