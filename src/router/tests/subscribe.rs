@@ -362,3 +362,28 @@ fn too_many_messages_are_refused_but_a_close_is_heard() {
     world.say(CLIENT, &json!(["CLOSE", "a"]));
     assert_eq!(world.got(0).last(), Some(&json!(["CLOSE", number])));
 }
+
+/// A relay brings a new event once for each request that it matches.
+#[test]
+fn what_everybody_has_is_a_copy_until_somebody_else_asks() {
+    let mut world = World::new(1);
+    let first = world.subscribe("a", json!({"kinds": [1]}));
+    world.relay_says(0, &eose(&first));
+    world.heard();
+    let live = note("live");
+    world.relay_says(0, &json!(["EVENT", first, live]));
+    assert_eq!(world.heard(), [json!(["EVENT", "a", live])]);
+    world.say(OTHER_CLIENT, &json!(["REQ", "b", {"kinds": [1, 2]}]));
+    let reqs = world.got(0);
+    let second = reqs.iter().rfind(|message| message[0] == "REQ").unwrap()[1].clone();
+    world.relay_says(0, &json!(["EOSE", second]));
+    world.heard_by(OTHER_CLIENT);
+    for _ in 0..3 {
+        world.relay_says(0, &json!(["EVENT", second, live]));
+        world.relay_says(0, &json!(["EVENT", first, live]));
+    }
+    assert_eq!(world.heard_by(OTHER_CLIENT), [json!(["EVENT", "b", live])]);
+    assert_eq!(world.heard(), NONE);
+    assert_eq!(world.stats_of(0).duplicates.get(), 5);
+    assert_eq!(world.stats_of(0).unasked.get(), 0);
+}
